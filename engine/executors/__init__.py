@@ -1,0 +1,53 @@
+"""Executors: they map one function over the splits of a plan, and know nothing of Parquet or stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Executor(Protocol):
+    """Something that maps a function over tasks, in any order, and reports each result once."""
+
+    @property
+    def name(self) -> str:
+        """The word that reports use: serial, dask, ray or spark."""
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_result: Callable[[Result], None],
+    ) -> None:
+        """Call ``on_result(function(task))`` once for each task, in the calling thread; raise its first error.
+
+        Tasks are values that pickle; running one twice (a lost worker) must not matter to the function.
+        Raises ``WorkerLost`` when the work could not be finished.
+        """
+
+
+def open_executor(
+    name: str,
+    *,
+    workers: int = 0,
+    concurrency: int = 1,
+    scheduler: str = "",
+    memory_limit_bytes: int | None = None,
+) -> Executor:
+    """The executor of that name; ``auto`` is Dask threads, or what ``workers``/``scheduler`` ask for."""
+    from engine.errors import UsageError
+
+    if name == "serial":
+        from engine.executors.serial import Serial
+
+        return Serial()
+    if name in ("auto", "dask"):
+        from engine.executors import dask as dask_executors
+
+        if scheduler or workers:
+            return dask_executors.DaskCluster(scheduler, workers, memory_limit_bytes)
+        return dask_executors.DaskThreads(concurrency)
+    raise UsageError(f"there is no executor {name!r}.", hint="Use auto, serial or dask.")

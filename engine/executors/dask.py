@@ -1,0 +1,86 @@
+"""Dask: threads in this process, worker processes on this machine, or an existing cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import WorkerLost
+from engine.executors import Result, Task
+
+
+@dataclass(frozen=True, slots=True)
+class DaskThreads:
+    """Dask's threaded scheduler: no start-up, no serialisation; the kernel releases the GIL where it counts."""
+
+    threads: int
+    name: str = "dask"
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_result: Callable[[Result], None],
+    ) -> None:
+        """See ``Executor.map``."""
+        from dask.callbacks import Callback
+        from dask.threaded import get
+
+        def after(key: Any, result: Any, *_: Any) -> None:
+            on_result(result)
+
+        graph = {("split", i): (function, task) for i, task in enumerate(tasks)}
+        with Callback(posttask=after):
+            get(graph, list(graph), num_workers=self.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class DaskCluster:
+    """Dask's distributed scheduler: at ``address``, or ``workers`` single-threaded processes started here."""
+
+    address: str = ""
+    workers: int = 0
+    memory_limit_bytes: int | None = None
+    name: str = "dask"
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_result: Callable[[Result], None],
+    ) -> None:
+        """See ``Executor.map``; a task whose worker died runs again elsewhere, up to Dask's allowed failures."""
+        from concurrent.futures import CancelledError
+
+        from distributed import Client, LocalCluster, as_completed
+        from distributed.comm import CommClosedError
+        from distributed.scheduler import KilledWorker
+
+        hint = "Check the workers' memory limit and logs, then run again: nothing was published."
+        try:
+            with self._cluster(LocalCluster) as place, Client(place, timeout="30s", set_as_default=False) as client:
+                # Unpure keys: two runs on one cluster must never share a task by its name.
+                futures = client.map(function, tasks, pure=False, key="split")
+                for future, result in as_completed(futures, with_results=True):
+                    on_result(result)
+                    future.release()
+        except KilledWorker as cause:
+            raise WorkerLost(f"a split killed its worker {cause.allowed_failures + 1} times.", hint=hint) from cause
+        except (CancelledError, CommClosedError, OSError, TimeoutError) as cause:
+            where = self.address or "the local cluster"
+            raise WorkerLost(f"the Dask scheduler at {where} was lost ({type(cause).__name__}).", hint=hint) from cause
+
+    def _cluster(self, local_cluster: Any) -> Any:
+        from contextlib import nullcontext
+
+        if self.address:
+            return nullcontext(self.address)
+        per_worker = self.memory_limit_bytes // max(self.workers, 1) if self.memory_limit_bytes else 0
+        return local_cluster(
+            n_workers=self.workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=per_worker,
+        )

@@ -1,0 +1,156 @@
+"""One split from raw objects to finished row groups: what every executor calls, on every engine.
+
+``compact_split`` is a function of its task and of the bytes behind the addresses in it; running it twice,
+elsewhere, or after a crash gives the same result and leaves at most the same staged objects.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine import digest, unique
+from engine.decode import Decoded, decode_objects, decode_range, decode_stream
+from engine.encode import encode
+from engine.errors import NotFound, PreconditionFailed, SourceChanged
+from engine.model import Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
+from engine.plan import is_huge
+from engine.store import Store, open_store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# A line that starts in a byte range may end beyond it; one more megabyte nearly always holds the rest.
+RANGE_TAIL_BYTES = 1 << 20
+
+
+def compact_split(task: SplitTask) -> SplitResult:
+    """Fetch, decode and encode one split; raises ``SourceChanged`` and ``InputError``s, never for a bad record."""
+    store = open_store(task.raw_url)
+    sink = _RowGroupSink(task)
+    counts = _Counts(objects=len(task.objects))
+    digests: list[str] = []
+    keys: list[pa.Table] = []
+    for block in _blocks(store, task):
+        table = counts.add(block)
+        if task.spec.unique_key:
+            keys.append(table)
+            continue
+        digests.append(digest.rows_digest(table))
+        sink.add(encode(table, task.spec))
+    unique_keys, duplicates = b"", 0
+    if task.spec.unique_key:
+        table, duplicates = unique.keep_last(keys, task.spec)
+        unique_keys = unique.keys_to_bytes(table, task.spec)
+        table = unique.without_rows(table, task.drop_rows)
+        duplicates += len(task.drop_rows)
+        digests.append(digest.rows_digest(table))
+        sink.add(encode(table, task.spec))
+    rows = counts.rows - duplicates
+    return SplitResult(
+        split_index=task.split_index,
+        records=counts.rows + len(counts.rejects),
+        rows=rows,
+        duplicates=duplicates,
+        rejects=tuple(counts.rejects),
+        row_groups=sink.finish(),
+        digest=digest.combine_digests(digests),
+        object_records=tuple(counts.object_records),
+        extra_fields=tuple(sorted(counts.extra_fields.items())),
+        duplicate_json_keys=counts.duplicate_json_keys,
+        raw_bytes=task.raw_bytes,
+        decoded_bytes=counts.decoded_bytes,
+        unique_keys=unique_keys,
+    )
+
+
+class _Counts:
+    """Sums over the blocks of a split."""
+
+    def __init__(self, objects: int) -> None:
+        self.rows = 0
+        self.rejects: list[Reject] = []
+        self.object_records = [0] * objects
+        self.extra_fields: Counter[str] = Counter()
+        self.duplicate_json_keys = 0
+        self.decoded_bytes = 0
+
+    def add(self, block: Decoded) -> pa.Table:
+        """Take over a block's counts and hand on its rows."""
+        self.rows += block.table.num_rows
+        self.rejects.extend(block.rejects)
+        for i, n in enumerate(block.object_records):
+            self.object_records[i] += n
+        self.extra_fields.update(dict(block.extra_fields))
+        self.duplicate_json_keys += block.duplicate_json_keys
+        self.decoded_bytes += block.decoded_bytes
+        return block.table
+
+
+@dataclass
+class _RowGroupSink:
+    """Keeps row groups inline while they are small together, and stages them in the store once they are not."""
+
+    task: SplitTask
+
+    def __post_init__(self) -> None:
+        self._inline: list[RowGroup] = []
+        self._inline_bytes = 0
+        self._staged: list[RowGroup] = []
+
+    def add(self, row_groups: Iterable[RowGroup]) -> None:
+        self._inline.extend(row_groups)
+        self._inline_bytes = sum(g.size_bytes for g in self._inline)
+        if self._inline_bytes > self.task.inline_limit_bytes:
+            self._stage()
+
+    def _stage(self) -> None:
+        """Write the waiting row groups as one object, so that large parts of it can be copied in the store."""
+        place = self.task.staging
+        kind = "dedup" if self.task.drop_rows else "split"
+        key = f"{place.prefix}{kind}-{self.task.split_index:06d}-{len(self._staged):06d}"
+        bodies = [g.body.data for g in self._inline if g.body.data is not None]
+        stored = open_store(place.url).put(key, b"".join(bodies))
+        offset = 0
+        for group in self._inline:
+            piece = Piece(group.size_bytes, None, key, offset, stored.etag)
+            self._staged.append(replace(group, body=piece))
+            offset += group.size_bytes
+        self._inline, self._inline_bytes = [], 0
+
+    def finish(self) -> tuple[RowGroup, ...]:
+        if self._staged and self._inline:
+            self._stage()
+        return (*self._staged, *self._inline)
+
+
+def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
+    first = task.objects[0]
+    try:
+        if task.byte_range is not None:
+            yield _range_block(store, first, task)
+        elif len(task.objects) == 1 and is_huge(first, task.spec):
+            chunks = store.open_chunks(first, chunk_bytes=4 << 20)
+            yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
+        else:
+            bodies = store.get_many(task.objects)
+            pairs = [(o.key, body) for o, body in zip(task.objects, bodies, strict=True)]
+            yield decode_objects(pairs, task.spec)
+    except (NotFound, PreconditionFailed) as cause:
+        raise SourceChanged(
+            f"a raw object of {task.raw_url} changed or vanished after it was listed: {cause.message}",
+            hint="Plan again; if the ingestion still writes, wait for its batch manifest.",
+        ) from cause
+
+
+def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:
+    assert task.byte_range is not None
+    start, stop = task.byte_range
+
+    def fetch(begin: int, end: int) -> bytes:
+        length = min(end, item.size_bytes) - begin
+        return store.get(item.key, etag=item.etag, start=begin, length=length) if length > 0 else b""
+
+    return decode_range(item.key, fetch, (start, stop), item.size_bytes, task.spec, tail_bytes=RANGE_TAIL_BYTES)

@@ -1,0 +1,108 @@
+"""Where a run reads and writes: the names of the daily pipeline, or any two URLs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from engine.errors import UsageError
+from engine.model import Location, Partition
+from engine.store import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A partition with the places it is read from and published to."""
+
+    partition: Partition
+    raw: Location
+    output: Location
+
+
+def check_ds(ds: str) -> date:
+    """The date of a ``YYYY-MM-DD`` text; raises ``UsageError``."""
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", ds):
+            return date.fromisoformat(ds)
+    except ValueError:
+        pass
+    raise UsageError(f"ds is {ds!r}, which is not a date.", hint="Write it as YYYY-MM-DD, e.g. 2025-09-09.")
+
+
+def _check_word(name: str, value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise UsageError(
+            f"{name} is {value!r}; it becomes part of a path and may hold letters, digits, '.', '_' and '-'.",
+            hint=f"Pass --{name.replace('_', '-')} with such a value.",
+        )
+    return value
+
+
+def below(base: Location, *segments: str) -> Location:
+    """The place ``segments`` below ``base``.
+
+    >>> str(below(Location("s3://b", "a/"), "ds=2025-01-02"))
+    's3://b/a/ds=2025-01-02/'
+    """
+    return Location(base.url, base.prefix + "".join(f"{s.strip('/')}/" for s in segments if s.strip("/")))
+
+
+def daily(
+    *,
+    raw: str,
+    curated: str,
+    domain: str,
+    table: str,
+    interval: str,
+    data_source: str,
+    ds: str,
+    compacted_subdir: str = "compacted",
+) -> Target:
+    """The daily pipeline's layout: one partition of one table under a raw and a curated root."""
+    day = check_ds(ds)
+    words = {"domain": domain, "table": table, "interval": interval, "data_source": data_source}
+    for name, value in words.items():
+        _check_word(name, value)
+    for segment in compacted_subdir.split("/"):
+        _check_word("compacted_subdir", segment)
+    source = below(
+        parse_url(raw),
+        domain,
+        table,
+        f"interval={interval}",
+        f"data_source={data_source}",
+        f"year={day:%Y}",
+        f"month={day:%m}",
+        f"day={day:%d}",
+    )
+    output = below(parse_url(curated), domain, table, compacted_subdir, f"ds={ds}")
+    return Target(Partition(domain, table, interval, data_source, ds), source, output)
+
+
+def day_prefix(*, raw: str, curated: str, ds: str) -> Target:
+    """A raw prefix that is the day itself, published under ``<curated>/ds=<ds>/``; names are read off the path."""
+    check_ds(ds)
+    source, base = parse_url(raw), parse_url(curated)
+    names = dict(re.findall(r"(?:^|/)(interval|data_source)=([^/]+)", f"{source.url}/{source.prefix}"))
+    partition = Partition(interval=names.get("interval", ""), data_source=names.get("data_source", ""), ds=ds)
+    return Target(partition, source, below(base, f"ds={ds}"))
+
+
+def anywhere(*, input_url: str, output_url: str) -> Target:
+    """Any prefix of JSON, CSV or Parquet objects into any output prefix."""
+    return Target(Partition(), parse_url(input_url), parse_url(output_url))
+
+
+def days(start: str, end: str) -> Iterator[str]:
+    """Each day from ``start`` to ``end``, both included; raises ``UsageError`` when they are in the wrong order."""
+    first, last = check_ds(start), check_ds(end)
+    if last < first:
+        raise UsageError(f"--start {start} is after --end {end}.", hint="Swap them.")
+    return (date.fromordinal(n).isoformat() for n in range(first.toordinal(), last.toordinal() + 1))

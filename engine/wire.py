@@ -1,0 +1,220 @@
+"""Plans, manifests and specs as canonical JSON, and the fingerprints made from it.
+
+One generic codec turns the frozen dataclasses of ``model`` into JSON values and back; reading is strict
+(unknown or missing keys, wrong types) because plans and manifests come from disks and buckets.
+Listings and splits travel as columns, so that a million objects stay small and quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from engine.errors import BriquetteError, PlanError, VerificationFailed
+from engine.model import CompactionSpec, Manifest, Plan, RawObject, Split
+
+FORMAT_VERSION = 1
+T = TypeVar("T")
+
+
+class _Mismatch(Exception):
+    """A JSON value does not have the shape of its type; carries the path to it."""
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys, no spaces, UTF-8: equal values give equal bytes.
+
+    >>> canonical_json({"b": 1, "a": [True, None]})
+    b'{"a":[true,null],"b":1}'
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "strict")
+
+
+def fingerprint(*parts: bytes) -> str:
+    """SHA-256 (hex) of length-prefixed parts, so that no two different lists of parts collide by joining."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+# -- dataclass <-> JSON value --------------------------------------------------------------------
+
+_COLUMNAR: tuple[type, ...] = (RawObject, Split)
+
+
+def to_value(item: Any) -> Any:
+    """A dataclass tree as plain JSON values; tuples of listing entries and splits become columns."""
+    if is_dataclass(item) and not isinstance(item, type):
+        return {f.name: to_value(getattr(item, f.name)) for f in fields(item)}
+    if isinstance(item, Enum):
+        return item.value
+    if isinstance(item, tuple | list):
+        if item and isinstance(item[0], _COLUMNAR):
+            names = [f.name for f in fields(item[0])]
+            return {name: [to_value(getattr(i, name)) for i in item] for name in names}
+        return [to_value(i) for i in item]
+    if item is None or isinstance(item, str | int | float | bool):
+        return item
+    raise TypeError(f"no JSON form for {type(item).__name__}")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def from_value(kind: Any, value: Any, path: str = "$") -> Any:
+    """The inverse of ``to_value``; raises ``_Mismatch`` with the path of the first wrong value."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        options = get_args(kind)
+        if value is None and NoneType in options:
+            return None
+        (only,) = [o for o in options if o is not NoneType]
+        return from_value(only, value, path)
+    if origin is tuple:
+        return _tuple_from(get_args(kind), value, path)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _dataclass_from(kind, value, path)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        try:
+            return kind(value)
+        except ValueError:
+            raise _Mismatch(f"{path} is {value!r}, not one of {', '.join(e.value for e in kind)}") from None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise _Mismatch(f"{path} is {type(value).__name__}, expected {kind.__name__}")
+    return value
+
+
+def _tuple_from(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if len(args) == 2 and args[1] is Ellipsis:
+        if args[0] in _COLUMNAR and isinstance(value, dict):
+            return _columns_from(args[0], value, path)
+        if not isinstance(value, list):
+            raise _Mismatch(f"{path} is {type(value).__name__}, expected a list")
+        if args[0] in (str, int):  # the long ones: no path formatting for each element
+            if not all(type(v) is args[0] for v in value):
+                raise _Mismatch(f"{path} holds something that is not {args[0].__name__}")
+            return tuple(value)
+        return tuple(from_value(args[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+    if not isinstance(value, list) or len(value) != len(args):
+        raise _Mismatch(f"{path} is not a list of {len(args)} values")
+    return tuple(from_value(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+
+
+def _columns_from(kind: type, value: dict[str, Any], path: str) -> tuple[Any, ...]:
+    hints = _hints(kind)
+    if set(value) != set(hints) or not all(isinstance(v, list) for v in value.values()):
+        raise _Mismatch(f"{path} does not have the columns {', '.join(hints)}")
+    if len({len(v) for v in value.values()}) > 1:
+        raise _Mismatch(f"{path} has columns of unequal length")
+    columns = []
+    for name, hint in hints.items():
+        if hint in (str, int, bool) and not all(type(v) is hint for v in value[name]):
+            raise _Mismatch(f"{path}.{name} holds something that is not {hint.__name__}")
+        plain = hint in (str, int, bool)
+        columns.append(value[name] if plain else [from_value(hint, v, f"{path}.{name}") for v in value[name]])
+    return tuple(kind(*row) for row in zip(*columns, strict=True))
+
+
+def _dataclass_from(kind: type, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise _Mismatch(f"{path} is {type(value).__name__}, expected an object")
+    hints = _hints(kind)
+    if set(value) != set(hints):
+        unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
+        raise _Mismatch(f"{path} has unknown keys {unknown} and lacks {missing}")
+    return kind(**{name: from_value(hint, value[name], f"{path}.{name}") for name, hint in hints.items()})
+
+
+# -- documents ---------------------------------------------------------------------------------
+
+
+def _write(kind: str, item: object) -> bytes:
+    return canonical_json({"briquette": kind, "format_version": FORMAT_VERSION, kind: to_value(item)})
+
+
+def _read(kind: str, of: type[T], data: bytes, error: type[BriquetteError], where: str, hint: str) -> T:
+    what = where or f"this {kind}"
+    try:
+        document = json.loads(data)
+        if not isinstance(document, dict) or document.get("briquette") != kind:
+            raise _Mismatch(f"it is not a briquette {kind}")
+        if document.get("format_version") != FORMAT_VERSION:
+            raise _Mismatch(
+                f"it has format_version {document.get('format_version')!r}, this briquette reads {FORMAT_VERSION}"
+            )
+        return from_value(of, document.get(kind))  # type: ignore[no-any-return]
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{what} cannot be read: it is not JSON ({type(cause).__name__}).", hint=hint) from cause
+    except _Mismatch as cause:
+        raise error(f"{what} cannot be read: {cause}.", hint=hint) from None
+
+
+def plan_to_bytes(plan: Plan) -> bytes:
+    """A plan as canonical JSON."""
+    return _write("plan", plan)
+
+
+def plan_from_bytes(data: bytes, where: str = "") -> Plan:
+    """The plan in ``data``, checked against its own content hash; raises ``PlanError``."""
+    hint = "Make it again with `briquette plan --out`."
+    plan = _read("plan", Plan, data, PlanError, where, hint)
+    if plan_id(plan) != plan.plan_id:
+        raise PlanError(f"{where or 'this plan'} was altered: its content hash is not its plan_id.", hint=hint)
+    return plan
+
+
+def manifest_to_bytes(manifest: Manifest) -> bytes:
+    """A manifest as canonical JSON."""
+    return _write("manifest", manifest)
+
+
+def manifest_from_bytes(data: bytes, where: str = "") -> Manifest:
+    """The manifest in ``data``; raises ``VerificationFailed``."""
+    hint = "Run `briquette compact --force` to publish the partition again."
+    return _read("manifest", Manifest, data, VerificationFailed, where or "_manifest.json", hint)
+
+
+# -- fingerprints ------------------------------------------------------------------------------
+
+
+def spec_fingerprint(spec: CompactionSpec) -> str:
+    """Identity of everything that can change the output bytes."""
+    return fingerprint(b"spec", canonical_json(to_value(spec)))
+
+
+def listing_bytes(listing: Iterable[RawObject]) -> bytes:
+    """The pinned listing as bytes: keys cannot hold NUL or newlines, so the form is unambiguous."""
+    return "".join(f"{o.key}\0{o.size_bytes}\0{o.etag}\n" for o in listing).encode()
+
+
+def input_fingerprint(spec_print: str, listing: Iterable[RawObject], expected: object) -> str:
+    """Equal when the same raw objects are compacted by the same spec: then there is nothing to do (C14)."""
+    return fingerprint(b"input", spec_print.encode(), listing_bytes(listing), canonical_json(expected))
+
+
+def split_fingerprint(
+    spec_print: str, objects: Iterable[RawObject], byte_range: tuple[int, int] | None
+) -> str:
+    """Equal when a split would decode the same bytes by the same spec (section 8 of the design)."""
+    return fingerprint(b"split", spec_print.encode(), listing_bytes(objects), repr(byte_range).encode())
+
+
+def plan_id(plan: Plan) -> str:
+    """Content hash of a plan (of all of it but the hash itself)."""
+    value = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name not in ("plan_id", "listing")}
+    document: Mapping[str, Any] = {name: to_value(v) for name, v in value.items()}
+    splittable = "".join("1" if o.splittable else "0" for o in plan.listing).encode()
+    return fingerprint(b"plan", listing_bytes(plan.listing), splittable, canonical_json(document))
