@@ -90,6 +90,10 @@ class BatchManifestMismatch(InputError):
     """``_batch.manifest.json`` lists an object or a record count that the listing does not have."""
 
 
+class EmptyInput(InputError):
+    """There is nothing to compact and the caller asked for that to be an error (``on_empty = fail``)."""
+
+
 class PartitionConflict(InputError):
     """The output path holds another partition (other interval or data source)."""
 

@@ -281,6 +281,8 @@ class PublishedSplit:
     duplicates: int
     digest: str
     object_records: tuple[int, ...]
+    extra_fields: tuple[tuple[str, int], ...]
+    duplicate_json_keys: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +292,7 @@ class Manifest:
     partition: Partition
     plan_id: str
     input_fingerprint: str
-    spec_fingerprint: str
-    schema: Schema
+    spec: CompactionSpec
     content_digest: str
     records: int
     rows: int
@@ -305,5 +306,4 @@ class Manifest:
     splits: tuple[PublishedSplit, ...]
     extra_fields: tuple[tuple[str, int], ...]
     duplicate_json_keys: int
-    codec: str
     writer: str  # library versions that made the bytes, e.g. "briquette 0.1.0, pyarrow 26.0.1"
