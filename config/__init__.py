@@ -1,0 +1,1 @@
+"""Configuration: environments and tables as TOML files, and the strict loader that reads them."""
