@@ -1,0 +1,82 @@
+# Every target sets up what it needs by itself, in .venv, and only when pyproject.toml or a lock has changed.
+# `make help` lists the targets; CI calls the same ones (.ci/run).
+
+VENV    ?= .venv
+WORKERS ?= 2
+BIN     := $(VENV)/bin
+PACKAGES := benchmarks config engine glue_wrappers orchestration scripts
+CODE     := $(strip $(foreach d,$(PACKAGES),$(if $(shell find $d -name '*.py' 2>/dev/null | head -1),$d)))
+PYTEST   := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+export VENV
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install demo test test-slow test-aws lint format types house package check bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# -- set-up -------------------------------------------------------------------------------------
+
+install: $(VENV)/.dev $(VENV)/.warm ## Set up .venv with all that tests and checks need
+
+$(VENV)/.demo: pyproject.toml requirements.lock scripts/setup.sh
+	@echo "setting up $(VENV) (only when pyproject.toml or a lock has changed)"
+	@sh scripts/setup.sh requirements.lock
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements-dev.lock scripts/setup.sh
+	@echo "setting up $(VENV) for development (only when pyproject.toml or a lock has changed)"
+	@sh scripts/setup.sh requirements-dev.lock
+	@touch $@ $(VENV)/.demo
+
+# The template scan is compiled once for each machine; here, so that the first run does not wait for it.
+$(VENV)/.warm: $(wildcard engine/scan*.py engine/scan/*.py) | $(VENV)/.demo
+	@$(BIN)/python scripts/warm.py
+	@touch $@
+
+lock: $(VENV)/.demo ## Resolve the dependencies anew and write both lock files
+	@VENV=$(VENV) sh scripts/lock.sh
+
+# -- use ----------------------------------------------------------------------------------------
+
+demo: $(VENV)/.demo $(VENV)/.warm ## Make a raw day, compact and verify it, show the result; no account needed
+	@$(BIN)/briquette demo
+
+bench: $(VENV)/.dev $(VENV)/.warm ## Run the benchmark suite
+	@$(BIN)/briquette bench
+
+# -- checks -------------------------------------------------------------------------------------
+
+test: install ## Run the tests: all but those marked slow or aws
+	@$(PYTEST) -m "not slow and not aws"
+
+test-slow: install ## Run the slow tests
+	@$(PYTEST) -m "slow and not aws"
+
+test-aws: install ## Run the tests that talk to a real AWS account (needs credentials)
+	@$(PYTEST) -m aws
+
+lint: $(VENV)/.dev ## Check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Mend style and format where that is safe
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## Check types (mypy --strict)
+	@$(BIN)/mypy $(CODE)
+
+house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, words
+	@$(BIN)/pytest -q tests/test_house.py
+
+package: $(VENV)/.dev ## Build the wheel and check that it works outside this checkout
+	@$(BIN)/python scripts/check_wheel.py
+
+check: lint types house package test ## All of the above but the slow tests, as CI runs them
+
+clean: ## Remove the environment, caches and what was built
+	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
