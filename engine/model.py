@@ -195,7 +195,7 @@ class SplitTask:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record set aside: ``position`` counts records of its object from 0, ``byte_offset`` is decompressed."""
+    """A record set aside: ``position`` counts its object's records from 0, offsets are decompressed."""
 
     key: str
     position: int

@@ -32,8 +32,8 @@ INLINE_SPLIT_BYTES = 16 * MIB
 def is_input(key: str, prefix: str = "") -> bool:
     """Whether a key under ``prefix`` is a raw object: hidden names and folder markers are not (C1).
 
-    >>> [is_input(k, "d/") for k in ("d/A.json", "d/_batch.manifest.json", "d/.x.json", "d/_tmp/A.json", "d/e/")]
-    [True, False, False, False, False]
+    >>> [is_input(k, "d/") for k in ("d/A.json", "d/_batch.manifest.json", "d/.x.json", "d/_t/A.json")]
+    [True, False, False, False]
     """
     below = key[len(prefix) :]
     return bool(below) and not key.endswith("/") and not any(p[:1] in ("_", ".") for p in below.split("/"))
@@ -65,7 +65,9 @@ def parse_batch_manifest(data: bytes, key: str) -> tuple[tuple[str, int], ...]:
         entries = json.loads(data)["objects"]
         found = {str(e["key"]): int(e.get("records", -1)) for e in entries}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as cause:
-        raise BatchManifestMismatch(f"{key} cannot be read ({type(cause).__name__}: {cause}).", hint=hint) from cause
+        raise BatchManifestMismatch(
+            f"{key} cannot be read ({type(cause).__name__}: {cause}).", hint=hint
+        ) from cause
     return tuple(sorted((k, n) for k, n in found.items() if is_input(posixpath.basename(k))))
 
 
@@ -77,7 +79,7 @@ def check_batch_manifest(expected: Sequence[tuple[str, int]], listing: Iterable[
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise BatchManifestMismatch(
             f"{BATCH_MANIFEST_NAME} lists {missing[0]}{more}, which the raw prefix does not hold.",
-            hint="Wait for the ingestion to finish or run it again; --batch-manifest ignore compacts what is there.",
+            hint="Wait for the ingestion or run it again; --batch-manifest ignore compacts what is there.",
         )
 
 

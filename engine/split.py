@@ -27,7 +27,7 @@ RANGE_TAIL_BYTES = 1 << 20
 
 
 def compact_split(task: SplitTask) -> SplitResult:
-    """Fetch, decode and encode one split; raises ``SourceChanged`` and ``InputError``s, never for a bad record."""
+    """Fetch, decode and encode one split; raises ``SourceChanged`` or ``InputError``; never for a record."""
     store = open_store(task.raw_url)
     sink = _RowGroupSink(task)
     counts = _Counts(objects=len(task.objects))
@@ -91,7 +91,7 @@ class _Counts:
 
 @dataclass
 class _RowGroupSink:
-    """Keeps row groups inline while they are small together, and stages them in the store once they are not."""
+    """Keeps row groups inline while they are small together; stages them in the store once not."""
 
     task: SplitTask
 
@@ -107,7 +107,7 @@ class _RowGroupSink:
             self._stage()
 
     def _stage(self) -> None:
-        """Write the waiting row groups as one object, so that large parts of it can be copied in the store."""
+        """Write the waiting row groups as one object, so that long runs can be copied in the store."""
         place = self.task.staging
         kind = "dedup" if self.task.drop_rows else "split"
         key = f"{place.prefix}{kind}-{self.task.split_index:06d}-{len(self._staged):06d}"
@@ -153,4 +153,6 @@ def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:
         length = min(end, item.size_bytes) - begin
         return store.get(item.key, etag=item.etag, start=begin, length=length) if length > 0 else b""
 
-    return decode_range(item.key, fetch, (start, stop), item.size_bytes, task.spec, tail_bytes=RANGE_TAIL_BYTES)
+    return decode_range(
+        item.key, fetch, (start, stop), item.size_bytes, task.spec, tail_bytes=RANGE_TAIL_BYTES
+    )

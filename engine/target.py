@@ -87,7 +87,7 @@ def daily(
 
 
 def day_prefix(*, raw: str, curated: str, ds: str) -> Target:
-    """A raw prefix that is the day itself, published under ``<curated>/ds=<ds>/``; names are read off the path."""
+    """A raw prefix that is the day itself, published under ``<curated>/ds=<ds>/``."""
     check_ds(ds)
     source, base = parse_url(raw), parse_url(curated)
     names = dict(re.findall(r"(?:^|/)(interval|data_source)=([^/]+)", f"{source.url}/{source.prefix}"))
@@ -95,13 +95,28 @@ def day_prefix(*, raw: str, curated: str, ds: str) -> Target:
     return Target(partition, source, below(base, f"ds={ds}"))
 
 
+def dataset_location(url: str) -> Location:
+    """The place of a dataset, so that a ``ds=`` folder on disk is a prefix of the folder above it.
+
+    Its hidden neighbours (``_rejects``, ``_staging``) then lie in the same store.
+
+    >>> dataset_location("/curated/prices/ds=2025-09-09")
+    Location(url='/curated/prices', prefix='ds=2025-09-09/')
+    """
+    place = parse_url(url)
+    above, _, last = place.url.rpartition("/")
+    if "://" not in place.url and last.startswith("ds=") and above:
+        return Location(above, f"{last}/")
+    return place
+
+
 def anywhere(*, input_url: str, output_url: str) -> Target:
     """Any prefix of JSON, CSV or Parquet objects into any output prefix."""
-    return Target(Partition(), parse_url(input_url), parse_url(output_url))
+    return Target(Partition(), parse_url(input_url), dataset_location(output_url))
 
 
 def days(start: str, end: str) -> Iterator[str]:
-    """Each day from ``start`` to ``end``, both included; raises ``UsageError`` when they are in the wrong order."""
+    """Each day from ``start`` to ``end``, both included; raises ``UsageError`` if end is first."""
     first, last = check_ds(start), check_ds(end)
     if last < first:
         raise UsageError(f"--start {start} is after --end {end}.", hint="Swap them.")

@@ -152,9 +152,7 @@ def _read(kind: str, of: type[T], data: bytes, error: type[BriquetteError], wher
         if not isinstance(document, dict) or document.get("briquette") != kind:
             raise _Mismatch(f"it is not a briquette {kind}")
         if document.get("format_version") != FORMAT_VERSION:
-            raise _Mismatch(
-                f"it has format_version {document.get('format_version')!r}, this briquette reads {FORMAT_VERSION}"
-            )
+            raise _Mismatch(f"its format_version is {document.get('format_version')!r}, not {FORMAT_VERSION}")
         return from_value(of, document.get(kind))  # type: ignore[no-any-return]
     except (ValueError, RecursionError) as cause:
         raise error(f"{what} cannot be read: it is not JSON ({type(cause).__name__}).", hint=hint) from cause
@@ -172,7 +170,9 @@ def plan_from_bytes(data: bytes, where: str = "") -> Plan:
     hint = "Make it again with `briquette plan --out`."
     plan = _read("plan", Plan, data, PlanError, where, hint)
     if plan_id(plan) != plan.plan_id:
-        raise PlanError(f"{where or 'this plan'} was altered: its content hash is not its plan_id.", hint=hint)
+        raise PlanError(
+            f"{where or 'this plan'} was altered: its content hash is not its plan_id.", hint=hint
+        )
     return plan
 
 

@@ -22,7 +22,9 @@ class Executor(Protocol):
         tasks: Sequence[Task],
         on_result: Callable[[Result], None],
     ) -> None:
-        """Call ``on_result(function(task))`` once for each task, in the calling thread; raise its first error.
+        """Call ``on_result(function(task))`` once for each task, in the calling thread.
+
+        The first error of a task is raised.
 
         Tasks are values that pickle; running one twice (a lost worker) must not matter to the function.
         Raises ``WorkerLost`` when the work could not be finished.

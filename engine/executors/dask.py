@@ -12,7 +12,7 @@ from engine.executors import Result, Task
 
 @dataclass(frozen=True, slots=True)
 class DaskThreads:
-    """Dask's threaded scheduler: no start-up, no serialisation; the kernel releases the GIL where it counts."""
+    """Dask's threaded scheduler: no start-up, no serialisation; the kernel releases the GIL."""
 
     threads: int
     name: str = "dask"
@@ -27,7 +27,7 @@ class DaskThreads:
         from dask.callbacks import Callback
         from dask.threaded import get
 
-        def after(key: Any, result: Any, *_: Any) -> None:
+        def after(_key: Any, result: Any, *_: Any) -> None:
             on_result(result)
 
         graph = {("split", i): (function, task) for i, task in enumerate(tasks)}
@@ -50,7 +50,7 @@ class DaskCluster:
         tasks: Sequence[Task],
         on_result: Callable[[Result], None],
     ) -> None:
-        """See ``Executor.map``; a task whose worker died runs again elsewhere, up to Dask's allowed failures."""
+        """See ``Executor.map``; a task whose worker died runs again, up to Dask's allowed failures."""
         from concurrent.futures import CancelledError
 
         from distributed import Client, LocalCluster, as_completed
@@ -59,17 +59,24 @@ class DaskCluster:
 
         hint = "Check the workers' memory limit and logs, then run again: nothing was published."
         try:
-            with self._cluster(LocalCluster) as place, Client(place, timeout="30s", set_as_default=False) as client:
+            with (
+                self._cluster(LocalCluster) as place,
+                Client(place, timeout="30s", set_as_default=False) as client,
+            ):
                 # Unpure keys: two runs on one cluster must never share a task by its name.
                 futures = client.map(function, tasks, pure=False, key="split")
                 for future, result in as_completed(futures, with_results=True):
                     on_result(result)
                     future.release()
         except KilledWorker as cause:
-            raise WorkerLost(f"a split killed its worker {cause.allowed_failures + 1} times.", hint=hint) from cause
+            raise WorkerLost(
+                f"a split killed its worker {cause.allowed_failures + 1} times.", hint=hint
+            ) from cause
         except (CancelledError, CommClosedError, OSError, TimeoutError) as cause:
             where = self.address or "the local cluster"
-            raise WorkerLost(f"the Dask scheduler at {where} was lost ({type(cause).__name__}).", hint=hint) from cause
+            raise WorkerLost(
+                f"the Dask scheduler at {where} was lost ({type(cause).__name__}).", hint=hint
+            ) from cause
 
     def _cluster(self, local_cluster: Any) -> Any:
         from contextlib import nullcontext

@@ -1,0 +1,357 @@
+"""From split results to parts and a manifest: reuse, conservation, rejects, duplicates, packing."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import engine
+from engine.errors import BatchManifestMismatch, BriquetteError, RejectLimitExceeded, VerificationFailed
+from engine.model import (
+    Location,
+    Manifest,
+    Plan,
+    PublishedFile,
+    PublishedSplit,
+    Reject,
+    RowGroup,
+    Split,
+    SplitResult,
+    SplitTask,
+)
+from engine.plan import inline_limit_bytes
+
+if TYPE_CHECKING:
+    from engine.compaction import Progress
+    from engine.executors import Executor
+    from engine.splice import SplicedPart
+    from engine.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all splits; C7 holds for them as for each split."""
+
+    records: int
+    rows: int
+    rejects: int
+    duplicates: int
+    extra_fields: tuple[tuple[str, int], ...]
+    duplicate_json_keys: int
+    content_digest: str
+
+
+# -- map ---------------------------------------------------------------------------------------
+
+
+def staging(plan: Plan) -> Location:
+    """Where this plan's workers put large row groups: hidden, beside the output, named by the plan."""
+    from engine.publish import staging_prefix
+
+    return Location(plan.output.url, staging_prefix(plan.output, plan.plan_id))
+
+
+def task_for(plan: Plan, split: Split, drop_rows: tuple[int, ...] = ()) -> SplitTask:
+    """All that a worker needs for ``split``."""
+    return SplitTask(
+        split_index=split.index,
+        raw_url=plan.raw.url,
+        objects=plan.objects(split),
+        byte_range=split.byte_range,
+        spec=plan.spec,
+        staging=staging(plan),
+        inline_limit_bytes=inline_limit_bytes(plan),
+        raw_bytes=split.raw_bytes,
+        drop_rows=drop_rows,
+    )
+
+
+def map_splits(
+    plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+) -> tuple[SplitResult, ...]:
+    """Every split's result in plan order: ``kept`` as it is, the others through the executor."""
+    from engine.split import compact_split
+
+    found: dict[int, SplitResult] = dict(kept)
+    read_bytes = 0
+
+    def on_result(result: SplitResult) -> None:
+        nonlocal read_bytes
+        found[result.split_index] = result
+        read_bytes += result.raw_bytes
+        if progress:
+            progress(min(len(found), len(plan.splits)), len(plan.splits), read_bytes)
+
+    if progress:
+        progress(len(found), len(plan.splits), 0)
+    executor.map(compact_split, [task_for(plan, s) for s in plan.splits if s.index not in kept], on_result)
+    if plan.spec.unique_key:
+        _drop_losers(plan, executor, found)
+    missing = [s.index for s in plan.splits if s.index not in found]
+    if missing:
+        raise VerificationFailed(
+            f"the executor returned no result for split {missing[0]} of {plan.partition}."
+        )
+    results = tuple(_with_object_positions(plan, [found[s.index] for s in plan.splits]))
+    for result in results:
+        check_conservation(result)
+    check_expected_records(plan, results)
+    return results
+
+
+def _drop_losers(plan: Plan, executor: Executor, found: dict[int, SplitResult]) -> None:
+    """C9 between splits: decode again the splits whose rows lose to a later one, without those rows."""
+    from engine import unique
+    from engine.split import compact_split
+
+    order = [s.index for s in plan.splits]
+    losers = unique.losers_between_splits([found[i].unique_keys for i in order])
+    tasks = [task_for(plan, plan.splits[i], rows) for i, rows in losers.items()]
+    again: list[SplitResult] = []
+    executor.map(compact_split, tasks, again.append)
+    found.update({r.split_index: r for r in again})
+
+
+def _with_object_positions(plan: Plan, results: Sequence[SplitResult]) -> Iterator[SplitResult]:
+    """Byte ranges count records from their own beginning; reject positions are those of the whole object."""
+    before: Counter[str] = Counter()
+    for split, result in zip(plan.splits, results, strict=True):
+        if split.byte_range is None:
+            yield result
+            continue
+        key = plan.listing[split.start].key
+        shift = before[key]
+        before[key] += result.records
+        moved = tuple(replace(r, position=r.position + shift) for r in result.rejects)
+        yield replace(result, rejects=moved) if shift else result
+
+
+# -- checks ------------------------------------------------------------------------------------
+
+
+def check_conservation(result: SplitResult) -> None:
+    """C7 for one split; a violation is a defect of the engine and stops the run unpublished."""
+    parts = result.rows + len(result.rejects) + result.duplicates
+    grouped = sum(g.rows for g in result.row_groups)
+    if result.records != parts or grouped != result.rows or sum(result.object_records) != result.records:
+        raise VerificationFailed(
+            f"split {result.split_index} read {result.records} records "
+            f"({sum(result.object_records)} by object) but has {result.rows} rows ({grouped} in row groups), "
+            f"{len(result.rejects)} rejects and {result.duplicates} duplicates.",
+            hint="Nothing was published. This is a defect of briquette: report it with the raw objects.",
+        )
+
+
+def check_expected_records(plan: Plan, results: Sequence[SplitResult]) -> None:
+    """The batch manifest's record counts must be those read; raises ``BatchManifestMismatch``."""
+    if not plan.expected_records:
+        return
+    read: Counter[str] = Counter()
+    for split, result in zip(plan.splits, results, strict=True):
+        for item, records in zip(plan.objects(split), result.object_records, strict=True):
+            read[item.key] += records
+    for key, expected in plan.expected_records:
+        if expected >= 0 and read[key] != expected:
+            raise BatchManifestMismatch(
+                f"the batch manifest says {key} has {expected} records, the object has {read[key]}.",
+                hint="Ingest that symbol again, or pass --batch-manifest ignore to take what is there.",
+            )
+
+
+def check_reject_limit(plan: Plan, totals: Totals, keep_rejects: Callable[[], PublishedFile | None]) -> None:
+    """C6: too many rejects stop the run; the reject file stays for whoever reads the error."""
+    if totals.rejects <= totals.records * plan.spec.max_reject_ratio:
+        return
+    file = keep_rejects()
+    raise RejectLimitExceeded(
+        f"{totals.rejects} of {totals.records} records of {plan.raw} were rejected "
+        f"({totals.rejects / totals.records:.1%}; at most {plan.spec.max_reject_ratio:.1%} may be). "
+        f"Nothing was published.",
+        hint=f"Read {plan.output.url.rstrip('/')}/{file.key if file else ''}, mend the source or the schema, "
+        "or raise --max-reject-ratio.",
+    )
+
+
+def total(results: Sequence[SplitResult]) -> Totals:
+    """Sums over the splits."""
+    from engine import digest
+
+    extra: Counter[str] = Counter()
+    for result in results:
+        extra.update(dict(result.extra_fields))
+    return Totals(
+        records=sum(r.records for r in results),
+        rows=sum(r.rows for r in results),
+        rejects=sum(len(r.rejects) for r in results),
+        duplicates=sum(r.duplicates for r in results),
+        extra_fields=tuple(sorted(extra.items())),
+        duplicate_json_keys=sum(r.duplicate_json_keys for r in results),
+        content_digest=digest.combine_digests([r.digest for r in results]),
+    )
+
+
+# -- rejects -----------------------------------------------------------------------------------
+
+
+def reject_lines(results: Sequence[SplitResult]) -> bytes:
+    """The reject file: a JSON object a line, in (key, position) order; raw that is no UTF-8 in base64."""
+    return b"".join(reject_line(reject) for result in results for reject in result.rejects)
+
+
+def reject_line(reject: Reject) -> bytes:
+    """One line of the reject file."""
+    line: dict[str, object] = {
+        "key": reject.key,
+        "position": reject.position,
+        "byte_offset": reject.byte_offset,
+        "reason": reject.reason,
+    }
+    try:
+        line["raw"] = reject.raw.decode("utf-8", "strict")
+    except UnicodeDecodeError:
+        line["raw_base64"] = base64.b64encode(reject.raw).decode("ascii")
+    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+
+def row_groups_in_order(results: Sequence[SplitResult]) -> list[RowGroup]:
+    """All row groups, in split order: C10."""
+    return [group for result in results for group in result.row_groups]
+
+
+def assemble(plan: Plan, results: Sequence[SplitResult]) -> tuple[SplicedPart, ...]:
+    """Pack the finished row groups into parts of the target size and splice each part."""
+    from engine.pack import pack_parts
+    from engine.splice import splice
+
+    groups = row_groups_in_order(results)
+    runs = pack_parts([g.size_bytes for g in groups], plan.spec.target_part_bytes)
+    return tuple(splice(groups[start:stop]) for start, stop in runs)
+
+
+def writer_name() -> str:
+    """The library versions that decide the bytes of a row group."""
+    import pyarrow as pa
+
+    return f"briquette {engine.__version__}, pyarrow {pa.__version__}"
+
+
+def manifest(
+    plan: Plan,
+    results: Sequence[SplitResult],
+    totals: Totals,
+    files: tuple[PublishedFile, ...],
+    rejects_file: PublishedFile | None,
+) -> Manifest:
+    """What was published, from what, by what."""
+    published_rows = sum(f.rows for f in files)
+    if published_rows != totals.rows:
+        raise VerificationFailed(f"the footers hold {published_rows} rows, the splits made {totals.rows}.")
+    return Manifest(
+        partition=plan.partition,
+        plan_id=plan.plan_id,
+        input_fingerprint=plan.input_fingerprint,
+        spec=plan.spec,
+        content_digest=totals.content_digest,
+        records=totals.records,
+        rows=totals.rows,
+        rejects=totals.rejects,
+        duplicates=totals.duplicates,
+        input_objects=len(plan.listing),
+        input_bytes=plan.raw_bytes,
+        raw=plan.raw,
+        files=files,
+        rejects_file=rejects_file,
+        splits=tuple(_published_splits(plan, results)),
+        extra_fields=totals.extra_fields,
+        duplicate_json_keys=totals.duplicate_json_keys,
+        writer=writer_name(),
+    )
+
+
+def _published_splits(plan: Plan, results: Sequence[SplitResult]) -> Iterator[PublishedSplit]:
+    first = 0
+    for split, result in zip(plan.splits, results, strict=True):
+        yield PublishedSplit(
+            index=split.index,
+            fingerprint=split.fingerprint,
+            first_row_group=first,
+            row_groups=len(result.row_groups),
+            rows=result.rows,
+            records=result.records,
+            rejects=len(result.rejects),
+            duplicates=result.duplicates,
+            digest=result.digest,
+            object_records=result.object_records,
+            extra_fields=result.extra_fields,
+            duplicate_json_keys=result.duplicate_json_keys,
+        )
+        first += len(result.row_groups)
+
+
+# -- reuse -------------------------------------------------------------------------------------
+
+
+def reusable_splits(plan: Plan, published: Manifest | None, store: Store) -> dict[int, SplitResult]:
+    """Results of splits whose inputs and spec did not change; their row groups lie in published parts.
+
+    Only what gives the same bytes is taken over: the same library versions, no rejects (their text is not
+    in the manifest), no unique key (a later split may now win over a row). Anything odd about the
+    published parts means decoding again, not failing.
+    """
+    if published is None or published.writer != writer_name() or plan.spec.unique_key:
+        return {}
+    old = {s.fingerprint: s for s in published.splits if s.rejects == 0}
+    wanted = {s.index: old[s.fingerprint] for s in plan.splits if s.fingerprint in old}
+    if not wanted:
+        return {}
+    try:
+        groups = _published_row_groups(published, store, wanted.values())
+    except BriquetteError:
+        return {}
+    return {
+        index: SplitResult(
+            split_index=index,
+            records=s.records,
+            rows=s.rows,
+            duplicates=0,
+            rejects=(),
+            row_groups=tuple(groups[n] for n in range(s.first_row_group, s.first_row_group + s.row_groups)),
+            digest=s.digest,
+            object_records=s.object_records,
+            extra_fields=s.extra_fields,
+            duplicate_json_keys=s.duplicate_json_keys,
+            raw_bytes=0,
+            decoded_bytes=0,
+        )
+        for index, s in wanted.items()
+    }
+
+
+def _published_row_groups(
+    published: Manifest, store: Store, wanted: Iterable[PublishedSplit]
+) -> dict[int, RowGroup]:
+    """Row groups of the parts that ``wanted`` splits lie in, by their number through all parts."""
+    from engine.splice import read_part_row_groups
+
+    numbers = {n for s in wanted for n in range(s.first_row_group, s.first_row_group + s.row_groups)}
+    found: dict[int, RowGroup] = {}
+    first = 0
+    for file in published.files:
+        if any(first <= n < first + file.row_groups for n in numbers):
+
+            def read_range(offset: int, length: int, file: PublishedFile = file) -> bytes:
+                return store.get(file.key, etag=file.etag, start=offset, length=length)
+
+            groups = read_part_row_groups(read_range, file.size_bytes, key=file.key, etag=file.etag)
+            if len(groups) != file.row_groups:
+                raise VerificationFailed(f"{file.key} has {len(groups)} row groups, not {file.row_groups}.")
+            found.update(zip(range(first, first + len(groups)), groups, strict=True))
+        first += file.row_groups
+    return found

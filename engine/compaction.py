@@ -1,0 +1,408 @@
+"""The story of a run: list, plan, map over splits, pack, verify, publish.
+
+Each step is a function of values; only ``compact`` and ``run_plan`` know the order. Every executor, and the
+Glue fallback with a stored plan, goes through ``run_plan``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from engine import assembly, wire
+from engine.errors import EmptyInput, PartitionConflict, UsageError
+from engine.executors import Executor, open_executor
+from engine.listing import list_partition
+from engine.model import (
+    MIB,
+    CompactionSpec,
+    ExtraFields,
+    Location,
+    Manifest,
+    OnEmpty,
+    Partition,
+    Plan,
+    PublishMode,
+    Schema,
+    State,
+    Status,
+)
+from engine.plan import concurrency_within, plan_partition
+from engine.store import Store, open_store
+from engine.target import Target, anywhere, daily, day_prefix
+
+Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run may decide without changing a byte of its output."""
+
+    executor: str = "auto"
+    workers: int = 0  # worker processes; 0 means threads of this process
+    scheduler: str = ""  # address of an existing Dask cluster
+    threads: int = 0  # 0 means one for each core
+    memory_limit_bytes: int | None = None
+    force: bool = False
+    on_empty: OnEmpty = OnEmpty.KEEP
+    check_batch_manifest: bool = True
+    unsafe_store: bool = False
+    reuse: bool = True  # take over finished row groups of unchanged splits (section 8 of the design)
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionResult:
+    """How a run ended. ``manifest`` is what is published now (of this run, or of the run that it equals)."""
+
+    status: Status
+    partition: Partition
+    output: Location
+    plan_id: str
+    input_fingerprint: str
+    raw_objects: int
+    raw_bytes: int
+    executor: str
+    seconds: float
+    manifest: Manifest | None
+    rejects: int = 0
+    splits: int = 0
+    splits_reused: int = 0
+    message: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``compact --json``."""
+        made = self.manifest if self.status is not Status.EMPTY else None
+        files = made.files if made else ()
+        return {
+            "status": self.status.value,
+            "partition": wire.to_value(self.partition),
+            "output": str(self.output),
+            "plan_id": self.plan_id,
+            "input_fingerprint": self.input_fingerprint,
+            "content_digest": made.content_digest if made else None,
+            "records": made.records if made else self.rejects,
+            "rows": made.rows if made else 0,
+            "rejects": made.rejects if made else self.rejects,
+            "duplicates": made.duplicates if made else 0,
+            "extra_fields": dict(made.extra_fields) if made else {},
+            "duplicate_json_keys": made.duplicate_json_keys if made else 0,
+            "rejects_file": made.rejects_file.key if made and made.rejects_file else None,
+            "inputs": {"objects": self.raw_objects, "bytes": self.raw_bytes},
+            "outputs": {
+                "parts": len(files),
+                "bytes": sum(f.size_bytes for f in files),
+                "files": [
+                    {
+                        "key": f.key,
+                        "bytes": f.size_bytes,
+                        "rows": f.rows,
+                        "row_groups": f.row_groups,
+                        "sha256": f.sha256,
+                    }
+                    for f in files
+                ],
+            },
+            "splits": {"all": self.splits, "reused": self.splits_reused},
+            "seconds": round(self.seconds, 3),
+            "executor": self.executor,
+            "message": self.message,
+        }
+
+
+def compact(
+    *,
+    input: str | os.PathLike[str] | None = None,  # noqa: A002 - the command line's own word
+    output: str | os.PathLike[str] | None = None,
+    raw: str | os.PathLike[str] | None = None,
+    curated: str | os.PathLike[str] | None = None,
+    domain: str = "",
+    table: str = "",
+    interval: str = "",
+    data_source: str = "",
+    ds: str = "",
+    compacted_subdir: str = "compacted",
+    schema: Schema | str | os.PathLike[str] | None = None,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    **spec_overrides: Any,
+) -> CompactionResult:
+    """Compact one dataset and publish it, verified, in one visible step.
+
+    Three ways to say what: ``input``/``output`` (any two URLs), ``raw``/``curated``/``ds`` (``raw`` is the
+    day's own prefix), or ``raw``/``curated`` roots with ``domain``, ``table``, ``interval``, ``data_source``
+    and ``ds`` (the daily pipeline's layout). URLs are paths, ``file://`` or ``s3://``.
+
+    ``schema`` is a ``Schema``, the name of a declared table or a TOML file; without one it is inferred from
+    all records first. ``spec_overrides``: ``codec``, ``target_file_mb``, ``extra_fields``,
+    ``max_reject_ratio``, ``unique_key``, ``publish`` and the other fields of ``CompactionSpec``.
+
+    Raises the errors of ``engine.errors``; a bad record never raises, it becomes a reject.
+    """
+    target = resolve_target(
+        input_url=_text(input),
+        output_url=_text(output),
+        raw=_text(raw),
+        curated=_text(curated),
+        domain=domain,
+        table=table,
+        interval=interval,
+        data_source=data_source,
+        ds=ds,
+        compacted_subdir=compacted_subdir,
+    )
+    started = time.monotonic()
+    options = options or RunOptions()
+    plan = make_plan(target, resolve_spec(target, schema, spec_overrides), options)
+    return run_plan(plan, options, progress=progress, started=started)
+
+
+def _text(url: str | os.PathLike[str] | None) -> str:
+    return "" if url is None else os.fspath(url)
+
+
+def resolve_target(
+    *,
+    input_url: str = "",
+    output_url: str = "",
+    raw: str = "",
+    curated: str = "",
+    domain: str = "",
+    table: str = "",
+    interval: str = "",
+    data_source: str = "",
+    ds: str = "",
+    compacted_subdir: str = "compacted",
+) -> Target:
+    """The one target that the given words name; raises ``UsageError`` when they name none or two."""
+    names = {"domain": domain, "table": table, "interval": interval, "data_source": data_source}
+    if bool(input_url or output_url) == bool(raw or curated):
+        raise UsageError(
+            "a target is either input and output, or raw and curated.",
+            hint="Pass --input URL --output URL, or --raw URL --curated URL (or --env NAME) with --ds.",
+        )
+    if input_url or output_url:
+        if not (input_url and output_url) or any(names.values()) or ds:
+            raise UsageError(
+                "input and output go together, without ds, domain, table, interval or data_source.",
+                hint="Put the day into the two URLs, for instance --output out/ds=2025-09-09.",
+            )
+        return anywhere(input_url=input_url, output_url=output_url)
+    missing = [n for n, v in {"raw": raw, "curated": curated, "ds": ds}.items() if not v]
+    if missing:
+        raise UsageError(f"the target lacks {', '.join(missing)}.", hint="Pass --raw, --curated and --ds.")
+    if not any(names.values()):
+        return day_prefix(raw=raw, curated=curated, ds=ds)
+    missing = [n for n, v in names.items() if not v]
+    if missing:
+        flags = ", ".join("--" + n.replace("_", "-") for n in missing)
+        raise UsageError(f"the target lacks {', '.join(missing)}.", hint=f"Pass {flags}.")
+    return daily(raw=raw, curated=curated, ds=ds, compacted_subdir=compacted_subdir, **names)
+
+
+def resolve_spec(
+    target: Target, schema: Schema | str | os.PathLike[str] | None, overrides: dict[str, Any]
+) -> CompactionSpec:
+    """A run's spec: the table's defaults, then ``overrides``; infers the schema where none is given."""
+    from engine.schema import TableSpec, load_table
+
+    part = target.partition
+    if isinstance(schema, Schema):
+        declared = TableSpec(schema)
+    elif schema is not None:
+        declared = load_table(os.fspath(schema))
+    elif part.table:
+        declared = load_table(f"{part.domain}.{part.table}")
+    else:
+        declared = TableSpec(infer_target_schema(target))
+    values = {k: v for k, v in overrides.items() if v is not None}
+    if "target_file_mb" in values:
+        values["target_part_bytes"] = int(float(values.pop("target_file_mb")) * MIB)
+    for name, kind in (("extra_fields", ExtraFields), ("publish", PublishMode)):
+        if name in values:
+            values[name] = kind(values[name])
+    if "unique_key" in values:
+        values["unique_key"] = tuple(values["unique_key"])
+    unknown = sorted(values.keys() - {f.name for f in fields(CompactionSpec)})
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]!r} of a compaction spec.")
+    spec = declared.compaction_spec(**values)
+    check_spec(spec)
+    return spec
+
+
+def check_spec(spec: CompactionSpec) -> None:
+    """Refuse a spec that cannot be run; raises ``UsageError``."""
+    from engine.schema import arrow_schema
+
+    arrow_schema(spec.schema)
+    columns = {f.name for f in spec.schema.fields}
+    unknown = [c for c in spec.unique_key if c not in columns]
+    if unknown:
+        raise UsageError(f"unique_key names {unknown[0]!r}, which the schema does not have.")
+    if spec.codec not in CODECS:
+        raise UsageError(f"there is no codec {spec.codec!r}.", hint=f"Use one of {', '.join(CODECS)}.")
+    if spec.target_part_bytes < 1 << 16:
+        raise UsageError("the target file size is under 64 KiB.", hint="Pass --target-file-mb 1 or more.")
+    if not 0 <= spec.max_reject_ratio <= 1:
+        raise UsageError(f"max_reject_ratio is {spec.max_reject_ratio}, not between 0 and 1.")
+
+
+CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
+
+
+def infer_target_schema(target: Target) -> Schema:
+    """A schema that holds every record of the target (C4); reads each raw object once."""
+    from engine.infer import infer_schema
+
+    store = open_store(target.raw.url)
+    listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
+    bodies = store.get_many(listing.objects)
+    pairs = ((o.key, body) for o, body in zip(listing.objects, bodies, strict=True))
+    return infer_schema(pairs, name=target.partition.table or "inferred").schema
+
+
+def make_plan(target: Target, spec: CompactionSpec, options: RunOptions) -> Plan:
+    """List the raw objects and plan the partition."""
+    store = open_store(target.raw.url)
+    listing = list_partition(store, target.raw, spec, check_batch_manifest=options.check_batch_manifest)
+    return plan_partition(
+        target.partition, target.raw, target.output, spec, listing.objects, listing.expected_records
+    )
+
+
+def check_identity(plan: Plan, published: Manifest) -> None:
+    """Refuse to replace another partition's dataset (C16); raises ``PartitionConflict``."""
+    for name in ("domain", "table", "interval", "data_source", "ds"):
+        ours, theirs = getattr(plan.partition, name), getattr(published.partition, name)
+        if ours and theirs and ours != theirs:
+            raise PartitionConflict(
+                f"{plan.output} holds {name} {theirs!r} ({published.partition}); this run is for {ours!r}.",
+                hint="Publish to another --curated or compacted_subdir, or remove that dataset first.",
+            )
+
+
+def state_of(plan: Plan, published: Manifest | None, store: Store) -> State:
+    """What a run of this plan would find: NEW, CHANGED, UNCHANGED or EMPTY."""
+    if not plan.listing:
+        return State.EMPTY
+    if published is None:
+        return State.NEW
+    same = published.input_fingerprint == plan.input_fingerprint
+    return State.UNCHANGED if same and _files_stand(published, store) else State.CHANGED
+
+
+def _files_stand(published: Manifest, store: Store) -> bool:
+    for file in published.files:
+        stored = store.stat(file.key)
+        if stored is None or stored.etag != file.etag or stored.size_bytes != file.size_bytes:
+            return False
+    return True
+
+
+def default_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def executor_for(plan: Plan, options: RunOptions) -> Executor:
+    """The executor of a run; memory and the number of splits bound its threads, never the plan."""
+    threads = min(options.threads or default_threads(), max(len(plan.splits), 1))
+    return open_executor(
+        options.executor,
+        workers=options.workers,
+        concurrency=concurrency_within(plan, threads, options.memory_limit_bytes),
+        scheduler=options.scheduler,
+        memory_limit_bytes=options.memory_limit_bytes,
+    )
+
+
+def run_plan(
+    plan: Plan,
+    options: RunOptions | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    started: float | None = None,
+) -> CompactionResult:
+    """Execute a plan: the same for every executor, and for a plan that another engine began."""
+    from engine import publish
+
+    options = options or RunOptions()
+    started = time.monotonic() if started is None else started
+    store = open_store(plan.output.url)
+    previous = publish.read_manifest(store, plan.output)
+    published = previous[0] if previous else None
+    if published is not None:
+        check_identity(plan, published)
+    state = state_of(plan, published, store)
+    executor = executor or executor_for(plan, options)
+    base = CompactionResult(
+        status=Status.EMPTY,
+        partition=plan.partition,
+        output=plan.output,
+        plan_id=plan.plan_id,
+        input_fingerprint=plan.input_fingerprint,
+        raw_objects=len(plan.listing),
+        raw_bytes=plan.raw_bytes,
+        executor=executor.name,
+        seconds=0.0,
+        manifest=published,
+        splits=len(plan.splits),
+    )
+
+    def done(**changes: Any) -> CompactionResult:
+        return replace(base, seconds=time.monotonic() - started, **changes)
+
+    if state is State.UNCHANGED and not options.force:
+        assert published is not None
+        return done(status=Status.UNCHANGED, rejects=published.rejects, splits_reused=len(plan.splits))
+    if state is State.EMPTY:
+        return done(**_nothing(plan, options, store, previous, 0))
+
+    kept = assembly.reusable_splits(plan, published, store) if options.reuse and not options.force else {}
+    results = assembly.map_splits(plan, executor, kept, progress)
+    totals = assembly.total(results)
+    rejects = assembly.reject_lines(results)
+    if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:
+        publish.write_rejects(store, plan.output, plan.plan_id, rejects)
+        return done(**_nothing(plan, options, store, previous, totals.rejects))
+    assembly.check_reject_limit(
+        plan, totals, lambda: publish.write_rejects(store, plan.output, plan.plan_id, rejects)
+    )
+    parts = assembly.assemble(plan, results)
+    manifest = publish.publish(
+        store,
+        plan.output,
+        parts,
+        build_manifest=lambda files, rejects_file: assembly.manifest(
+            plan, results, totals, files, rejects_file
+        ),
+        rejects=rejects,
+        previous=previous,
+        plan_id=plan.plan_id,
+        mode=plan.spec.publish,
+        unsafe_store=options.unsafe_store,
+    )
+    return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
+
+
+def _nothing(plan: Plan, options: RunOptions, store: Store, previous: Any, rejects: int) -> dict[str, Any]:
+    """C15: nothing is written; what happens to a published dataset is the caller's choice, said loudly."""
+    from engine import publish
+
+    what = f"no rows in the {len(plan.listing)} raw objects" if plan.listing else "no raw objects"
+    message = f"{what} under {plan.raw}; nothing was written."
+    if options.on_empty is OnEmpty.FAIL:
+        raise EmptyInput(message, hint="Check the ingestion, or pass --on-empty keep.")
+    if previous is None:
+        return {"status": Status.EMPTY, "message": message, "rejects": rejects}
+    if options.on_empty is OnEmpty.REMOVE:
+        publish.remove_dataset(store, plan.output, previous)
+        message += f" The dataset published earlier under {plan.output} was removed (--on-empty remove)."
+        return {"status": Status.EMPTY, "message": message, "manifest": None, "rejects": rejects}
+    rows = previous[0].rows
+    message += f" The dataset published earlier under {plan.output} stays ({rows} rows, --on-empty keep)."
+    return {"status": Status.EMPTY, "message": message, "rejects": rejects}

@@ -1,0 +1,69 @@
+"""The pinned listing of a partition: which raw objects there are, and what the ingestion said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import NotFound
+from engine.model import CompactionSpec, Location, RawObject
+from engine.plan import BATCH_MANIFEST_NAME, COMPRESSED_SUFFIXES, is_huge, is_input, parse_batch_manifest
+
+if TYPE_CHECKING:
+    from engine.store import Store
+
+PROBE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Raw objects sorted by key, and ``(key, records)`` of the batch manifest (empty where there is none)."""
+
+    objects: tuple[RawObject, ...]
+    expected_records: tuple[tuple[str, int], ...]
+
+
+def list_partition(
+    store: Store, raw: Location, spec: CompactionSpec, *, check_batch_manifest: bool = True
+) -> Listing:
+    """List a raw prefix once; reads the batch manifest and the head of huge objects, nothing else."""
+    objects: list[RawObject] = []
+    has_batch_manifest = False
+    for stored in store.list(raw.prefix):
+        if is_input(stored.key, raw.prefix):
+            item = RawObject(stored.key, stored.size_bytes, stored.etag)
+            objects.append(_probed(store, item) if is_huge(item, spec) else item)
+        elif stored.key == raw.prefix + BATCH_MANIFEST_NAME:
+            has_batch_manifest = True
+    expected: tuple[tuple[str, int], ...] = ()
+    if has_batch_manifest and check_batch_manifest:
+        expected = _as_listed(_expected(store, raw), {o.key for o in objects})
+    return Listing(tuple(sorted(objects, key=lambda o: o.key.encode())), expected)
+
+
+def _expected(store: Store, raw: Location) -> tuple[tuple[str, int], ...]:
+    key = raw.prefix + BATCH_MANIFEST_NAME
+    try:
+        return parse_batch_manifest(store.get(key), key)
+    except NotFound:  # rewritten between listing and reading: the ingestion deletes and puts
+        return ()
+
+
+def _as_listed(expected: tuple[tuple[str, int], ...], keys: set[str]) -> tuple[tuple[str, int], ...]:
+    """The ingestion names objects by their key in the bucket; a copy elsewhere has shorter keys."""
+
+    def listed(key: str) -> str:
+        segments = key.split("/")
+        candidates = ("/".join(segments[i:]) for i in range(len(segments)))
+        return next((c for c in candidates if c in keys), key)
+
+    return tuple(sorted((listed(key), records) for key, records in expected))
+
+
+def _probed(store: Store, item: RawObject) -> RawObject:
+    """Whether byte ranges of a huge object can be decoded apart: plain JSON whose records start lines."""
+    if item.key.endswith(COMPRESSED_SUFFIXES) or not item.key.endswith((".json", ".jsonl", ".ndjson")):
+        return item
+    head = store.get(item.key, etag=item.etag, start=0, length=min(PROBE_BYTES, item.size_bytes))
+    splittable = head[:1] == b"{" and b"\n{" in head
+    return RawObject(item.key, item.size_bytes, item.etag, splittable)

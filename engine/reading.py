@@ -1,0 +1,164 @@
+"""A published dataset as a Dask DataFrame, pinned to its manifest.
+
+The manifest names every part with its etag; each partition of the frame opens its part and checks the
+etag before it reads, so a frame never mixes two publications: it reads the one it was made from, or
+raises ``SnapshotChanged``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from engine.errors import NotFound, SnapshotChanged, UsageError
+from engine.model import Location, Manifest, PublishedFile
+from engine.target import below, check_ds, dataset_location
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A published dataset at one moment."""
+
+    output: Location
+    manifest: Manifest
+    manifest_etag: str
+
+
+def open_dataset(url: str | os.PathLike[str], ds: str | None = None) -> Dataset:
+    """The dataset published at ``url`` (or at ``url/ds=<ds>/``); raises ``NotFound`` where there is none."""
+    from engine.publish import read_manifest
+    from engine.store import open_store
+
+    place = dataset_location(os.fspath(url))
+    if ds is not None:
+        check_ds(ds)
+        place = below(place, f"ds={ds}")
+    found = read_manifest(open_store(place.url), place)
+    if found is None:
+        raise NotFound(
+            f"there is no published dataset under {place} (no _manifest.json).",
+            hint="Check the path and the ds, or publish it with `briquette compact`.",
+        )
+    return Dataset(place, *found)
+
+
+def read(
+    url: str | os.PathLike[str], ds: str | None = None, *, columns: Sequence[str] | None = None
+) -> dd.DataFrame:
+    """A published dataset as a Dask DataFrame, one partition for each run of row groups (about 128 MiB).
+
+    ``url`` is the dataset, or with ``ds`` the folder above ``ds=<ds>``; ``s3://`` goes through s3fs.
+    ``columns`` selects and orders columns. Rows keep the published order. Computing it after somebody
+    published again raises ``SnapshotChanged``: call ``read`` again.
+
+    >>> frame = read("s3://curated/market/prices/compacted", ds="2025-09-09")  # doctest: +SKIP
+    """
+    import dask.dataframe as dd
+
+    dataset = open_dataset(url, ds)
+    meta = _empty(dataset.manifest, columns).to_pandas()
+    pieces = list(_pieces(dataset))
+    return dd.from_map(
+        _read_piece, pieces, columns=columns, meta=meta, label="briquette", enforce_metadata=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _PartPiece:
+    root: str
+    file: PublishedFile
+    first: int
+    stop: int
+
+
+PIECE_BYTES = 128 << 20
+
+
+def _pieces(dataset: Dataset) -> Iterator[_PartPiece]:
+    """Runs of row groups of about ``PIECE_BYTES``, equal in number within a part."""
+    for file in dataset.manifest.files:
+        count = max(1, min(file.row_groups, round(file.size_bytes / PIECE_BYTES)))
+        edges = [file.row_groups * i // count for i in range(count + 1)]
+        for first, stop in zip(edges, edges[1:], strict=False):
+            yield _PartPiece(dataset.output.url, file, first, stop)
+
+
+def _empty(manifest: Manifest, columns: Sequence[str] | None) -> pa.Table:
+    from engine.model import ExtraFields
+    from engine.schema import arrow_schema
+
+    schema = arrow_schema(manifest.spec.schema, rescued=manifest.spec.extra_fields is ExtraFields.RESCUE)
+    empty = schema.empty_table()
+    if columns is None:
+        return empty
+    unknown = [c for c in columns if c not in schema.names]
+    if unknown:
+        raise UsageError(
+            f"the dataset has no column {unknown[0]!r}.", hint=f"It has {', '.join(schema.names)}."
+        )
+    return empty.select(list(columns))
+
+
+def _read_piece(piece: _PartPiece, columns: Sequence[str] | None = None) -> Any:
+    return _read_table(piece, columns).to_pandas()
+
+
+def _read_table(piece: _PartPiece, columns: Sequence[str] | None = None) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    with open_part(piece.root, piece.file) as handle:
+        part = pq.ParquetFile(handle)
+        wanted = list(columns) if columns is not None else None
+        return part.read_row_groups(list(range(piece.first, piece.stop)), columns=wanted, use_threads=False)
+
+
+def read_tables(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The dataset as Arrow tables in published order, one at a time; raises ``SnapshotChanged``."""
+    return (_read_table(piece, columns) for piece in _pieces(dataset))
+
+
+def open_part(root: str, file: PublishedFile) -> IO[bytes]:
+    """A published part as a seekable file, refused with ``SnapshotChanged`` when it is no longer that part."""
+    changed = SnapshotChanged(
+        f"{root.rstrip('/')}/{file.key} was replaced since its manifest was read.", hint="Read it again."
+    )
+    if root.startswith("s3://"):
+        import s3fs
+
+        # s3fs reads with If-Match on the etag it saw when it opened, so the check here holds for all reads.
+        try:
+            handle = s3fs.S3FileSystem().open(f"{root.removeprefix('s3://')}/{file.key}", "rb")
+            etag = handle.details["ETag"]
+        except FileNotFoundError:
+            raise changed from None
+        if etag.strip('"') != file.etag.strip('"'):
+            handle.close()
+            raise changed
+        return handle  # type: ignore[no-any-return]
+    if root.startswith("memory://"):
+        import io
+
+        from engine.errors import PreconditionFailed
+        from engine.store import open_store
+
+        try:
+            return io.BytesIO(open_store(root).get(file.key, etag=file.etag))
+        except (NotFound, PreconditionFailed):
+            raise changed from None
+    from engine.stores.local import file_etag
+
+    try:
+        local = open(os.path.join(root, file.key), "rb")  # noqa: SIM115 - the caller closes it
+    except FileNotFoundError:
+        raise changed from None
+    # An open file stays what it is when another takes its name, so one check at the start is enough.
+    if file_etag(os.fstat(local.fileno())) != file.etag:
+        local.close()
+        raise changed
+    return local

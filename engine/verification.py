@@ -1,0 +1,122 @@
+"""Is what is published what the manifest says, and what the raw objects say?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine.compaction import RunOptions, run_plan
+from engine.digest import rows_digest
+from engine.listing import list_partition
+from engine.model import Location, Status
+from engine.plan import plan_partition
+from engine.reading import Dataset, open_dataset, read_tables
+from engine.store import open_store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from engine.compaction import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found; ``problems`` is empty when all is well."""
+
+    dataset: Dataset
+    deep: bool
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(
+    url: str, *, deep: bool = False, options: RunOptions | None = None, progress: Progress | None = None
+) -> Verdict:
+    """Check counts, checksums, footers and schema against the manifest; ``deep`` compacts the raw objects again.
+
+    The deep check decodes every raw object anew into a scratch directory and compares all rows in order.
+    Raises ``NotFound`` where nothing is published and the errors of a compaction for the raw side.
+    """
+    from engine.publish import verify_dataset
+
+    dataset = open_dataset(url)
+    problems = list(verify_dataset(open_store(dataset.output.url), dataset.output))
+    if deep and not problems:
+        problems = list(_compare_with_raw(dataset, options or RunOptions(), progress))
+    return Verdict(dataset, deep, tuple(problems))
+
+
+def _compare_with_raw(dataset: Dataset, options: RunOptions, progress: Progress | None) -> Iterator[str]:
+    published = dataset.manifest
+    spec = published.spec
+    store = open_store(published.raw.url)
+    with tempfile.TemporaryDirectory(prefix="briquette-verify-") as scratch:
+        listing = list_partition(
+            store, published.raw, spec, check_batch_manifest=options.check_batch_manifest
+        )
+        plan = plan_partition(
+            published.partition,
+            published.raw,
+            Location(scratch),
+            spec,
+            listing.objects,
+            listing.expected_records,
+        )
+        if plan.input_fingerprint != published.input_fingerprint:
+            yield f"the raw objects under {published.raw} are not those compacted: late or corrected data"
+        again = run_plan(plan, replace(options, force=True), progress=progress)
+        if again.status is Status.EMPTY or again.manifest is None:
+            yield f"the raw objects under {published.raw} hold no rows now, the dataset has {published.rows}"
+            return
+        for name in ("records", "rows", "rejects", "duplicates"):
+            now, then = getattr(again.manifest, name), getattr(published, name)
+            if now != then:
+                yield f"the raw objects give {now} {name}, the manifest says {then}"
+        yield from _first_difference(read_tables(dataset), read_tables(open_dataset(scratch)))
+
+
+def _first_difference(published: Iterator[pa.Table], again: Iterator[pa.Table]) -> Iterator[str]:
+    """Compare two streams of tables row by row, whatever their batches; names the first row that differs."""
+    row = 0
+    for left, right in _aligned(published, again):
+        if left is None or right is None:
+            yield f"from row {row} on only {'the raw objects have' if left is None else 'the dataset has'} rows"
+            return
+        if rows_digest(left) != rows_digest(right):
+            at = next(
+                i
+                for i in range(left.num_rows)
+                if rows_digest(left.slice(i, 1)) != rows_digest(right.slice(i, 1))
+            )
+            is_, was = left.slice(at, 1).to_pylist()[0], right.slice(at, 1).to_pylist()[0]
+            yield f"row {row + at} is published as {is_}, the raw object says {was}"
+            return
+        row += left.num_rows
+
+
+def _aligned(
+    left: Iterator[pa.Table], right: Iterator[pa.Table]
+) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
+    """The two streams in slices of equal length; None on the side that ends first."""
+    waiting: list[pa.Table | None] = [None, None]
+    sources = (left, right)
+    while True:
+        for i, source in enumerate(sources):
+            while waiting[i] is None or waiting[i].num_rows == 0:
+                waiting[i] = next(source, None)
+                if waiting[i] is None:
+                    break
+        a, b = waiting
+        if a is None and b is None:
+            return
+        if a is None or b is None:
+            yield a, b
+            return
+        rows = min(a.num_rows, b.num_rows)
+        yield a.slice(0, rows), b.slice(0, rows)
+        waiting = [a.slice(rows), b.slice(rows)]
