@@ -1,0 +1,30 @@
+"""Finished row groups -> parts of the target size. Pure arithmetic, after all sizes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def pack_parts(sizes: Sequence[int], target: int, fixed_bytes: int = 0) -> tuple[tuple[int, int], ...]:
+    """Contiguous runs ``[start, stop)`` whose sums come nearest to ``target``; the last takes what is left.
+
+    ``sizes`` are what each row group adds to a part in bytes, ``fixed_bytes`` what every part has besides.
+    A run misses the target by at most half of the row group at its end, so row groups of up to a tenth
+    of the target give parts within 5 %.
+
+    >>> pack_parts([40, 40, 40, 40, 40], 100)
+    ((0, 2), (2, 5))
+    """
+    if target <= 0:
+        raise ValueError(f"target is {target} bytes; it must be positive")
+    parts: list[tuple[int, int]] = []
+    start, filled = 0, fixed_bytes
+    for i, size in enumerate(sizes):
+        # Close the run before this row group if that is at least as near to the target as closing after it.
+        if i > start and target - filled <= filled + size - target:
+            parts.append((start, i))
+            start, filled = i, fixed_bytes
+        filled += size
+    if start < len(sizes):
+        parts.append((start, len(sizes)))
+    return tuple(parts)
