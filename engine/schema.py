@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import SchemaError
-from engine.model import CompactionSpec, ExtraFields, Field, Schema
+from engine.model import ExtraFields, Field, Schema
 from engine.typewords import Decimal, ListOf, Plain, Struct, Timestamp, TypeWord, parse_type, promote
 
 if TYPE_CHECKING:
@@ -59,15 +59,13 @@ class TableSpec:
     extra_fields: ExtraFields = ExtraFields.IGNORE
     max_reject_ratio: float = 0.05
 
-    def compaction_spec(self, **changes: Any) -> CompactionSpec:
-        """The spec of this table; ``changes`` are further fields of CompactionSpec and win."""
-        spec = CompactionSpec(
-            schema=self.schema,
-            unique_key=self.unique_key,
-            extra_fields=self.extra_fields,
-            max_reject_ratio=self.max_reject_ratio,
-        )
-        return dataclasses.replace(spec, **changes)
+    def spec_defaults(self) -> dict[str, Any]:
+        """The fields of a CompactionSpec that this table decides, apart from its schema."""
+        return {
+            "unique_key": self.unique_key,
+            "extra_fields": self.extra_fields,
+            "max_reject_ratio": self.max_reject_ratio,
+        }
 
 
 # -- Arrow -------------------------------------------------------------------------------------
@@ -318,7 +316,8 @@ def dump_schema(table: TableSpec | Schema, *, comments: Mapping[str, str] | None
     keys = [f.name if _BARE_KEY.match(f.name) else _toml(f.name) for f in schema.fields]
     width = min(max(map(len, keys)), 40)
     for key, field in zip(keys, schema.fields, strict=True):
-        comment = " ".join((comments or {}).get(field.name, "").split())
+        text = (comments or {}).get(field.name, "")
+        comment = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         word = field.type if field.nullable else f"{field.type} not null"
         lines.append(f"{key:<{width}} = {_toml(word)}" + (f"  # {comment}" if comment else ""))
     return "\n".join(lines) + "\n"

@@ -103,8 +103,10 @@ def _print_name(name: str) -> str:
 
 # -- parse -------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r'\s*(?:([A-Za-z_][A-Za-z0-9_]*)|([0-9]+)|("(?:[^"\\]|\\.)*")|([][()<>:,]))')
-_WORD, _NUMBER, _QUOTED = 1, 2, 3
+_TOKEN = re.compile(
+    r'\s*(?:([A-Za-z_]+/[A-Za-z_+/-]+)|([A-Za-z_][A-Za-z0-9_]*)|([0-9]+)|("(?:[^"\\]|\\.)*")|([][()<>:,]))'
+)
+_ZONE, _WORD, _NUMBER, _QUOTED = 1, 2, 3, 4
 
 
 @lru_cache(maxsize=1024)
@@ -189,7 +191,7 @@ class _Parser:
         utc = self.peek() == ","
         if utc:
             self.expect(",")
-            zone = self.take(_WORD, _QUOTED)
+            zone = self.take(_WORD, _ZONE, _QUOTED)
             if zone != "UTC":
                 hint = "Instants are stored in UTC; offsets in the data are converted."
                 raise self.error(f"zone {zone!r} is not UTC", hint)
