@@ -19,7 +19,7 @@ if ! new_enough "$venv/bin/python"; then  # missing, moved, or made by an older 
   for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
     if new_enough "$candidate"; then base=$candidate; break; fi
   done
-  [ -n "${base:-}" ] || fail "briquette needs Python 3.11 or newer; $(python3 --version 2>/dev/null || echo no python3) was found. Install one, or say where it is: make PYTHON=/path/to/python3.11 $(basename "$venv")"
+  [ -n "${base:-}" ] || fail "briquette needs Python 3.11 or newer; $(python3 --version 2>/dev/null || echo no python3) was found. Install one, or say where it is: make install PYTHON=/path/to/python3.11"
   # Debian splits ensurepip from its Python: then make an environment without pip and use the system's pip on it.
   if "$base" -c 'import ensurepip' >/dev/null 2>&1; then
     "$base" -m venv --clear "$venv"
@@ -38,7 +38,7 @@ uv() {
     "$venv/bin/uv" --system-certs --quiet "$@" --python "$venv/bin/python"
 }
 
-if pip install --quiet --no-deps --only-binary :all: "uv==$uv_version" \
+if pip install -qq --no-deps --only-binary :all: "uv==$uv_version" \
   && uv pip install --no-deps -r "$lock" && uv pip install --no-deps --editable .; then
   exit 0
 fi

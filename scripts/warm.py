@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Run the scan's own warm-up; without numba there is nothing to compile, and a failure costs only time."""
+    """Run the scan's own warm-up; without numba there is nothing to do, and a failure costs only time."""
     if importlib.util.find_spec("engine.scan") is None or importlib.util.find_spec("numba") is None:
         return
     done = subprocess.run([sys.executable, "-m", "engine.scan", "--warm"], check=False)

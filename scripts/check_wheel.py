@@ -1,0 +1,75 @@
+"""Build the wheel and use it outside this checkout: what an installed briquette needs must be inside.
+
+The wheel is unpacked into a temporary folder that comes first on sys.path: dependencies are those of the
+environment this runs in, but briquette's own files can only come from the wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("config", "engine", "glue_wrappers", "orchestration")
+DATA_SUFFIXES = (".toml", ".json", ".md")  # what the code reads beside itself at run time
+
+INSIDE = """
+import importlib.metadata, pathlib, engine, config
+here = pathlib.Path.cwd()
+for package in (engine, config):
+    assert pathlib.Path(package.__file__).is_relative_to(here), package.__file__
+assert importlib.metadata.version("briquette")
+"""
+
+
+def main() -> None:
+    """Fail with the missing names, or say what was checked."""
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = build(Path(scratch))
+        inside = set(zipfile.ZipFile(wheel).namelist())
+        missing = sorted(wanted() - inside)
+        if missing:
+            sys.exit(f"{wheel.name} lacks {', '.join(missing)}. See [tool.hatch.build] in pyproject.toml.")
+        ours = (*(f"{package}/" for package in (*PACKAGES, "benchmarks")), "briquette-")
+        strangers = sorted(name for name in inside if not name.startswith(ours))
+        if strangers:
+            sys.exit(f"{wheel.name} would install {', '.join(strangers)} at top level.")
+        site = Path(scratch) / "site"
+        zipfile.ZipFile(wheel).extractall(site)
+        run_inside(site, [sys.executable, "-c", INSIDE])
+        commands = [line for line in entry_points(site) if line.startswith("briquette")]
+        print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes, {commands[0]}")
+
+
+def build(scratch: Path) -> Path:
+    """The wheel of this checkout, built into ``scratch``."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(scratch), str(ROOT)], check=True)
+    return next(scratch.glob("*.whl"))
+
+
+def wanted() -> set[str]:
+    """Tracked modules and data of the packages, as wheel paths."""
+    listed = subprocess.run(
+        ["git", "ls-files", *PACKAGES], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return {name for name in listed.stdout.split() if name.endswith((".py", *DATA_SUFFIXES))}
+
+
+def entry_points(site: Path) -> list[str]:
+    """Lines of the wheel's own entry_points.txt."""
+    return next(site.glob("*.dist-info/entry_points.txt")).read_text(encoding="utf-8").splitlines()
+
+
+def run_inside(site: Path, command: list[str]) -> None:
+    """Run with the unpacked wheel, and not this checkout, first on the path."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    subprocess.run(command, cwd=site, env=environment, check=True)
+
+
+if __name__ == "__main__":
+    main()
