@@ -1,0 +1,522 @@
+"""The house rules, checked on the source: who imports what, how long modules are, how they speak.
+
+The tables at the top are the rules; docs and comments refer to them. A new module under one of the packages
+must be placed in ROOMS: imports point upwards in that table, so whoever reads a room need only know those
+above it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("engine", "glue_wrappers", "orchestration", "config", "benchmarks")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Modules that may import the same things: ``may_import`` names rooms, ``libraries`` third parties."""
+
+    name: str
+    modules: tuple[str, ...]  # exact names or globs; the most exact match wins
+    may_import: tuple[str, ...]
+    libraries: tuple[str, ...]
+    why: str
+
+
+KERNEL = ("nouns", "text", "schema", "bytes", "scan", "kernel")
+LIBRARY = (*KERNEL, "plan", "store", "places", "publish", "split", "executors", "read", "story")
+
+ROOMS = (
+    Room(
+        "nouns",
+        ("engine.model", "engine.errors"),
+        may_import=(),
+        libraries=(),
+        why="everybody speaks in them, so they must cost nothing and know nobody",
+    ),
+    Room(
+        "text",
+        ("engine.wire", "engine.typewords"),
+        may_import=("nouns",),
+        libraries=(),
+        why="values to text and back; a Lambda handler reads manifests with it",
+    ),
+    Room(
+        "schema",
+        ("engine.schema",),
+        may_import=("nouns", "text"),
+        libraries=("pyarrow",),
+        why="the one place where a declared type becomes an Arrow type",
+    ),
+    Room(
+        "plan",
+        ("engine.plan",),
+        may_import=("nouns", "text"),
+        libraries=(),
+        why="a plan is a value: listing and spec in, document out, no I/O",
+    ),
+    Room(
+        "bytes",
+        ("engine.thrift", "engine.footer", "engine.splice", "engine.pack"),
+        may_import=("nouns",),
+        libraries=(),
+        why="surgery on finished Parquet bytes needs no Parquet library, so no library can change them",
+    ),
+    Room(
+        "scan",
+        ("engine.scan", "engine.scan_*", "engine.scanning.*"),
+        may_import=("nouns", "text", "schema"),
+        libraries=("llvmlite", "numba", "numpy", "pyarrow"),
+        why="the template scan, the only door to the compiler",
+    ),
+    Room(
+        "kernel",
+        (
+            "engine.decode",
+            "engine.decode_*",
+            "engine.decoding.*",
+            "engine.encode",
+            "engine.encode_*",
+            "engine.digest",
+            "engine.unique",
+            "engine.evidence",
+            "engine.infer",
+        ),
+        may_import=("nouns", "text", "schema", "bytes", "scan"),
+        libraries=("numpy", "pyarrow"),
+        why="bytes to rows to bytes: pure, so every executor gets the same result",
+    ),
+    Room(
+        "store",
+        ("engine.store", "engine.stores.*"),
+        may_import=("nouns",),
+        libraries=("boto3", "botocore", "obstore"),
+        why="the door to objects; the rest of the house speaks in keys and verbs",
+    ),
+    Room(
+        "places",
+        ("engine.target", "engine.listing"),
+        may_import=("nouns", "text", "plan", "store"),
+        libraries=(),
+        why="what a command means by its target, and what lies there",
+    ),
+    Room(
+        "publish",
+        ("engine.publish", "engine.publishing.*"),
+        may_import=("nouns", "text", "bytes", "store", "places"),
+        libraries=(),
+        why="the protocol of visibility; the guard's Lambda runs its verification, so no Arrow here",
+    ),
+    Room(
+        "split",
+        ("engine.split",),
+        may_import=(*KERNEL, "plan", "store"),
+        libraries=("pyarrow",),
+        why="the work of one worker on one split: open the door, run the kernel",
+    ),
+    Room(
+        "executors",
+        ("engine.executors.*",),
+        may_import=("nouns",),
+        libraries=("dask", "distributed", "ray"),
+        why="each maps a function over splits and does not know what it does: the doors to Dask and Ray",
+    ),
+    Room(
+        "read",
+        ("engine.read", "engine.reading"),
+        may_import=("nouns", "text", "schema", "store", "places", "publish"),
+        libraries=("dask", "fsspec", "pandas", "pyarrow", "s3fs"),
+        why="a published dataset as a frame: the door to fsspec and to Dask's DataFrame",
+    ),
+    Room(
+        "story",
+        ("engine.compact", "engine.compaction", "engine.assembly", "engine.verification", "engine.backfill"),
+        may_import=tuple(room for room in LIBRARY if room != "story"),
+        libraries=("pyarrow",),
+        why="list, plan, map, pack, verify, publish; it picks an executor by name and never sees Dask",
+    ),
+    Room(
+        "front door",
+        ("engine",),
+        may_import=("story", "read"),
+        libraries=(),
+        why="`from engine import compact, read`, fetched on first use",
+    ),
+    Room(
+        "prices",
+        ("engine.prices", "engine.prices.*"),
+        may_import=("nouns", "prices"),
+        libraries=("numpy", "pyarrow"),
+        why="pure functions of the price tables",
+    ),
+    Room(
+        "settings",
+        ("config", "config.*"),
+        may_import=("nouns",),
+        libraries=(),
+        why="environments as data; handlers and stacks read them, so the loader is stdlib only",
+    ),
+    Room(
+        "benchmarks",
+        ("benchmarks", "benchmarks.*"),
+        may_import=("*",),
+        libraries=("*",),
+        why="peers are measured side by side; nothing but the command line may depend on it",
+    ),
+    Room(
+        "command line",
+        (
+            "engine.cli",
+            "engine.cli_*",
+            "engine.commands.*",
+            "engine.demo",
+            "engine.doctor",
+            "engine.options",
+            "engine.report",
+        ),
+        may_import=(*LIBRARY, "front door", "prices", "settings", "benchmarks"),
+        libraries=("click", "numpy", "pyarrow", "rich", "typer"),
+        why="thin: parse, one call, print; the only door to the terminal",
+    ),
+    Room(
+        "glue",
+        ("glue_wrappers", "glue_wrappers.*"),
+        may_import=("*",),
+        libraries=("awsglue", "boto3", "pyarrow", "pyspark"),
+        why="the same plan and kernel on Spark: the door to Spark and to the Glue runtime",
+    ),
+    Room(
+        "handlers",
+        ("orchestration.handlers", "orchestration.handlers.*"),
+        may_import=("nouns", "text", "plan", "store", "places", "publish", "settings"),
+        libraries=("boto3", "botocore"),
+        why="Lambdas: what they import is their cold start",
+    ),
+    Room(
+        "alarms",
+        ("orchestration", "orchestration.alarms", "orchestration.flow*"),
+        may_import=("nouns", "settings"),
+        libraries=(),
+        why="alarms and the flow are data; stacks and tests render them",
+    ),
+    Room(
+        "stacks",
+        ("orchestration.*",),
+        may_import=("nouns", "settings", "alarms"),
+        libraries=("aws_cdk", "cdk_nag", "constructs", "jsii"),
+        why="the door to the CDK",
+    ),
+    Room(
+        "container",
+        ("orchestration.container", "orchestration.container.*"),
+        may_import=("*",),
+        libraries=("boto3",),
+        why="what runs inside the Fargate task: the command line with a result file",
+    ),
+)
+
+# Importing these must load nothing of HEAVY, not even through others: they answer before that could load.
+LIGHT = (
+    "engine",
+    "engine.cli",
+    "engine.model",
+    "engine.plan",
+    "engine.publish",
+    "engine.schema",
+    "engine.store",
+    "engine.wire",
+    "config.model",
+    "orchestration.alarms",
+    "orchestration.handlers.*",
+)
+HEAVY = (
+    "boto3",
+    "botocore",
+    "dask",
+    "distributed",
+    "fsspec",
+    "llvmlite",
+    "numba",
+    "obstore",
+    "pandas",
+    "pyarrow",
+    "s3fs",
+)
+
+# Output bytes may depend on nothing but their input (C11).
+PURE_ROOMS = ("nouns", "text", "schema", "plan", "bytes", "scan", "kernel", "prices")
+IMPURE_IMPORTS = ("getpass", "platform", "random", "secrets", "socket", "time", "uuid")
+IMPURE_CALLS = ("now", "today", "utcnow", "urandom", "getpid", "gethostname")
+
+MOST_LINES = 450
+LONGER = {
+    "engine.scanning.kernel": (
+        900,
+        "one compiled function and its intrinsics: numba inlines what is in one module",
+    ),
+}
+
+# DESIGN: one word per thing; these name nothing.
+EMPTY_WORDS = frozenset(
+    ["job", "jobs", "process", "handle", "data", "info", "manager", "util", "utils", "helper", "helpers"]
+)
+WORDS_ALLOWED = {
+    "glue_wrappers.*_job": "a Glue job is what AWS calls it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One source file: dotted name and syntax tree."""
+
+    name: str
+    source: str
+    is_package: bool = False
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+
+# -- the rules: a module in, sentences about what is wrong out --------------------------------------
+
+
+def room_of(name: str) -> Room | None:
+    matches = [(p, room) for room in ROOMS for p in room.modules if fnmatchcase(name, p) or f"{name}.*" == p]
+    return max(matches, key=lambda m: (m[0] == name, len(m[0])))[1] if matches else None
+
+
+def imported(module: Module) -> Iterator[tuple[int, str]]:
+    """Every import in the module, at any depth and also for types only: (line, dotted name)."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.name.split(".")
+                keep = len(parents) - node.level + module.is_package
+                base = ".".join([*parents[:keep], *([base] if base else [])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def breaks_the_import_table(module: Module, known: frozenset[str]) -> Iterator[str]:
+    room = room_of(module.name)
+    if room is None:
+        yield (
+            f"{module.name} has no room. Add it to a row of ROOMS in tests/test_house.py, "
+            f"or a new row below the rooms it imports."
+        )
+        return
+    for line, name in imported(module):
+        top = name.partition(".")[0]
+        at = f"{module.name}, line {line}:"
+        if top in PACKAGES:
+            target = name if name in known else name.rpartition(".")[0] or name
+            other = room_of(target)
+            if target == top == "engine" or other is None or other is room:
+                continue  # `from engine import __version__`; a module that is not placed says so itself
+            if other.name not in room.may_import and "*" not in room.may_import:
+                yield f'{at} "{room.name}" may not import {target} ("{other.name}"), because: {room.why}.'
+        elif top not in sys.stdlib_module_names and top not in room.libraries and "*" not in room.libraries:
+            doors = [r.name for r in ROOMS if top in r.libraries] or ["no room yet"]
+            yield f'{at} {top} has its door in {", ".join(doors)}, not in "{room.name}": {room.why}.'
+
+
+def is_impure(module: Module) -> Iterator[str]:
+    room = room_of(module.name)
+    if room is None or room.name not in PURE_ROOMS:
+        return
+    for line, name in imported(module):
+        if name.partition(".")[0] in IMPURE_IMPORTS:
+            yield f"{module.name}, line {line}: imports {name}, but output may depend on input only (C11)."
+    for node in ast.walk(module.tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in IMPURE_CALLS
+        ):
+            yield f"{module.name}, line {node.lineno}: calls {node.func.attr}(), which differs between runs."
+
+
+def is_too_long(module: Module) -> Iterator[str]:
+    most, _ = LONGER.get(module.name, (MOST_LINES, ""))
+    lines = module.source.count("\n")
+    if lines > most:
+        yield f"{module.name} has {lines} lines, more than {most}: find the seam (or see LONGER)."
+
+
+def lacks_docstrings(module: Module) -> Iterator[str]:
+    if not ast.get_docstring(module.tree):
+        yield f"{module.name} does not say what it is for."
+    for node in module.tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            overload = any("overload" in ast.unparse(d) for d in node.decorator_list)
+            if not node.name.startswith("_") and not overload and not ast.get_docstring(node):
+                yield f"{module.name}.{node.name} has no docstring."
+
+
+def has_an_empty_word(module: Module) -> Iterator[str]:
+    last = module.name.rpartition(".")[2]
+    if not any(fnmatchcase(module.name, pattern) for pattern in WORDS_ALLOWED):
+        for word in sorted(EMPTY_WORDS.intersection(last.split("_"))):
+            yield f'{module.name}: "{word}" names nothing; say what the thing is.'
+    for node in module.tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name[0] != "_":
+            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", node.name).lower().split("_")
+            for word in sorted(EMPTY_WORDS.intersection(words)):
+                yield f'{module.name}.{node.name}: "{word}" names nothing; say what the thing is.'
+
+
+# -- the house as it stands --------------------------------------------------------------------------
+
+
+def modules() -> tuple[Module, ...]:
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            is_package = parts[-1] == "__init__"
+            name = ".".join(parts[:-1] if is_package else parts)
+            found.append(Module(name, path.read_text(encoding="utf-8"), is_package))
+    return tuple(found)
+
+
+HOUSE = modules()
+KNOWN = frozenset(m.name for m in HOUSE)
+
+
+def test_imports_point_to_the_nouns_and_heavy_libraries_have_one_door() -> None:
+    wrong = [sentence for m in HOUSE for sentence in breaks_the_import_table(m, KNOWN)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_only_look_up() -> None:
+    above: list[str] = []
+    for room in ROOMS:
+        if "*" not in room.may_import:
+            below = [r for r in room.may_import if r not in (*above, room.name)]
+            assert not below, f'"{room.name}" is above {below} in ROOMS'
+        above.append(room.name)
+
+
+def test_the_kernel_knows_no_clock_host_or_chance() -> None:
+    wrong = [sentence for m in HOUSE for sentence in is_impure(m)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_stay_short() -> None:
+    wrong = [sentence for m in HOUSE for sentence in is_too_long(m)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_public_function_and_class_says_what_it_is() -> None:
+    wrong = [sentence for m in HOUSE if m.name.startswith("engine") for sentence in lacks_docstrings(m)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_names_say_what_a_thing_is() -> None:
+    wrong = [sentence for m in HOUSE for sentence in has_an_empty_word(m)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", sorted(n for n in KNOWN if any(fnmatchcase(n, p) for p in LIGHT)))
+def test_light_modules_load_nothing_heavy(name: str) -> None:
+    code = f"import sys, {name}; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == [], f"import {name} loads {told.stdout}: import it where it is used"
+
+
+def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
+    hosts = (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("deb", "debian", "org"),
+        ("golang", "org"),
+    )
+    folders = ("work", "farm", "root", "home", "opt/wheels", "opt/pypi", "tmp/bash_jobs")
+    wanted = re.compile(
+        "|".join(
+            [*(re.escape(".".join(h)) for h in hosts), *(rf"(?<![\w.$}}*:/-])/{f}/" for f in folders)]
+        ).encode()
+    )
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert files
+    wrong = [
+        f"{path.relative_to(ROOT)}: {hit.group().decode()}"
+        for path in files
+        if path.is_file() and (hit := wanted.search(path.read_bytes()))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+# -- the rules themselves can fail -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("engine.plan", "import pyarrow as pa", '"plan"'),
+        ("engine.plan", "def f():\n    from engine.store import open_store", "may not import engine.store"),
+        ("engine.compaction", "def f():\n    import dask.dataframe", "has its door in executors, read"),
+        ("engine.splice", "import fastparquet", "no room yet"),
+        ("engine.stores.s3", "from ..publish import publish", "may not import engine.publish"),
+        ("engine.model", "from . import errors, store", "may not import engine.store"),
+        ("orchestration.handlers.guard", "import pyarrow.parquet", "cold start"),
+        ("engine.novelty", "", "has no room"),
+    ],
+)
+def test_a_wrong_import_is_named_with_its_reason(name: str, source: str, said: str) -> None:
+    known = frozenset({"engine.store", "engine.publish", "engine.errors", "engine.model"})
+    assert said in "\n".join(breaks_the_import_table(Module(name, source), known))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("engine.plan", "import json\nfrom engine import wire\nfrom engine.model import Plan"),
+        ("engine.scanning.kernel", "from numba import njit"),
+        ("engine.executors.dask", "def f():\n    from distributed import Client"),
+        (
+            "glue_wrappers.compaction_job",
+            "from awsglue.job import Job\nfrom engine.split import compact_split",
+        ),
+    ],
+)
+def test_a_right_import_passes(name: str, source: str) -> None:
+    assert not list(breaks_the_import_table(Module(name, source), frozenset({"engine.wire"})))
+
+
+@pytest.mark.parametrize(
+    ("rule", "module"),
+    [
+        (is_impure, Module("engine.encode", "import uuid")),
+        (is_impure, Module("engine.decoding.json", "from datetime import datetime\nNOW = datetime.now()")),
+        (is_too_long, Module("engine.plan", "x = 1\n" * (MOST_LINES + 1))),
+        (lacks_docstrings, Module("engine.plan", '"""Plans."""\ndef plan(): ...')),
+        (lacks_docstrings, Module("engine.plan", "x = 1")),
+        (has_an_empty_word, Module("engine.split_utils", '"""x"""')),
+        (has_an_empty_word, Module("engine.plan", "class PlanManager: ...")),
+    ],
+)
+def test_a_broken_rule_is_noticed(rule, module: Module) -> None:
+    assert list(rule(module))
+
+
+def test_purity_is_asked_of_the_kernel_only() -> None:
+    assert not list(is_impure(Module("engine.stores.memory", "import time")))
