@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
 from engine.errors import EmptyInput, PartitionConflict, UsageError
@@ -30,9 +30,12 @@ from engine.model import (
     State,
     Status,
 )
-from engine.plan import concurrency_within, plan_partition
+from engine.plan import concurrency_within, plan_partition, predicted_output_bytes, projected_memory_bytes
 from engine.store import Store, open_store
 from engine.target import Target, anywhere, daily, day_prefix
+
+if TYPE_CHECKING:
+    from engine.infer import Inferred
 
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
@@ -47,6 +50,7 @@ class RunOptions:
     threads: int = 0  # 0 means one for each core
     memory_limit_bytes: int | None = None
     force: bool = False
+    adopt: bool = False  # replace a dataset at the output that briquette did not write
     on_empty: OnEmpty = OnEmpty.KEEP
     check_batch_manifest: bool = True
     unsafe_store: bool = False
@@ -216,7 +220,7 @@ def resolve_spec(
     elif part.table:
         declared = load_table(f"{part.domain}.{part.table}")
     else:
-        declared = TableSpec(infer_target_schema(target))
+        declared = TableSpec(infer_target(target)[0].schema)
     values = {k: v for k, v in overrides.items() if v is not None}
     if "target_file_mb" in values:
         values["target_part_bytes"] = int(float(values.pop("target_file_mb")) * MIB)
@@ -253,15 +257,20 @@ def check_spec(spec: CompactionSpec) -> None:
 CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
 
 
-def infer_target_schema(target: Target) -> Schema:
-    """A schema that holds every record of the target (C4); reads each raw object once."""
+def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
+    """A schema that holds every record of the target (C4), and its TOML; reads each raw object once."""
     from engine.infer import infer_schema
+    from engine.schema import dump_schema
 
     store = open_store(target.raw.url)
     listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
+    if not listing.objects:
+        raise EmptyInput(f"there are no raw objects under {target.raw}.", hint="Check the path and the day.")
     bodies = store.get_many(listing.objects)
     pairs = ((o.key, body) for o, body in zip(listing.objects, bodies, strict=True))
-    return infer_schema(pairs, name=target.partition.table or "inferred").schema
+    part = target.partition
+    inferred = infer_schema(pairs, name=name or f"{part.domain}.{part.table}".strip(".") or "inferred")
+    return inferred, dump_schema(inferred.schema, comments=inferred.comments)
 
 
 def make_plan(target: Target, spec: CompactionSpec, options: RunOptions) -> Plan:
@@ -271,6 +280,36 @@ def make_plan(target: Target, spec: CompactionSpec, options: RunOptions) -> Plan
     return plan_partition(
         target.partition, target.raw, target.output, spec, listing.objects, listing.expected_records
     )
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """What ``briquette plan`` says: the state found, the splits, and predicted parts and memory."""
+    from engine.publish import read_manifest
+
+    store = open_store(plan.output.url)
+    previous = read_manifest(store, plan.output)
+    if previous:
+        check_identity(plan, previous[0])
+    state = state_of(plan, previous[0] if previous else None, store)
+    predicted = predicted_output_bytes(plan)
+    return {
+        "partition": wire.to_value(plan.partition),
+        "raw": str(plan.raw),
+        "output": str(plan.output),
+        "state": state.value,
+        "plan_id": plan.plan_id,
+        "input_fingerprint": plan.input_fingerprint,
+        "inputs": {"objects": len(plan.listing), "bytes": plan.raw_bytes},
+        "batch_manifest_objects": len(plan.expected_records),
+        "splits": len(plan.splits),
+        "codec": plan.spec.codec,
+        "target_part_bytes": plan.spec.target_part_bytes,
+        "predicted": {
+            "bytes": predicted,
+            "parts": -(-predicted // plan.spec.target_part_bytes) if plan.listing else 0,
+            "memory_bytes": projected_memory_bytes(plan, default_threads()),
+        },
+    }
 
 
 def check_identity(plan: Plan, published: Manifest) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import NotFound, SnapshotChanged, UsageError
@@ -85,7 +86,7 @@ def _pieces(dataset: Dataset) -> Iterator[_PartPiece]:
     for file in dataset.manifest.files:
         count = max(1, min(file.row_groups, round(file.size_bytes / PIECE_BYTES)))
         edges = [file.row_groups * i // count for i in range(count + 1)]
-        for first, stop in zip(edges, edges[1:], strict=False):
+        for first, stop in pairwise(edges):
             yield _PartPiece(dataset.output.url, file, first, stop)
 
 
@@ -124,7 +125,7 @@ def read_tables(dataset: Dataset, columns: Sequence[str] | None = None) -> Itera
 
 
 def open_part(root: str, file: PublishedFile) -> IO[bytes]:
-    """A published part as a seekable file, refused with ``SnapshotChanged`` when it is no longer that part."""
+    """A published part as a seekable file; raises ``SnapshotChanged`` when it is another by now."""
     changed = SnapshotChanged(
         f"{root.rstrip('/')}/{file.key} was replaced since its manifest was read.", hint="Read it again."
     )

@@ -1,4 +1,4 @@
-"""Is what is published what the manifest says, and what the raw objects say?"""
+"""Whether what is published is what the manifest says, and what the raw objects say."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Verdict:
 def verify(
     url: str, *, deep: bool = False, options: RunOptions | None = None, progress: Progress | None = None
 ) -> Verdict:
-    """Check counts, checksums, footers and schema against the manifest; ``deep`` compacts the raw objects again.
+    """Check counts, checksums and footers against the manifest; ``deep`` compacts the raw objects again.
 
     The deep check decodes every raw object anew into a scratch directory and compares all rows in order.
     Raises ``NotFound`` where nothing is published and the errors of a compaction for the raw side.
@@ -81,22 +81,28 @@ def _compare_with_raw(dataset: Dataset, options: RunOptions, progress: Progress 
 
 
 def _first_difference(published: Iterator[pa.Table], again: Iterator[pa.Table]) -> Iterator[str]:
-    """Compare two streams of tables row by row, whatever their batches; names the first row that differs."""
+    """Compare two streams of tables, whatever their batches; names the first row that differs."""
     row = 0
     for left, right in _aligned(published, again):
         if left is None or right is None:
             yield f"from row {row} on only {'the raw objects have' if left is None else 'the dataset has'} rows"
             return
         if rows_digest(left) != rows_digest(right):
-            at = next(
-                i
-                for i in range(left.num_rows)
-                if rows_digest(left.slice(i, 1)) != rows_digest(right.slice(i, 1))
-            )
-            is_, was = left.slice(at, 1).to_pylist()[0], right.slice(at, 1).to_pylist()[0]
-            yield f"row {row + at} is published as {is_}, the raw object says {was}"
+            at = _first_unequal(left, right)
+            published_row, raw_row = left.slice(at, 1).to_pylist()[0], right.slice(at, 1).to_pylist()[0]
+            yield f"row {row + at} is published as {published_row}, the raw object says {raw_row}"
             return
         row += left.num_rows
+
+
+def _first_unequal(left: pa.Table, right: pa.Table) -> int:
+    """The first row in which two tables of equal length differ, found by halving."""
+    first, stop = 0, left.num_rows
+    while stop - first > 1:
+        half = (stop - first) // 2
+        same = rows_digest(left.slice(first, half)) == rows_digest(right.slice(first, half))
+        first, stop = (first + half, stop) if same else (first, first + half)
+    return first
 
 
 def _aligned(

@@ -1,0 +1,262 @@
+"""The ``briquette`` command: parse, one call, print. Heavy libraries load only when a command needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine import __version__
+from engine.errors import EXIT_EMPTY, EXIT_RETRYABLE, BriquetteError, UsageError, VerificationFailed
+from engine.options import OUTPUT, RUN, Common, RunChoices, SpecOptions, TargetOptions, choice, expand, option
+
+app = typer.Typer(
+    name="briquette",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_spoken = Common()  # how this invocation speaks; ``main`` needs it for the error that ends it
+
+BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
+
+
+def _begin(common: Common) -> None:
+    global _spoken  # noqa: PLW0603 - one command per process
+    from engine.report import configure_logging
+
+    _spoken = common
+    configure_logging(choice("log-format", common.log_format, ("text", "json")))
+
+
+def _say(document: dict[str, Any], text: str) -> None:
+    if _spoken.json_output:
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    elif not _spoken.quiet and text:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+@app.command()
+@expand
+def compact(
+    target: TargetOptions,
+    spec: SpecOptions,
+    run: RunChoices,
+    common: Common,
+    *,
+    plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
+    force: Annotated[bool, option(RUN, "Write though nothing changed.", "--force")] = False,
+    adopt: Annotated[bool, option(RUN, "Replace a dataset that briquette did not write.", "--adopt")] = False,
+    on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
+    batch_manifest: BatchManifest = "check",
+    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+) -> None:
+    """Compact a target: list, plan, decode, verify, and publish in one visible step."""
+    _begin(common)
+    from engine.compaction import make_plan, run_plan
+    from engine.model import OnEmpty, Status
+    from engine.report import Progress, result_text
+    from engine.wire import plan_from_bytes
+
+    options = run.resolve(
+        force=force,
+        adopt=adopt,
+        unsafe_store=unsafe_store,
+        on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
+        check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
+    )
+    if plan:
+        work = plan_from_bytes(_read_file(plan), where=str(plan))
+    else:
+        place = target.resolve()
+        work = make_plan(place, spec.resolve(place, target.settings()), options)
+    with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
+        result = run_plan(work, options, progress=progress)
+    _say(result.to_dict(), result_text(result))
+    if result.status is Status.EMPTY:
+        raise typer.Exit(EXIT_EMPTY)
+
+
+@app.command()
+@expand
+def plan(
+    target: TargetOptions,
+    spec: SpecOptions,
+    common: Common,
+    batch_manifest: BatchManifest = "check",
+    out: Annotated[Path | None, option(OUTPUT, "Write the plan here, for compact --plan.")] = None,
+) -> None:
+    """Say what a compaction would do, and do nothing: state, splits, predicted parts and memory."""
+    _begin(common)
+    from engine.compaction import make_plan, plan_summary
+    from engine.report import plan_text
+    from engine.wire import plan_to_bytes
+
+    check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
+    place = target.resolve()
+    work = make_plan(
+        place, spec.resolve(place, target.settings()), RunChoices().resolve(check_batch_manifest=check)
+    )
+    if out:
+        _write_file(out, plan_to_bytes(work))
+    summary = plan_summary(work) | {"plan_file": str(out) if out else None}
+    _say(summary, plan_text(summary))
+
+
+@app.command()
+@expand
+def inspect(
+    common: Common, url: Annotated[str, typer.Argument(help="A published dataset, or one Parquet file.")]
+) -> None:
+    """Show what a dataset or Parquet file is made of: row groups, encodings, sizes, schema, manifest."""
+    _begin(common)
+    from engine.inspection import inspect_url
+    from engine.report import inspection_text
+
+    found = inspect_url(url)
+    _say(found, inspection_text(found))
+
+
+@app.command()
+@expand
+def verify(
+    target: TargetOptions,
+    run: RunChoices,
+    common: Common,
+    *,
+    url: Annotated[str, typer.Argument(help="A published dataset; or name it by the target options.")] = "",
+    deep: Annotated[bool, option(RUN, "Decode the raw again and compare every row.", "--deep")] = False,
+) -> None:
+    """Check a dataset against its manifest: counts, checksums, schema; --deep: against the raw objects."""
+    _begin(common)
+    from engine.report import Progress, verdict_document, verdict_text
+    from engine.verification import verify as verify_url
+
+    place = url or str(target.resolve(reads=False).output)
+    with Progress(shown=deep and not common.quiet, what=place) as progress:
+        verdict = verify_url(place, deep=deep, options=run.resolve(), progress=progress)
+    _say(verdict_document(verdict), verdict_text(verdict))
+    if not verdict.ok:
+        raise typer.Exit(VerificationFailed.exit_code)
+
+
+@app.command()
+@expand
+def infer(
+    target: TargetOptions,
+    common: Common,
+    name: Annotated[str, option(OUTPUT, "Name written into the schema.")] = "",
+    out: Annotated[Path | None, option(OUTPUT, "Write the TOML here instead of to stdout.")] = None,
+) -> None:
+    """Write a declared schema (TOML) that holds every record of the target."""
+    _begin(common)
+    from engine.compaction import infer_target
+    from engine.report import inferred_document
+
+    place = target.resolve(writes=False)
+    inferred, text = infer_target(place, name)
+    if out:
+        _write_file(out, text.encode())
+    _say(inferred_document(inferred, text), f"wrote {out}" if out else text)
+
+
+@app.command()
+@expand
+def demo(
+    common: Common,
+    dir: Annotated[Path, option(RUN, "Where raw and curated are made.")] = Path("demo"),  # noqa: A002
+    symbols: Annotated[int, option(RUN, "Symbols, one small file each.", min=10, max=100_000)] = 5_438,
+) -> None:
+    """Make a realistic raw day on local disk, compact it with Dask, verify it and show the result."""
+    _begin(common)
+    from engine.demo import run_demo
+
+    silent = common.quiet or common.json_output
+    document = run_demo(dir, symbols, say=(lambda _: None) if silent else print)
+    _say(document, "")
+
+
+@app.command()
+@expand
+def doctor(target: TargetOptions, common: Common) -> None:
+    """Say what this machine has and what stores honour: versions, credentials, conditional writes."""
+    _begin(common)
+    from engine.doctor import examine
+    from engine.report import examination_text
+
+    settings = target.settings()
+    raw = target.raw or target.input or (settings.raw_url if settings else "")
+    curated = target.curated or target.output or (settings.curated_url if settings else "")
+    found = examine(raw_url=raw, curated_url=curated)
+    _say(found, examination_text(found))
+    if not found["ok"]:
+        raise typer.Exit(EXIT_RETRYABLE)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise UsageError(f"{path} cannot be read ({cause.strerror}).", hint="Check the path.") from cause
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as cause:
+        raise UsageError(f"{path} cannot be written ({cause.strerror}).", hint="Check the path.") from cause
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        sys.stdout.write(f"briquette {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Press a day of small raw JSON and CSV objects into one well-sized, verified Parquet dataset.
+
+    Exit codes: 0 published or unchanged; 1 worth a retry or a fallback; 2 usage; 3 nothing to do;
+    4 bad input or contract; 5 reject limit or data quality.
+    """
+
+
+def main() -> None:
+    """Entry point: runs the command and turns errors into a message and an exit code."""
+    try:
+        app()
+    except BriquetteError as error:
+        _fail(error.name, error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        _fail("Interrupted", "the run was stopped; nothing was published.", "Run it again.", EXIT_RETRYABLE)
+    except MemoryError:
+        _fail("MemoryError", "the machine ran out of memory.", "Pass --memory-limit.", EXIT_RETRYABLE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_RETRYABLE)
+
+
+def _fail(name: str, message: str, hint: str, exit_code: int) -> None:
+    if _spoken.json_output:
+        error = {"name": name, "message": message, "hint": hint}
+        document = {"status": "FAILED", "error": error, "exit_code": exit_code}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    # Keys come from buckets: what cannot be printed must not reach a terminal or forge a log line.
+    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in f"{name}: {message}")
+    sys.stderr.write(f"error: {printable}\n" + (f"  next: {hint}\n" if hint else ""))
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

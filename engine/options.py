@@ -1,0 +1,222 @@
+"""The option groups of the command line: written once, shared by the commands that take them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from config.model import Settings
+    from engine.compaction import RunOptions
+    from engine.model import CompactionSpec
+    from engine.target import Target
+
+Group = TypeVar("Group")
+
+
+def option(panel: str, text: str, *names: str, **rules: Any) -> Any:
+    """A typer option in a help panel."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **rules)
+
+
+DAILY, ANY_DATA, OUTPUT, RUN, COMMON = (
+    "Target: the daily pipeline's layout",
+    "Target: any data",
+    "Output",
+    "Run",
+    "Common",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What is read and where it is published."""
+
+    env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = ""
+    domain: Annotated[str, option(DAILY, "For instance market.")] = ""
+    table: Annotated[str, option(DAILY, "For instance prices.")] = ""
+    interval: Annotated[str, option(DAILY, "For instance 1d.")] = ""
+    data_source: Annotated[str, option(DAILY, "For instance yahoo_finance.")] = ""
+    ds: Annotated[str, option(DAILY, "The day, YYYY-MM-DD.")] = ""
+    raw: Annotated[
+        str, option(DAILY, "Raw root (path, file://, s3://); without --table the day's own prefix.")
+    ] = ""
+    curated: Annotated[str, option(DAILY, "Curated root.")] = ""
+    compacted_subdir: Annotated[str, option(DAILY, "Folder of compacted data below the table.")] = ""
+    input: Annotated[str, option(ANY_DATA, "Any prefix of JSON, CSV or Parquet objects.")] = ""
+    output: Annotated[str, option(ANY_DATA, "Where the dataset is published.")] = ""
+
+    def settings(self) -> Settings | None:
+        """The environment's settings, or None without ``--env``."""
+        if not self.env:
+            return None
+        from config.model import load_environment
+
+        return load_environment(self.env, env=os.environ)
+
+    def resolve(self, *, reads: bool = True, writes: bool = True) -> Target:
+        """The target; a command that only reads or only writes needs only that side."""
+        from engine.compaction import resolve_target
+
+        settings = self.settings()
+        raw, curated, subdir = self.raw, self.curated, self.compacted_subdir
+        if settings and not (self.input or self.output):
+            raw, curated = raw or settings.raw_url, curated or settings.curated_url
+            subdir = subdir or settings.compaction_output_subdir
+        unused = "memory://unused"
+        daily = bool(raw or curated)
+        return resolve_target(
+            input_url=self.input or ("" if reads or daily else unused),
+            output_url=self.output or ("" if writes or daily else unused),
+            raw=raw or ("" if reads or not daily else unused),
+            curated=curated or ("" if writes or not daily else unused),
+            domain=self.domain,
+            table=self.table,
+            interval=self.interval,
+            data_source=self.data_source,
+            ds=self.ds,
+            compacted_subdir=subdir or "compacted",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SpecOptions:
+    """What the output is made like."""
+
+    schema: Annotated[
+        str, option(OUTPUT, "A declared table (market.prices) or a TOML file; else inferred.")
+    ] = ""
+    codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = ""
+    target_file_mb: Annotated[
+        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
+    ] = 0
+    extra_fields: Annotated[str, option(OUTPUT, "Fields not in the schema: ignore, rescue or reject.")] = ""
+    max_reject_ratio: Annotated[float | None, option(OUTPUT, "Share of records that may be rejected.")] = None
+    unique_key: Annotated[str, option(OUTPUT, "Columns, by commas; the last of equal records stays.")] = ""
+    publish: Annotated[str, option(OUTPUT, "in_place or versioned. [default: in_place]")] = ""
+
+    def resolve(self, target: Target, settings: Settings | None) -> CompactionSpec:
+        """The spec: flags, then the environment, then the table's own defaults."""
+        from engine.compaction import resolve_spec
+
+        given: dict[str, Any] = {
+            "codec": self.codec or (settings.compaction_codec if settings else ""),
+            "target_file_mb": self.target_file_mb or (settings.compaction_target_file_mb if settings else 0),
+            "extra_fields": self.extra_fields,
+            "max_reject_ratio": self.max_reject_ratio,
+            "unique_key": tuple(c.strip() for c in self.unique_key.split(",") if c.strip()),
+            "publish": self.publish,
+        }
+        kept = {k: v for k, v in given.items() if v or (k == "max_reject_ratio" and v is not None)}
+        return resolve_spec(target, self.schema or None, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class RunChoices:
+    """How it is run; none of it changes a byte of the output."""
+
+    executor: Annotated[str, option(RUN, "auto, serial or dask.")] = "auto"
+    workers: Annotated[int, option(RUN, "Dask worker processes; 0: threads of this process.", min=0)] = 0
+    threads: Annotated[int, option(RUN, "Threads; 0: one for each core.", min=0)] = 0
+    scheduler: Annotated[str, option(RUN, "A running Dask scheduler, tcp://host:8786.")] = ""
+    memory_limit: Annotated[str, option(RUN, "For instance 2GB; bounds how many splits run at once.")] = ""
+
+    def resolve(self, **more: Any) -> RunOptions:
+        """The engine's own form of it."""
+        from engine.compaction import RunOptions
+
+        return RunOptions(
+            executor=self.executor,
+            workers=self.workers,
+            threads=self.threads,
+            scheduler=self.scheduler,
+            memory_limit_bytes=parse_bytes(self.memory_limit) if self.memory_limit else None,
+            **more,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """How a command speaks."""
+
+    json_output: Annotated[bool, option(COMMON, "One JSON document on stdout, nothing else.", "--json")] = (
+        False
+    )
+    quiet: Annotated[bool, option(COMMON, "No progress and no summary.", "--quiet", "-q")] = False
+    log_format: Annotated[str, option(COMMON, "Log lines on stderr as text or json.")] = "text"
+
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size.
+
+    >>> parse_bytes("1.5GiB"), parse_bytes("200 MB")
+    (1610612736, 200000000)
+    """
+    stripped = text.strip()
+    number = stripped.rstrip("kKmMgGiIbB")
+    try:
+        size = int(float(number) * _UNITS[stripped[len(number) :].lower()])
+    except (ValueError, KeyError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise UsageError(f"{text!r} is not a size.", hint="Write it like 512MB, 2GB or 1.5GiB.")
+    return size
+
+
+def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """``value`` if it is one of ``allowed``; raises ``UsageError``."""
+    if value not in allowed:
+        raise UsageError(f"--{name} is {value!r}.", hint=f"Use {', '.join(allowed[:-1])} or {allowed[-1]}.")
+    return value
+
+
+def expand(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each field of the option groups that it takes as parameters."""
+    hints = get_type_hints(function, include_extras=True)
+    flat: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = hints[name]
+        if kind not in (TargetOptions, SpecOptions, RunChoices, Common):
+            flat.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[name] = kind
+        types = get_type_hints(kind, include_extras=True)
+        for item in fields(kind):
+            default = inspect.Parameter.empty if item.default is MISSING else item.default
+            flat.append(
+                inspect.Parameter(
+                    item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[item.name]
+                )
+            )
+
+    @wraps(function)
+    def command(**values: Any) -> None:
+        built = {
+            name: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()
+        }
+        function(**built, **values)
+
+    command.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in flat}
+    return command
