@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.model import RowGroup
+from engine.splice import added_bytes, fixed_bytes
+
+
+def pack_row_groups(row_groups: Sequence[RowGroup], target: int) -> tuple[tuple[int, int], ...]:
+    """Runs ``[start, stop)`` of row groups whose files come nearest to ``target`` bytes, footers included."""
+    if not row_groups:
+        return ()
+    sizes = [added_bytes(group, target // 2) for group in row_groups]
+    return pack_parts(sizes, target, fixed_bytes(row_groups[0]))
+
 
 def pack_parts(sizes: Sequence[int], target: int, fixed_bytes: int = 0) -> tuple[tuple[int, int], ...]:
     """Contiguous runs ``[start, stop)`` whose sums come nearest to ``target``; the last takes what is left.

@@ -173,6 +173,20 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
     return SplicedPart(tuple(pieces), at + len(tail), rows, len(row_groups))
 
 
+def added_bytes(group: RowGroup, at: int = 0) -> int:
+    """What a row group adds to a part in which its body begins at byte ``at``: body, indexes, footer entry."""
+    footer = _parsed(group, 0)
+    indexes = sum(map(len, group.column_indexes)) + sum(map(len, _moved(group.offset_indexes, at)))
+    spans: list[Span | None] = [(at + group.size_bytes, indexes)] * len(group.column_indexes)
+    entry = footers.moved_entry(footer.data, footer.entries[0], at, 0, spans, spans)
+    return group.size_bytes + indexes + len(entry)
+
+
+def fixed_bytes(group: RowGroup) -> int:
+    """What a part has besides its row groups: magic, schema, key-value metadata, length."""
+    return len(MAGIC) + len(footers.with_entries(_parsed(group, 0), [], 0)) + TRAILER_BYTES
+
+
 def _tail(
     start: int,
     row_groups: Sequence[RowGroup],
