@@ -18,11 +18,18 @@ PACKAGES = ("config", "engine", "glue_wrappers", "orchestration")
 DATA_SUFFIXES = (".toml", ".json", ".md")  # what the code reads beside itself at run time
 
 INSIDE = """
-import importlib.metadata, pathlib, engine, config
+import importlib.metadata, pathlib, sys
+from importlib import resources
 here = pathlib.Path.cwd()
-for package in (engine, config):
-    assert pathlib.Path(package.__file__).is_relative_to(here), package.__file__
-assert importlib.metadata.version("briquette")
+[command] = [e for e in importlib.metadata.distribution("briquette").entry_points if e.name == "briquette"]
+main = command.load()
+source = sys.modules[main.__module__].__file__
+assert pathlib.Path(source).is_relative_to(here), f"{source} is not the wheel's"
+for folder in ("environments", "tables"):
+    assert any(f.name.endswith(".toml") for f in resources.files("config").joinpath(folder).iterdir()), folder
+assert resources.files("engine").joinpath("SPEC.md").is_file()
+sys.argv = ["briquette", "--version"]
+sys.exit(main())
 """
 
 
