@@ -11,7 +11,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.encodings import DICTIONARY_LIMIT_BYTES, Encodings, canonical, choose_encodings, part_of, plain_type
+from engine.encodings import (
+    DICTIONARY_LIMIT_BYTES,
+    Encodings,
+    canonical,
+    choose_encodings,
+    part_of,
+    plain_type,
+)
 from engine.errors import ConfigError
 from engine.model import CompactionSpec, RowGroup
 from engine.splice import added_bytes, cut
@@ -67,7 +74,7 @@ class _Writer:
             compression_level=GZIP_LEVEL if self._codec == "gzip" else None,
             use_dictionary=sorted(encodings.dictionary),
             dictionary_pagesize_limit=DICTIONARY_LIMIT_BYTES,
-            column_encoding={path: "DELTA_BINARY_PACKED" for path in sorted(encodings.delta)} or None,
+            column_encoding=dict.fromkeys(sorted(encodings.delta), "DELTA_BINARY_PACKED") or None,
             store_decimal_as_integer=True,
             store_schema=self._store_schema,
             write_statistics=True,

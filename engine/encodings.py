@@ -43,7 +43,7 @@ Measure = Callable[[pa.Table, Encodings], dict[str, int]]  # encoded bytes of ea
 
 def canonical(table: pa.Table) -> pa.Table:
     """The same rows, one chunk a column; texts with few values as dictionaries in order of appearance."""
-    columns = [_text(c) if is_text(c.type) else _joined(c) for c in table.columns]
+    columns = [_text(c) if is_text(c.type) else joined(c) for c in table.columns]
     return _table(columns, table.schema)
 
 
@@ -87,7 +87,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _joined(column: pa.ChunkedArray) -> pa.Array:
+def joined(column: pa.ChunkedArray) -> pa.Array:
+    """One array of the plain type; texts too long for 32-bit offsets get 64-bit ones."""
     kind = plain_type(column.type)
     if kind in (pa.string(), pa.binary()) and column.nbytes > _TEXT_BYTES_LIMIT:
         kind = pa.large_string() if kind == pa.string() else pa.large_binary()
@@ -100,8 +101,8 @@ def _text(column: pa.ChunkedArray) -> pa.Array:
     if types.is_dictionary(column.type):
         array = column.unify_dictionaries().combine_chunks() if column.num_chunks != 1 else column.chunk(0)
         array = _in_order(array)
-        return array if _is_worth_a_dictionary(array) else _joined(pa.chunked_array([array]))
-    array = _joined(column)
+        return array if _is_worth_a_dictionary(array) else joined(pa.chunked_array([array]))
+    array = joined(column)
     if _repeats(array):
         encoded = array.dictionary_encode()
         if _is_worth_a_dictionary(encoded):
@@ -135,7 +136,7 @@ def _is_worth_a_dictionary(array: pa.DictionaryArray) -> bool:
 def _repeats(array: pa.Array) -> bool:
     """Whether at most half of a spread sample's values are new: a look before the whole is hashed."""
     sample = _spread(array)
-    return 2 * pc.count_distinct(sample).as_py() <= len(sample) - sample.null_count
+    return bool(2 * pc.count_distinct(sample).as_py() <= len(sample) - sample.null_count)
 
 
 def _spread(array: pa.Array) -> pa.Array:
@@ -182,17 +183,17 @@ def choose_encodings(table: pa.Table, measure: Measure) -> Encodings:
 def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType, bool]]:
     """(path, type, nested) of every leaf column, with the names that Parquet gives to levels of lists."""
 
-    def inner(path: str, kind: pa.DataType, nested: bool) -> Iterator[tuple[str, pa.DataType, bool]]:
+    def inner(path: str, kind: pa.DataType, *, nested: bool) -> Iterator[tuple[str, pa.DataType, bool]]:
         if types.is_struct(kind):
             for child in kind:
-                yield from inner(f"{path}.{child.name}", child.type, True)
+                yield from inner(f"{path}.{child.name}", child.type, nested=True)
         elif types.is_list(kind):
-            yield from inner(f"{path}.list.element", kind.value_type, True)
+            yield from inner(f"{path}.list.element", kind.value_type, nested=True)
         else:
             yield path, kind, nested
 
     for field in schema:
-        yield from inner(field.name, field.type, False)
+        yield from inner(field.name, field.type, nested=False)
 
 
 def _is_integer(kind: pa.DataType) -> bool:

@@ -174,7 +174,7 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
 
 
 def added_bytes(group: RowGroup, at: int = 0) -> int:
-    """What a row group adds to a part in which its body begins at byte ``at``: body, indexes, footer entry."""
+    """What a row group adds to a part in which it begins at byte ``at``: body, indexes, footer entry."""
     footer = _parsed(group, 0)
     indexes = sum(map(len, group.column_indexes)) + sum(map(len, _moved(group.offset_indexes, at)))
     spans: list[Span | None] = [(at + group.size_bytes, indexes)] * len(group.column_indexes)
