@@ -1,0 +1,312 @@
+"""The compiled kernel of the template scan (the only door to numba).
+
+``scan_entry(address)`` takes the address of the driver's block (``layout``), works on the memory named there
+without the interpreter lock, and comes back with a status. It is specialised by nothing: operations are
+data, so it is compiled once for a machine, whatever the schema.
+
+Safety: the region ends with a newline, no literal holds one but as its last byte, and no value parser steps
+over one. So no load starts behind the final newline, and ``LOOKAHEAD`` readable bytes behind it suffice.
+With ``BRIQUETTE_SCAN_CHECKED=1`` every access is checked instead of trusted (the tests do that).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from engine.scanning import layout as at
+from engine.scanning.instants import FIVE_BYTES, NO_DAY, clock, day_number
+from engine.scanning.numbers import INT64_MAX, number, rounded_bits, whole
+from engine.scanning.texts import (
+    copy_text,
+    dictionary_code,
+    forget_fresh,
+    same_text,
+    settle,
+    text_end,
+    well_formed,
+)
+from engine.scanning.words import HALF, ZERO, Int, U, aside, byte, pair, view, word, word_of
+
+NULL_WORD, TRUE_WORD, FALSE_WORD = word_of(b"null"), word_of(b"true"), word_of(b"false")
+NAN_WORD, INFINITE_WORD, THREE_BYTES = word_of(b"NaN"), word_of(b"Infinity"), U(0xFFFFFF)
+POWERS = 10.0 ** np.arange(23)  # all of them exact
+EXACT_MANTISSA = U(1 << 53)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+NOT_A_NUMBER, INFINITE = float("nan"), float("inf")
+DAY_SECONDS = 86_400
+
+
+@aside
+def scan_region(
+    memory: Any, ops: Any, words: Any, masks: Any, templates: Any, values: Any, floats: Any, valid: Any,
+    codes: Any, chars: Any, texts: Any, dict_chars: Any, dict_offsets: Any, dict_table: Any,
+    row_starts: Any, deviating: Any, block: Any,
+) -> Any:  # fmt: skip
+    """Consume lines until the region ends or the driver is needed; returns a status of ``layout``."""
+    capacity, columns, end = block[at.B_CAPACITY], block[at.B_COLUMNS], block[at.B_END]
+    origin, learn, known = block[at.B_ORIGIN], block[at.B_LEARN], block[at.B_KNOWN]
+    template_count, deviating_capacity = block[at.B_TEMPLATE_COUNT], block[at.B_DEVIATING_CAPACITY]
+    text_count = block[at.B_TEXT_COUNT]
+    p, row, strays = block[at.S_POSITION], block[at.S_ROWS], block[at.S_DEVIATING]
+    template, lines = block[at.S_TEMPLATE], block[at.S_LINES]
+    status = at.DONE
+    day_head, day_tail, day = ZERO, 0, NO_DAY
+    fresh = False  # a dictionary grew with this line
+    nulls = False  # this line cleared a validity byte
+    while p < end:
+        line = p
+        if row >= capacity:
+            status = at.ROWS_FULL
+            break
+        tries = 0
+        fits = False
+        while tries < template_count and not fits:
+            p = line
+            op = templates[template] * at.OP_WIDTH
+            while True:
+                literal = ops[op + at.OP_WORD]
+                literal_end = literal + ops[op + at.OP_WORDS]
+                q = p
+                while literal < literal_end:
+                    if (word(memory, q) ^ words[literal]) & masks[literal] != ZERO:
+                        break
+                    literal += 1
+                    q += 8
+                if literal < literal_end:
+                    break
+                p += ops[op + at.OP_BYTES]
+                kind = ops[op + at.OP_KIND]
+                if kind == at.END:
+                    fits = True
+                    break
+                column, slot = ops[op + at.OP_COLUMN], ops[op + at.OP_SLOT]
+                here = slot * capacity + row
+                if kind == at.ABSENT or (byte(memory, p) == 110 and word(memory, p) & HALF == NULL_WORD):
+                    if ops[op + at.OP_NULLABLE] == 0:
+                        break
+                    valid[column * capacity + row] = 0
+                    nulls = True
+                    if ops[op + at.OP_UNITS] < 0:  # a string column
+                        code_at = slot * (capacity + 1) + row
+                        if texts[slot * at.TEXT_WIDTH + at.TEXT_PLAIN] == 1:
+                            codes[code_at + 1] = codes[code_at]
+                        else:
+                            codes[code_at] = 0
+                    else:
+                        values[here] = 0
+                    if kind != at.ABSENT:
+                        p += 4
+                elif kind == at.STRING:
+                    if byte(memory, p) != 34:
+                        break
+                    p += 1
+                    quote, high = text_end(memory, p)
+                    if quote < 0:
+                        break
+                    if high != ZERO and not well_formed(memory, p, quote):
+                        break
+                    size = quote - p
+                    text = slot * at.TEXT_WIDTH
+                    code_at = slot * (capacity + 1) + row
+                    if texts[text + at.TEXT_PLAIN] == 1:
+                        start = Int(codes[code_at])
+                        if start + size > texts[text + at.TEXT_CAPACITY]:
+                            status = at.CHARS_FULL
+                            block[at.S_DETAIL] = slot
+                            break
+                        copy_text(memory, p, chars, texts[text + at.TEXT_BASE] + start, size)
+                        codes[code_at + 1] = start + size
+                    else:
+                        code = texts[text + at.TEXT_LAST]
+                        known_text = False
+                        if code >= 0:
+                            entry = slot * (at.DICTIONARY_ENTRIES + 1) + code
+                            start = Int(dict_offsets[entry])
+                            if Int(dict_offsets[entry + 1]) - start == size:
+                                start += slot * (at.DICTIONARY_BYTES + 8)
+                                known_text = same_text(memory, p, dict_chars, start, size)
+                        if not known_text:
+                            code = dictionary_code(
+                                memory, p, size, slot, row, texts, dict_chars, dict_offsets, dict_table
+                            )
+                            if code < 0:
+                                status = at.DICTIONARY_FULL
+                                block[at.S_DETAIL] = slot
+                                break
+                            texts[text + at.TEXT_LAST] = code
+                            if texts[text + at.TEXT_FRESH] == 1:
+                                fresh = True
+                        codes[code_at] = code
+                    p = quote + 1
+                elif kind == at.FLOAT:
+                    q, negative, mantissa, power = number(memory, p)
+                    if q < 0:
+                        if byte(memory, p) == 45:
+                            p += 1
+                            negative = True
+                        else:
+                            negative = False
+                        w = word(memory, p)
+                        if w == INFINITE_WORD:
+                            p += 8
+                            floats[here] = -INFINITE if negative else INFINITE
+                        elif w & THREE_BYTES == NAN_WORD and not negative:
+                            p += 3
+                            floats[here] = NOT_A_NUMBER
+                        else:
+                            break
+                    else:
+                        p = q
+                        if mantissa <= EXACT_MANTISSA and power <= 0 and power >= -22:
+                            exact = np.float64(Int(mantissa)) / POWERS[-power]
+                            floats[here] = -exact if negative else exact
+                        elif mantissa <= EXACT_MANTISSA and power > 0 and power <= 22:
+                            exact = np.float64(Int(mantissa)) * POWERS[power]
+                            floats[here] = -exact if negative else exact
+                        else:
+                            bits = rounded_bits(mantissa, power)
+                            if bits < 0:
+                                break
+                            values[here] = bits
+                            if negative:
+                                floats[here] = -floats[here]
+                        if ops[op + at.OP_NARROW] == 1 and abs(floats[here]) > FLOAT32_MAX:
+                            break
+                elif kind == at.TIMESTAMP:
+                    # "YYYY-MM-DD, then a quote or a clock; rows that follow each other mostly share the day.
+                    if byte(memory, p) != 34:
+                        break
+                    head, tail = word(memory, p + 1), pair(memory, p + 9)
+                    if head != day_head or tail != day_tail:
+                        day = day_number(head, tail)
+                        day_head, day_tail = head, tail
+                    if day < ops[op + at.OP_LOW] or day > ops[op + at.OP_HIGH]:
+                        break
+                    p += 11
+                    c = byte(memory, p)
+                    within = 0
+                    if c in (84, 32):
+                        p, within = clock(memory, p + 1, ops[op + at.OP_UNITS])
+                        if p < 0:
+                            break
+                    elif c != 34:
+                        break
+                    p += 1
+                    values[here] = day * DAY_SECONDS * ops[op + at.OP_UNITS] + within
+                elif kind == at.INT:
+                    p, negative, mantissa, power = number(memory, p)
+                    if p < 0:
+                        break
+                    integer = Int(mantissa)
+                    if power != 0 or mantissa > INT64_MAX:
+                        integer = whole(mantissa, power)
+                        if integer < 0:
+                            break
+                    if negative:
+                        integer = -integer
+                    if integer < ops[op + at.OP_LOW] or integer > ops[op + at.OP_HIGH]:
+                        break
+                    values[here] = integer
+                elif kind == at.BOOL:
+                    w = word(memory, p)
+                    if w & HALF == TRUE_WORD:
+                        values[here] = 1
+                        p += 4
+                    elif w & FIVE_BYTES == FALSE_WORD:
+                        values[here] = 0
+                        p += 5
+                    else:
+                        break
+                else:
+                    if byte(memory, p) != 34:
+                        break
+                    day_of_date = day_number(word(memory, p + 1), pair(memory, p + 9))
+                    if day_of_date == NO_DAY or byte(memory, p + 11) != 34:
+                        break
+                    values[here] = day_of_date
+                    p += 12
+                op += at.OP_WIDTH
+            if fits:
+                row_starts[row] = origin + line
+                row += 1
+                lines += 1
+                if fresh:
+                    settle(text_count, texts)
+                    fresh = False
+                nulls = False
+            else:
+                if fresh:
+                    forget_fresh(text_count, texts, dict_chars, dict_offsets, dict_table)
+                    fresh = False
+                if nulls:
+                    for column in range(columns):
+                        valid[column * capacity + row] = 1
+                    nulls = False
+                if status != at.DONE:
+                    break
+                tries += 1
+                template += 1
+                if template == template_count:
+                    template = 0
+        if fits:
+            continue
+        p = line
+        if status != at.DONE:
+            break
+        c = byte(memory, p)
+        while c in (32, 9, 13):
+            p += 1
+            c = byte(memory, p)
+        if c == 10:  # blank
+            p += 1
+            continue
+        if learn == 1 and line != known:
+            p = line
+            status = at.UNKNOWN_LINE
+            break
+        if strays >= deviating_capacity:
+            p = line
+            status = at.DEVIATING_FULL
+            break
+        while c != 10:
+            p += 1
+            c = byte(memory, p)
+        deviating[3 * strays] = origin + line
+        deviating[3 * strays + 1] = origin + p
+        deviating[3 * strays + 2] = row
+        strays += 1
+        lines += 1
+        p += 1
+    block[at.S_POSITION], block[at.S_ROWS], block[at.S_DEVIATING] = p, row, strays
+    block[at.S_TEMPLATE], block[at.S_LINES] = template, lines
+    return status
+
+
+def scan_entry(address: Any) -> Any:
+    block = view(address, at.BLOCK_LENGTH, np.int64)
+    capacity, texts = block[at.B_CAPACITY], block[at.B_TEXT_COUNT]
+    return scan_region(
+        view(block[at.B_BUFFER], block[at.B_BUFFER_LENGTH], np.uint8),
+        view(block[at.B_OPS], block[at.B_OPS_LENGTH], np.int64),
+        view(block[at.B_WORDS], block[at.B_WORDS_LENGTH], np.uint64),
+        view(block[at.B_MASKS], block[at.B_WORDS_LENGTH], np.uint64),
+        view(block[at.B_TEMPLATES], block[at.B_TEMPLATE_COUNT], np.int64),
+        view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.int64),
+        view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.float64),
+        view(block[at.B_VALID], block[at.B_VALID_LENGTH], np.uint8),
+        view(block[at.B_CODES], block[at.B_CODES_LENGTH], np.int32),
+        view(block[at.B_CHARS], block[at.B_CHARS_LENGTH], np.uint8),
+        view(block[at.B_TEXTS], texts * at.TEXT_WIDTH, np.int64),
+        view(block[at.B_DICT_CHARS], texts * (at.DICTIONARY_BYTES + 8), np.uint8),
+        view(block[at.B_DICT_OFFSETS], texts * (at.DICTIONARY_ENTRIES + 1), np.int32),
+        view(block[at.B_DICT_TABLE], texts * at.DICTIONARY_TABLE, np.int32),
+        view(block[at.B_ROW_STARTS], capacity, np.int64),
+        view(block[at.B_DEVIATING], 3 * block[at.B_DEVIATING_CAPACITY], np.int64),
+        block,
+    )  # fmt: skip
+
+
+SIGNATURE = types.int64(types.int64)

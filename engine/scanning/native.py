@@ -1,0 +1,215 @@
+"""From the kernel's source to a function that can be called: compiled once for a machine, then loaded.
+
+numba takes seconds to import and to compile, so its result is kept as a plain object file that llvmlite
+alone can load, in about a tenth of the time of ``import numba``. The file's name is a hash of everything that
+went into it: the kernel's source, the compiler's version and the processor. Nothing expires by a clock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+_SYMBOL: Final = "briquette_scan"
+_SOURCES: Final = (
+    "kernel.py", "words.py", "numbers.py", "instants.py", "texts.py", "exact.py", "layout.py", "native.py"
+)  # fmt: skip
+_C_LIBRARY: Final = frozenset({"memcpy", "memmove", "memset", "memcmp", "bcmp"})
+_PROTOTYPE: Final = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_void_p), ctypes.c_int64
+)
+_lock = threading.Lock()
+_loaded: list[tuple[Any, Callable[[int], int]]] = []
+
+
+def available() -> bool:
+    """Whether the compiled scan can run here: numba is installed and the machine is little-endian."""
+    return sys.byteorder == "little" and importlib.util.find_spec("numba") is not None
+
+
+def is_loaded() -> bool:
+    """Whether this process has the kernel already."""
+    return bool(_loaded)
+
+
+def is_compiled() -> bool:
+    """Whether this process can have the kernel without compiling it."""
+    return bool(_loaded) or _cached_file() is not None
+
+
+def entry() -> Callable[[int], int]:
+    """The kernel: takes the address of a block, returns a status; runs without the interpreter lock."""
+    if not _loaded:
+        with _lock:
+            if not _loaded:
+                _loaded.append(_load())
+    return _loaded[0][1]
+
+
+def _load() -> tuple[Any, Callable[[int], int]]:
+    checked = os.environ.get("BRIQUETTE_SCAN_CHECKED") == "1"
+    path = None if checked else _cached_file()
+    code = None if path is None else _verified(path)
+    if code is None:
+        code = _compile()
+        if not checked:
+            _store(code)
+    return _link(code)
+
+
+def _compile() -> bytes:
+    """The kernel as a relocatable object that needs nothing but the C library."""
+    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+    from numba import cfunc
+
+    from engine.scanning import kernel, words
+
+    options = {name: value for name, value in words.OPTIONS.items() if name != "nogil"}
+    text = cfunc(kernel.SIGNATURE, **options)(kernel.scan_entry).inspect_llvm()
+    module = llvm.parse_assembly(text)
+    for function in module.functions:
+        if function.is_declaration:
+            continue
+        if function.name.startswith("cfunc."):  # numba's wrapper: it wants the interpreter to report errors
+            function.linkage = llvm.Linkage.internal
+        elif "scan_entry" in function.name:
+            function.name = _SYMBOL
+    machine = _target_machine(llvm)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(3)))
+    wanted = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    if not wanted <= _C_LIBRARY:
+        raise RuntimeError(f"the compiled scan asks for {sorted(wanted - _C_LIBRARY)}")
+    return bytes(machine.emit_object(module))
+
+
+def _link(code: bytes) -> tuple[Any, Callable[[int], int]]:
+    import llvmlite.binding as llvm
+
+    machine = _target_machine(llvm)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    function = _PROTOTYPE(engine.get_function_address(_SYMBOL))
+
+    def call(address: int) -> int:
+        status, raised = ctypes.c_int64(), ctypes.c_void_p()
+        if function(ctypes.byref(status), ctypes.byref(raised), address) != 0:
+            raise IndexError("the scan would have left its memory")  # only the checked build can say so
+        return status.value
+
+    return engine, call
+
+
+def _target_machine(llvm: Any) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=_features(llvm),
+        opt=3,
+        reloc="pic",
+        codemodel="jitdefault",
+        jit=True,
+    )
+
+
+def _features(llvm: Any) -> str:
+    return str(llvm.get_host_cpu_features().flatten())
+
+
+# -- the cached object -----------------------------------------------------------------------------
+
+
+@functools.cache
+def _name() -> str:
+    digest = hashlib.sha256()
+    for source in _SOURCES:
+        digest.update((Path(__file__).parent / source).read_bytes())
+    for package in ("numba", "llvmlite"):
+        digest.update(f"{package} {importlib.metadata.version(package)}\n".encode())
+    digest.update(f"{platform.system()} {platform.machine()} {_processor()}\n".encode())
+    return f"scan-{digest.hexdigest()[:20]}.o"
+
+
+def _processor() -> str:
+    """Which instructions the processor has, told without loading llvmlite."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    wanted = (
+        "vendor_id",
+        "cpu family",
+        "model",
+        "model name",
+        "flags",
+        "Features",
+        "CPU part",
+        "CPU implementer",
+    )
+    first = text.split("\n\n", 1)[0]
+    return "\n".join(line for line in first.splitlines() if line.split("\t")[0].strip() in wanted)
+
+
+def _folders() -> tuple[Path, ...]:
+    stated = os.environ.get("BRIQUETTE_SCAN_CACHE")
+    if stated:
+        return (Path(stated),)
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(__file__).parent / "__pycache__", user / "briquette")
+
+
+def _cached_file() -> Path | None:
+    for folder in _folders():
+        path = folder / _name()
+        try:
+            facts = path.stat()
+        except OSError:
+            continue
+        # Machine code is run as it stands: only from a file that nobody else could have put there.
+        if facts.st_uid in {0, os.getuid()} and not facts.st_mode & 0o022 and os.access(path, os.R_OK):
+            return path
+    return None
+
+
+def _verified(path: Path) -> bytes | None:
+    """The object, if the digest in front of it says that it is whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    code = content[32:]
+    return code if hashlib.sha256(code).digest() == content[:32] else None
+
+
+def _store(code: bytes) -> None:
+    """Keep the object in the first folder that takes it; without one the next process compiles again."""
+    for folder in _folders():
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="scan-")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(code).digest() + code)
+                os.chmod(temporary, 0o644)  # an image is built by one user and run by another
+                os.replace(temporary, folder / _name())
+            except OSError:
+                os.unlink(temporary)
+                raise
+        except OSError:
+            continue
+        return
