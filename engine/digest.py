@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
-from engine.encodings import is_text, joined
+from engine.encode_columns import is_text, joined
 from engine.errors import SchemaError
 from engine.schema import type_word
 

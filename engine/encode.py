@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.encodings import (
+from engine.encode_columns import (
     DICTIONARY_LIMIT_BYTES,
     Encodings,
     canonical,

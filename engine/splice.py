@@ -73,13 +73,19 @@ def read_part_row_groups(read_range: ReadRange, size_bytes: int, key: str, etag:
     def body(offset: int, length: int) -> tuple[Piece, str]:
         return Piece(length, None, key, offset, etag), ""
 
-    return _row_groups(_tail_first(read_range, size_bytes), size_bytes, key, body)
+    try:
+        read = _tail_first(read_range, size_bytes)
+    except ThriftError as error:
+        raise _corrupt(key, str(error)) from error
+    return _row_groups(read, size_bytes, key, body)
 
 
 def _tail_first(read_range: ReadRange, size_bytes: int) -> ReadRange:
     """Reads through a copy of the file's end, so that a footer and its indexes cost one or two requests."""
     start = max(size_bytes - _FIRST_READ_BYTES, 0)
     tail = read_range(start, size_bytes - start)
+    if len(tail) != size_bytes - start:
+        raise ThriftError(f"only {len(tail)} of its last {size_bytes - start} bytes were there")
 
     def read(offset: int, length: int) -> bytes:
         nonlocal start, tail
@@ -236,8 +242,8 @@ def verify_part(read_range: ReadRange, size_bytes: int, expected_rows: Sequence[
     ``expected_rows`` has one number for each row group. Reads header and tail only, so the bodies may be
     anywhere. Raises ``VerificationFailed``.
     """
-    read = _tail_first(read_range, size_bytes)
     try:
+        read = _tail_first(read_range, size_bytes)
         if read_range(0, len(MAGIC)) != MAGIC:
             raise ThriftError("it does not begin with PAR1")
         footer, footer_start = _read_footer(read, size_bytes)

@@ -78,13 +78,19 @@ def _scan(data: bytes, pos: int, wanted: Wanted, depth: int) -> Struct:
             raise ThriftError(f"field {field_id} appears twice in one struct")
         start = pos
         structs: tuple[Struct, ...] = ()
-        if field_id in wanted and kind == STRUCT:
+        if I16 <= kind <= I64:  # nearly all of a footer; a call for each would double the time
+            while data[pos] > 0x7F:
+                pos += 1
+            pos += 1
+        elif kind == STRUCT and field_id in wanted:
             structs = (_scan(data, pos, wanted[field_id], depth + 1),)
             pos = structs[0].stop
-        elif field_id in wanted and kind in (LIST, SET):
+        elif kind in (LIST, SET) and field_id in wanted:
             structs, pos = _scan_list(data, pos, wanted[field_id], depth + 1)
         elif kind > BOOL_FALSE:
             pos = _skip(data, pos, kind, depth + 1)
+        elif kind == 0:
+            raise ThriftError("a field without a type")
         fields[field_id] = Field(field_id, kind, header, start, pos, structs)
 
 
@@ -158,7 +164,7 @@ def _skip_struct(data: bytes, pos: int, depth: int) -> int:
         if byte <= 0x0F:
             _, pos = read_int(data, pos)
         kind = byte & 0x0F
-        if I16 <= kind <= I64:  # nearly all of a footer; a call for each would double the time
+        if I16 <= kind <= I64:  # as in _scan
             while data[pos] > 0x7F:
                 pos += 1
             pos += 1
