@@ -227,11 +227,11 @@ def row_groups_in_order(results: Sequence[SplitResult]) -> list[RowGroup]:
 
 def assemble(plan: Plan, results: Sequence[SplitResult]) -> tuple[SplicedPart, ...]:
     """Pack the finished row groups into parts of the target size and splice each part."""
-    from engine.pack import pack_parts
+    from engine.pack import pack_row_groups
     from engine.splice import splice
 
     groups = row_groups_in_order(results)
-    runs = pack_parts([g.size_bytes for g in groups], plan.spec.target_part_bytes)
+    runs = pack_row_groups(groups, plan.spec.target_part_bytes)
     return tuple(splice(groups[start:stop]) for start, stop in runs)
 
 

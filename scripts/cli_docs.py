@@ -1,0 +1,58 @@
+"""Write docs/cli.md from the commands themselves, so that the page cannot say anything else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+from typer.core import TyperArgument, TyperOption
+
+from engine.cli import app
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+HEAD = """# The command line
+
+Made from the commands by `python scripts/cli_docs.py`, and kept true by a test.
+`briquette COMMAND --help` says the same.
+
+URLs are paths, `file://` or `s3://bucket/prefix`; `AWS_ENDPOINT_URL` and the usual AWS variables count.
+With `--json` one document goes to stdout and nothing else does; progress and messages go to stderr.
+
+| exit code | meaning |
+|---|---|
+| 0 | published, or unchanged |
+| 1 | failure worth a retry or a fallback: network, memory, lost workers, a raw object that changed |
+| 2 | usage: the command, an option or a configuration file is wrong |
+| 3 | nothing to do: no raw objects, or none with records |
+| 4 | bad input or contract: another engine would fail the same way |
+| 5 | reject limit or data quality |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    group = typer.main.get_command(app)
+    out = [HEAD]
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        arguments = [p for p in command.params if isinstance(p, TyperArgument)]
+        words = "".join(f" {str(p.name).upper()}" for p in arguments)
+        out.append(f"## briquette {name}\n\n    briquette {name}{words} [OPTIONS]\n\n{command.help}\n")
+        lines = [f"| `{str(p.name).upper()}` | {p.help} |" for p in arguments]
+        lines += [_option(p) for p in command.params if isinstance(p, TyperOption) and not p.hidden]
+        out.append("| option | meaning |\n|---|---|\n" + "\n".join(lines) + "\n")
+    return "\n".join(out)
+
+
+def _option(option: TyperOption) -> str:
+    names = ", ".join(f"`{n}`" for n in [*option.opts, *option.secondary_opts])
+    default = option.default
+    shown = f" Default: `{default}`." if default not in (None, "", False, 0) else ""
+    return f"| {names} | {(option.help or '').replace('|', '&#124;')}{shown} |"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        true = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page()
+        sys.exit(0 if true else f"{PAGE.name} is out of date: run python scripts/cli_docs.py")
+    PAGE.write_text(page(), encoding="utf-8")
