@@ -91,6 +91,7 @@ ROOMS = (
             "engine.unique",
             "engine.evidence",
             "engine.infer",
+            "engine.skim",
         ),
         may_import=("nouns", "text", "schema", "bytes", "scan"),
         libraries=("numpy", "pyarrow"),
