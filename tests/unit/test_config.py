@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.model import environment_names, load_environment, setting_keys
@@ -175,6 +175,7 @@ def test_a_directory_has_no_bucket():
         _ = settings.raw_bucket
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(setting_keys())), st.data())
 def test_a_value_is_the_same_from_a_file_a_variable_or_an_override(key, data):
     value = tomllib.loads(DEV.read_text()).get(key, setting_keys()[key].default)

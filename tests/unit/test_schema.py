@@ -8,7 +8,7 @@ from itertools import product
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import SchemaError
@@ -92,11 +92,13 @@ def sorted_fields(word: TypeWord) -> TypeWord:
 # -- type words --------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(words)
 def test_a_printed_type_parses_back_to_itself(word):
     assert parse_type(str(word)) == word
 
 
+@settings(deadline=None)
 @given(words)
 def test_spaces_do_not_change_a_type(word):
     spelled = str(word)
@@ -165,6 +167,7 @@ def test_promotion_of_every_three_types_does_not_depend_on_their_order():
         assert promote(joins[a, b], c) == promote(a, joins[b, c]), (a, b, c)
 
 
+@settings(deadline=None)
 @given(words, words, words)
 def test_promotion_is_a_join(a, b, c):
     assert promote(a, a) == a
@@ -175,6 +178,7 @@ def test_promotion_is_a_join(a, b, c):
     assert promote(a, JSON) == JSON
 
 
+@settings(deadline=None)
 @given(words, words)
 def test_a_promoted_type_can_be_declared(a, b):
     joined = promote(a, b)
@@ -219,6 +223,7 @@ def test_promoted_integers_hold_the_extremes_of_both(signed, other):
 # -- Arrow -------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(words)
 def test_arrow_types_turn_back_into_their_words(word):
     def without_json(w: TypeWord) -> TypeWord:
@@ -245,6 +250,7 @@ def test_arrow_schema_keeps_order_nullability_and_puts_rescued_last():
     assert arrow_schema(schema).equals(expected.remove(2))
 
 
+@settings(deadline=None)
 @given(schemas.filter(lambda schema: not any("timestamp[s" in f.type for f in schema.fields)))
 def test_parquet_gives_the_arrow_schema_back_but_for_seconds_which_it_lacks(schema):
     arrow = arrow_schema(schema)
@@ -263,6 +269,7 @@ def test_types_without_a_word_are_none():
 # -- table files -------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     schemas,
     st.sampled_from(ExtraFields),
@@ -278,6 +285,7 @@ def test_a_table_file_reads_back_equal(schema, extra_fields, ratio, data):
     assert parse_table(dump_schema(schema)).schema == schema
 
 
+@settings(deadline=None)
 @given(schemas)
 def test_the_fingerprint_ignores_spelling_and_name_but_not_columns(schema):
     fingerprint = schema_fingerprint(schema)
