@@ -32,7 +32,7 @@ $(VENV)/.dev: pyproject.toml requirements-dev.lock scripts/setup.sh
 	@touch $@ $(VENV)/.demo
 
 # The template scan is compiled once for each machine; here, so that the first run does not wait for it.
-$(VENV)/.warm: $(wildcard engine/scan*.py engine/scan/*.py) | $(VENV)/.demo
+$(VENV)/.warm: $(wildcard engine/scan.py engine/scanning/*.py) | $(VENV)/.demo
 	@$(BIN)/python scripts/warm.py
 	@touch $@
 
