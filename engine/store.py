@@ -1,0 +1,261 @@
+"""The object-store door: a handful of verbs over local disk, S3 and memory.
+
+Everything outside ``engine/stores`` sees only what is defined here. Keys are relative to the store's
+root and use "/"; etags are opaque; conditions are honoured atomically for one key. Errors: ``NotFound``,
+``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects), and ``StoreError`` for
+what is left after bounded retries.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from engine.errors import UnsafePath, UsageError
+from engine.model import Location, Piece, RawObject
+
+WRITE_VERBS = frozenset({"PUT", "DELETE", "STAGE", "CREATE_UPLOAD", "UPLOAD", "COPY", "COMPLETE", "SWAP"})
+NO_METADATA: Mapping[str, str] = {}
+
+_BAD_SEGMENT = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\x00")
+_BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+_MAX_KEY_BYTES = 1_024  # S3's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as the store knows it; listings carry no ``metadata``."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
+    modified_seconds: float = field(default=0.0, compare=False)  # by the store's clock, since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of the key for a write to happen: anything, nothing there, or exactly this etag."""
+
+    absent: bool = False
+    etag: str = ""
+
+    def __str__(self) -> str:
+        if self.absent:
+            return "nothing at the key"
+        return f"etag {self.etag}" if self.etag else "any state"
+
+
+ANY = Condition()
+IF_ABSENT = Condition(absent=True)
+
+
+def if_match(etag: str) -> Condition:
+    """The write happens only over the object that has this etag."""
+    if not etag:
+        raise ValueError("an empty etag would match anything; use ANY or IF_ABSENT")
+    return Condition(etag=etag)
+
+
+class Staged(Protocol):
+    """A whole object that nobody sees yet; ``commit`` is the one visible step."""
+
+    key: str
+    size_bytes: int
+    multipart: bool  # committed by CompleteMultipartUpload rather than by one PUT or rename
+
+    def commit(self, condition: Condition) -> Stored: ...
+
+    def abort(self) -> None: ...
+
+
+class Store(Protocol):
+    """The verbs. ``start``/``length`` are bytes; reading past the end gives what is there."""
+
+    url: str
+    endpoint: str  # a server that only claims to be S3, "" for AWS, disk and memory
+    requests: Requests
+
+    def list(self, prefix: str) -> Iterator[Stored]: ...
+
+    def stat(self, key: str) -> Stored | None: ...
+
+    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes: ...
+
+    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]: ...
+
+    def open_chunks(
+        self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
+    ) -> Iterator[bytes]: ...
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+        *,
+        durable: bool = True,
+    ) -> Stored: ...
+
+    def stage(
+        self, key: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA
+    ) -> Staged: ...
+
+    def compose(
+        self,
+        key: str,
+        pieces: Sequence[Piece],
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Stored: ...
+
+    def delete(self, key: str, condition: Condition = ANY) -> None: ...
+
+
+class Requests:
+    """Counts what a store was asked, by verb; ``before`` (tests) is called ahead of every request.
+
+    On S3 one count is one HTTP request, retries included; on disk and in memory one count is the
+    operation that stands for it.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.before: Callable[[str, str], None] | None = None
+
+    def note(self, verb: str, key: str) -> None:
+        if self.before is not None:
+            self.before(verb, key)
+        with self._lock:
+            self._counts[verb] += 1
+
+    def __getitem__(self, verb: str) -> int:
+        return self._counts[verb]
+
+    @property
+    def writes(self) -> int:
+        return sum(n for verb, n in self._counts.items() if verb in WRITE_VERBS)
+
+    def as_dict(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def reset(self) -> None:
+        with self._lock:
+            self._counts.clear()
+
+
+def check_readable(key: str) -> str:
+    """The key itself, or ``UnsafePath`` when a segment of it is empty, "." or ".."."""
+    if _BAD_SEGMENT.search(key):
+        raise UnsafePath(
+            f"The key {key!r} has an empty, '.' or '..' segment.",
+            hint="Use a key relative to the store's root.",
+        )
+    return key
+
+
+def check_writable(key: str, prefix: str = "") -> str:
+    """The key itself, or ``UnsafePath`` when it may not be written or lies outside ``prefix``."""
+    check_readable(key)
+    if _BAD_CHARACTER.search(key):
+        raise UnsafePath(
+            f"The key {key!r} holds a control character, a backslash or a broken character.",
+            hint="Rename it: such keys mean different things to different readers.",
+        )
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        raise UnsafePath(f"The key {key[:80]!r}… is longer than {_MAX_KEY_BYTES} bytes.", hint="Shorten it.")
+    if not key.startswith(prefix):
+        raise UnsafePath(
+            f"The key {key!r} is outside the output prefix {prefix!r}.", hint="Nothing was written."
+        )
+    return key
+
+
+def parse_url(url: str) -> Location:
+    """A path, ``file://``, ``s3://bucket/prefix`` or ``memory://name/prefix`` as store + prefix.
+
+    >>> parse_url("s3://curated/market/prices")
+    Location(url='s3://curated', prefix='market/prices/')
+    >>> parse_url("file:///data/raw/")
+    Location(url='/data/raw', prefix='')
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        if not url or "\x00" in url:
+            raise UnsafePath(f"{url!r} is not a path.", hint="Give a directory, file:// or s3:// URL.")
+        return Location(os.path.abspath(os.path.expanduser(url)))
+    if scheme == "file":
+        parts = urlsplit(url)
+        if parts.netloc not in ("", "localhost") or "\x00" in unquote(parts.path):
+            raise UsageError(f"{url} names a host.", hint="Write file:///absolute/path.")
+        return Location(os.path.abspath(unquote(parts.path) or "/"))
+    if scheme in ("s3", "s3a", "memory"):
+        root, _, prefix = rest.partition("/")
+        prefix = prefix.rstrip("/")
+        if not root:
+            raise UsageError(f"{url} has no bucket.", hint="Write s3://bucket/prefix.")
+        if prefix:
+            check_writable(prefix)
+        return Location(
+            f"{'memory' if scheme == 'memory' else 's3'}://{root}", f"{prefix}/" if prefix else ""
+        )
+    raise UsageError(f"{url} has the unknown scheme {scheme}://.", hint="Use a path, file:// or s3://.")
+
+
+def open_store(url: str) -> Store:
+    """The store at the root of ``url`` (an s3 URL's prefix is not part of it; see ``parse_url``).
+
+    One store for each root and environment in a process, so opening is cheap; after a fork the child
+    opens its own.
+    """
+    root = parse_url(url).url
+    key: tuple[str | int, ...] = (root, os.getpid(), *(os.environ.get(name, "") for name in _ENVIRONMENT))
+    with _OPEN_LOCK:
+        store = _OPEN.get(key)
+        if store is None:
+            store = _OPEN[key] = _new_store(root)
+    return store
+
+
+def _new_store(root: str) -> Store:
+    if root.startswith("s3://"):
+        from engine.stores.s3 import S3Store
+
+        return S3Store(root.removeprefix("s3://"))
+    if root.startswith("memory://"):
+        from engine.stores.memory import MemoryStore
+
+        return MemoryStore(root)
+    from engine.stores.local import LocalStore
+
+    return LocalStore(root)
+
+
+_ENVIRONMENT = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+_OPEN: dict[tuple[str | int, ...], Store] = {}
+_OPEN_LOCK = threading.Lock()
+
+
+def _fresh_lock() -> None:
+    global _OPEN_LOCK  # noqa: PLW0603 - a fork may copy the lock while another thread holds it
+    _OPEN_LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)

@@ -1,0 +1,1 @@
+"""The stores behind ``engine.store``; import that, not these."""

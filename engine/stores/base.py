@@ -1,0 +1,76 @@
+"""What every store shares: composing in two steps, and the errors of pinned raw objects."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.errors import NotFound, PreconditionFailed, SourceChanged
+from engine.model import Piece, RawObject
+from engine.store import ANY, NO_METADATA, Condition, Requests, Staged, Stored
+
+
+class BaseStore(ABC):
+    """A store whose objects are read one after the other; S3 overrides that."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.endpoint = ""
+        self.requests = Requests()
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[Stored]: ...
+
+    @abstractmethod
+    def stat(self, key: str) -> Stored | None: ...
+
+    @abstractmethod
+    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes: ...
+
+    @abstractmethod
+    def stage(
+        self, key: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA
+    ) -> Staged: ...
+
+    @abstractmethod
+    def delete(self, key: str, condition: Condition = ANY) -> None: ...
+
+    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
+        """The bodies in order, each pinned by size and etag; ``SourceChanged`` otherwise."""
+        return (self.get_pinned(item) for item in objects)
+
+    def get_pinned(self, item: RawObject) -> bytes:
+        try:
+            body = self.get(item.key, etag=item.etag)
+        except (NotFound, PreconditionFailed) as error:
+            raise self.changed(item) from error
+        if len(body) != item.size_bytes:
+            raise self.changed(item)
+        return body
+
+    def changed(self, item: RawObject) -> SourceChanged:
+        now = self.stat(item.key)
+        state = f"now {now.size_bytes:,} bytes, etag {now.etag}" if now else "now it is gone"
+        return SourceChanged(
+            f"{self.url}/{item.key} had {item.size_bytes:,} bytes, etag {item.etag} in the plan, {state}.",
+            hint="Run it again: the plan is made from a fresh listing.",
+        )
+
+    def compose(
+        self,
+        key: str,
+        pieces: Sequence[Piece],
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Stored:
+        """One object from inline bytes and ranges of stored objects, visible in one conditional step."""
+        return self.stage(key, pieces, metadata).commit(condition)
+
+    def missing(self, key: str) -> NotFound:
+        return NotFound(f"{self.url}/{key} does not exist.", hint="List the prefix to see what is there.")
+
+    def refused(self, verb: str, key: str, condition: str) -> PreconditionFailed:
+        return PreconditionFailed(
+            f"{verb} {self.url}/{key} needs {condition}, which does not hold.",
+            hint="Somebody else wrote it since; look again before writing.",
+        )

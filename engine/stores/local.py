@@ -1,0 +1,425 @@
+"""Local disk as an object store: whole files that appear by link or rename, pinned by mtime and inode."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.errors import StoreError, UnsafePath
+from engine.model import Piece, RawObject
+from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, check_writable
+from engine.stores.base import BaseStore
+from engine.stores.locks import locked_directory
+
+TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
+_ATTRIBUTE = "user.briquette"  # where metadata lies, on file systems that keep extended attributes
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_COPY_BYTES = 1 << 30
+
+_Found = list[tuple[str, os.stat_result]]  # `list` is a verb inside the class
+
+
+def file_etag(stat: os.stat_result) -> str:
+    """An etag for one state of a file: it changes with every write and every replacement."""
+    return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}"
+
+
+class LocalStore(BaseStore):
+    """Files under ``root``; keys are their relative paths."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.root = root
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Every file whose key starts with ``prefix``, sorted by key; a missing folder is empty."""
+        self.requests.note("LIST", prefix)
+        folder, _, name = prefix.rpartition("/")
+        if folder:
+            check_readable(folder)
+        found: _Found = []
+        try:
+            self._walk(os.path.join(self.root, folder), f"{folder}/" if folder else "", name, found, ())
+        except OSError as error:
+            raise self.failed("list", prefix, error) from error
+        # Python compares strings by code point, which is the order of their UTF-8 bytes.
+        found.sort(key=_first)
+        return (Stored(key, s.st_size, file_etag(s), {}, s.st_mtime) for key, s in found)
+
+    def _walk(
+        self,
+        folder: str,
+        prefix: str,
+        name: str,
+        found: _Found,
+        above: tuple[str, ...],
+    ) -> None:
+        try:
+            entries = os.scandir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with entries:
+            for entry in entries:
+                if not entry.name.startswith(name) or entry.name.startswith(TEMPORARY):
+                    continue
+                key = prefix + entry.name
+                if not entry.name.isascii():
+                    _check_name(key)
+                try:
+                    if entry.is_file():
+                        found.append((key, entry.stat()))
+                    elif entry.is_dir():
+                        inside = above
+                        if entry.is_symlink():
+                            real = os.path.realpath(entry.path)
+                            if any(
+                                f"{one}/".startswith(f"{real}/") for one in (*above, os.path.realpath(folder))
+                            ):
+                                continue  # a loop: what lies there is listed already
+                            inside = (*above, real)
+                        self._walk(entry.path, f"{key}/", "", found, inside)
+                except FileNotFoundError:
+                    continue  # removed while we listed: as if we had come later
+
+    def stat(self, key: str) -> Stored | None:
+        self.requests.note("HEAD", key)
+        path = self.path(key)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise self.failed("look at", key, error) from error
+        if not _is_file(found):
+            return None
+        return Stored(key, found.st_size, file_etag(found), _read_metadata(path), found.st_mtime)
+
+    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of one state of the file; ``PreconditionFailed`` if it is or becomes another meanwhile."""
+        self.requests.note("GET", key)
+        try:
+            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self.failed("read", key, error) from error
+        try:
+            before = os.fstat(fd)
+            if not _is_file(before):
+                raise self.missing(key)
+            if etag and file_etag(before) != etag:
+                raise self.refused("GET", key, f"etag {etag}")
+            wanted = max(0, before.st_size - start)
+            body = _pread(fd, start, wanted if length is None else min(length, wanted))
+            self._require_still(fd, key, before)
+            return body
+        except OSError as error:
+            raise self.failed("read", key, error) from error
+        finally:
+            os.close(fd)
+
+    def open_chunks(
+        self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The object in chunks of ``chunk_bytes``, one open file; ``SourceChanged`` if it is another."""
+        self.requests.note("GET", item.key)
+        try:
+            fd = os.open(self.path(item.key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise self.changed(item) from error
+            raise self.failed("read", item.key, error) from error
+        try:
+            stop = item.size_bytes if length is None else min(item.size_bytes, start + length)
+            for at in range(start, max(stop, start + 1), chunk_bytes):
+                now = os.fstat(fd)
+                chunk = _pread(fd, at, min(chunk_bytes, stop - at))
+                after = os.fstat(fd)
+                if {file_etag(now), file_etag(after)} != {item.etag} or after.st_size != item.size_bytes:
+                    raise self.changed(item)
+                if chunk:
+                    yield chunk
+        except OSError as error:
+            raise self.failed("read", item.key, error) from error
+        finally:
+            os.close(fd)
+
+    def _require_still(self, fd: int, key: str, before: os.stat_result) -> None:
+        after = os.fstat(fd)
+        if after.st_mtime_ns != before.st_mtime_ns or after.st_size != before.st_size:
+            raise self.refused("GET", key, "that nobody writes it while it is read")
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+        *,
+        durable: bool = True,
+    ) -> Stored:
+        """Write a whole file in one visible step; ``durable=False`` leaves it to the kernel's cache."""
+        return self.stage(key, (Piece(len(data), data),), metadata, durable=durable).commit(condition)
+
+    def stage(
+        self,
+        key: str,
+        pieces: Sequence[Piece],
+        metadata: Mapping[str, str] = NO_METADATA,
+        *,
+        durable: bool = True,
+    ) -> LocalStaged:
+        """The finished file under a hidden name beside its place; ranges are copied inside the kernel."""
+        path = self.writable_path(check_writable(key))
+        self.requests.note("STAGE", key)
+        temporary = os.path.join(os.path.dirname(path), f"{TEMPORARY}{secrets.token_hex(8)}")
+        try:
+            make_folders(os.path.dirname(path), self.root)
+            self._write(temporary, pieces, metadata, durable=durable)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise self.failed("write", key, error) from error
+            raise
+        return LocalStaged(
+            self, key, path, temporary, sum(p.size_bytes for p in pieces), dict(metadata), durable
+        )
+
+    def _write(
+        self, path: str, pieces: Sequence[Piece], metadata: Mapping[str, str], *, durable: bool
+    ) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            for piece in pieces:
+                if piece.data is not None:
+                    _write_all(fd, piece.data)
+                else:
+                    self._copy_range(piece, fd)
+            if metadata:
+                _write_metadata(fd, metadata)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _copy_range(self, piece: Piece, target: int) -> None:
+        try:
+            source = os.open(self.path(piece.key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self.failed("read", piece.key, error) from error
+        try:
+            before = os.fstat(source)
+            if file_etag(before) != piece.etag:
+                raise self.refused("GET", piece.key, f"etag {piece.etag}")
+            copied = _copy(source, piece.offset, piece.size_bytes, target)
+            self._require_still(source, piece.key, before)
+            if copied != piece.size_bytes:
+                raise StoreError(
+                    f"{self.root}/{piece.key} is {piece.size_bytes - copied:,} bytes too short.",
+                    hint="Staged bytes are missing; run it again.",
+                )
+        finally:
+            os.close(source)
+
+    def delete(self, key: str, condition: Condition = ANY) -> None:
+        """Remove a file; one that is not there is removed already."""
+        path = self.writable_path(check_writable(key))
+        self.requests.note("DELETE", key)
+        folder = os.path.dirname(path)
+        if not os.path.isdir(folder):
+            return
+        try:
+            with locked_directory(folder):
+                if condition.etag and os.path.lexists(path) and self.etag_now(path) != condition.etag:
+                    raise self.refused("DELETE", key, str(condition))
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+        except OSError as error:
+            raise self.failed("delete", key, error) from error
+
+    # -- paths ---------------------------------------------------------------------------------
+
+    def path(self, key: str) -> str:
+        return os.path.join(self.root, check_readable(key))
+
+    def writable_path(self, key: str) -> str:
+        """The path of a key, which no symbolic link may lead out of the root."""
+        path = os.path.join(self.root, key)
+        root, folder = os.path.realpath(self.root), os.path.realpath(os.path.dirname(path))
+        if folder != root and not folder.startswith(f"{root.rstrip('/')}/"):
+            raise UnsafePath(
+                f"{path} leads out of {self.root} to {folder} through a symbolic link; nothing was written.",
+                hint="Remove the link, or give the real directory as the output.",
+            )
+        return path
+
+    def etag_now(self, path: str) -> str:
+        """The etag of what lies at ``path``, "" for nothing."""
+        try:
+            return file_etag(os.stat(path))
+        except FileNotFoundError:
+            return ""
+
+    def failed(self, verb: str, key: str, error: OSError) -> StoreError:
+        if error.errno in _ABSENT and verb != "write":
+            return self.missing(key)
+        hint = (
+            "Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path's rights."
+        )
+        return StoreError(f"Could not {verb} {self.root}/{key}: {error.strerror or error}.", hint=hint)
+
+
+class LocalStaged:
+    """A finished hidden file that waits for its name."""
+
+    multipart = False
+
+    def __init__(
+        self,
+        store: LocalStore,
+        key: str,
+        path: str,
+        temporary: str,
+        size_bytes: int,
+        metadata: Mapping[str, str],
+        durable: bool,  # noqa: FBT001 - made in one place
+    ) -> None:
+        self.key = key
+        self.size_bytes = size_bytes
+        self._store, self._path, self._temporary = store, path, temporary
+        self._metadata, self._durable = metadata, durable
+
+    def commit(self, condition: Condition) -> Stored:
+        self._store.requests.note("PUT", self.key)
+        folder = os.path.dirname(self._path)
+        try:
+            etag = file_etag(os.stat(self._temporary))
+            if condition == ANY:
+                os.replace(self._temporary, self._path)
+            else:
+                with locked_directory(folder):
+                    now = self._store.etag_now(self._path)
+                    if (condition.absent and now) or (condition.etag and now != condition.etag):
+                        raise self._store.refused("PUT", self.key, str(condition))
+                    self._take_name(absent=condition.absent)
+            if self._durable:
+                sync_folder(folder)
+        except OSError as error:
+            raise self._store.failed("write", self.key, error) from error
+        finally:
+            self.abort()
+        return Stored(self.key, self.size_bytes, etag, self._metadata)
+
+    def _take_name(self, *, absent: bool) -> None:
+        if not absent:
+            os.replace(self._temporary, self._path)
+            return
+        try:
+            os.link(self._temporary, self._path)  # unlike a rename it never replaces, lock or no lock
+        except FileExistsError:
+            raise self._store.refused("PUT", self.key, "nothing at the key") from None
+        except OSError:  # no hard links here: the lock has to do
+            os.replace(self._temporary, self._path)
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+
+
+# -- the kernel's calls --------------------------------------------------------------------------
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # some network mounts refuse
+            raise
+    finally:
+        os.close(fd)
+
+
+def make_folders(folder: str, root: str) -> None:
+    """Make a folder and those above it durably."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(folder)
+    if above != folder:
+        make_folders(above, root)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+    if folder.startswith(root):
+        sync_folder(above)
+
+
+def _is_file(stat: os.stat_result) -> bool:
+    return (stat.st_mode & 0o170000) == 0o100000
+
+
+def _check_name(key: str) -> None:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise UnsafePath(f"The file name {key!r} is not UTF-8.", hint="Rename the file.") from None
+
+
+def _pread(fd: int, start: int, length: int) -> bytes:
+    body = os.pread(fd, length, start)
+    if len(body) == length or not body:
+        return body
+    found = [body]  # the kernel gives at most 2 GiB at once
+    at = len(body)
+    while at < length and (body := os.pread(fd, length - at, start + at)):
+        found.append(body)
+        at += len(body)
+    return b"".join(found)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _copy(source: int, offset: int, size: int, target: int) -> int:
+    """Copy a range to the end of ``target``; shares blocks where the file system can."""
+    done = 0
+    try:
+        while done < size and (
+            n := os.copy_file_range(source, target, min(size - done, _COPY_BYTES), offset + done)
+        ):
+            done += n
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        while done < size and (chunk := os.pread(source, min(size - done, 1 << 22), offset + done)):
+            _write_all(target, chunk)
+            done += len(chunk)
+    return done
+
+
+def _write_metadata(fd: int, metadata: Mapping[str, str]) -> None:
+    # Extended attributes are a help, not a need: on disk nothing is decided by metadata alone.
+    with contextlib.suppress(OSError, AttributeError):
+        os.setxattr(fd, _ATTRIBUTE, json.dumps(dict(metadata)).encode())
+
+
+def _read_metadata(path: str) -> dict[str, str]:
+    try:
+        found = json.loads(os.getxattr(path, _ATTRIBUTE))
+    except (OSError, AttributeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _first(item: tuple[str, os.stat_result]) -> str:
+    return item[0]

@@ -1,0 +1,373 @@
+"""S3: obstore carries the bytes, boto3 what obstore cannot say (conditional multipart, deletes, odd keys)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.errors import NotFound, PreconditionFailed
+from engine.model import Piece, RawObject
+from engine.store import ANY, NO_METADATA, Condition, Staged, Stored, check_writable
+from engine.stores.base import BaseStore
+from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
+from engine.stores.retry import Retry, TransientError
+from engine.stores.s3_client import Connection, explain
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult, PutMode
+
+T = TypeVar("T")
+
+ATTEMPT = "briquette-attempt"  # metadata that tells our own lost reply from another writer's success
+GET_THREADS = 16
+BATCH_OBJECTS, BATCH_BYTES = 16, 1 << 18  # small objects share one hand-over between threads
+AHEAD_BATCHES, AHEAD_BYTES = 64, 64 << 20
+SINGLE_PUT_BYTES = 64 << 20  # inline bytes up to this go in one PUT
+PAGE_OBJECTS = 1_000
+
+_Found = list[Stored]  # `list` and `bytes` are verbs inside the classes
+_Bodies = list[bytes]
+_Body = bytes
+
+
+class S3Store(BaseStore):
+    """One bucket. Requests are repeated here and nowhere below; every client retry is switched off."""
+
+    def __init__(self, bucket: str, retry: Retry | None = None) -> None:
+        super().__init__(f"s3://{bucket}")
+        self.bucket = bucket
+        self.retry = retry or Retry()
+        self.connection = Connection(bucket)
+        self.endpoint = self.connection.endpoint
+
+    def send(self, verb: str, key: str, call: Callable[[], T], condition: str = "") -> T:
+        """Send one request until it is answered; the client's errors become ours."""
+
+        def once() -> T:
+            self.requests.note(verb, key)
+            try:
+                return call()
+            except TransientError:
+                raise
+            except Exception as error:
+                raise explain(error, self, verb, key, condition) from error
+
+        return self.retry.run(f"{verb} {self.url}/{key}", once)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Every object whose key starts with ``prefix``, sorted by key, without folder markers ("…/")."""
+        found: _Found | None = None
+        if not prefix or prefix.endswith("/"):
+            found = self.send("LIST", prefix, lambda: self._list_fast(prefix))
+        if found is None:
+            found = [*self._list_exact(prefix)]
+        found.sort(key=_key)
+        return iter(found)
+
+    def _list_fast(self, prefix: str) -> _Found | None:
+        """Through obstore, or None where it is not exact: it hides empty segments and a marker's slash."""
+        import obstore
+        from obstore.exceptions import InvalidPathError
+
+        found: _Found = []
+        try:
+            for page in obstore.list(self.connection.data, prefix or None, chunk_size=PAGE_OBJECTS):
+                for item in page:
+                    if not item["size"]:
+                        return None
+                    modified = item["last_modified"].timestamp()
+                    found.append(Stored(item["path"], item["size"], item["e_tag"] or "", {}, modified))
+        except InvalidPathError:
+            return None
+        return found
+
+    def _list_exact(self, prefix: str) -> Iterator[Stored]:
+        more: dict[str, str] = {}
+        while True:
+            page: dict[str, Any] = self.send(
+                "LIST",
+                prefix,
+                lambda more=more: self.connection.control.list_objects_v2(  # type: ignore[misc]
+                    Bucket=self.bucket, Prefix=prefix, **more
+                ),
+            )
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    modified = item["LastModified"].timestamp()
+                    yield Stored(item["Key"], item["Size"], item["ETag"], {}, modified)
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def stat(self, key: str) -> Stored | None:
+        """HEAD, with metadata; None where there is nothing."""
+        import obstore
+
+        try:
+            answer = self.send(
+                "HEAD", key, lambda: obstore.get(self.connection.data, key, options={"head": True})
+            )
+        except NotFound:
+            return None
+        meta = answer.meta
+        attributes = {str(k): v for k, v in answer.attributes.items()}
+        return Stored(key, meta["size"], meta["e_tag"] or "", attributes, meta["last_modified"].timestamp())
+
+    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes:
+        """One GET; a body that ends early is fetched again."""
+        if length == 0:
+            return b""
+        return self.send(
+            "GET", key, lambda: self._get_once(key, etag, start, length), f"etag {etag}" if etag else ""
+        )
+
+    def _get_once(self, key: str, etag: str, start: int, length: int | None) -> bytes:
+        answer = self._ask(key, etag, start, length)
+        if answer is None:
+            return b""
+        first, stop = answer.range
+        body = answer.bytes().to_bytes()
+        if len(body) != stop - first:
+            raise TransientError(f"the body ended after {len(body):,} of {stop - first:,} bytes")
+        return body
+
+    def _ask(self, key: str, etag: str, start: int, length: int | None) -> GetResult | OddBody | None:
+        """The answer to a GET before its body is read; None for a range behind the end."""
+        import obstore
+
+        options: GetOptions = {}
+        if etag:
+            options["if_match"] = etag
+        if length is not None:
+            options["range"] = (start, start + length)
+        elif start:
+            options["range"] = {"offset": start}
+        try:
+            return obstore.get(self.connection.data, key, options=options)
+        except ValueError:  # a key that obstore cannot spell: "a//b"
+            return self._ask_exact(key, etag, start, length)
+        except Exception as error:
+            if "416 Range Not Satisfiable" in str(error):
+                return None
+            raise
+
+    def _ask_exact(self, key: str, etag: str, start: int, length: int | None) -> OddBody:
+        asked: dict[str, str] = {"IfMatch": etag} if etag else {}
+        if start or length is not None:
+            asked["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
+        answer = self.connection.control.get_object(Bucket=self.bucket, Key=key, **asked)
+        return OddBody(answer["Body"].read(), answer["ContentLength"])
+
+    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
+        """The bodies in order, many GETs at once, one each, pinned by size and etag; ``SourceChanged``.
+
+        Bodies wait in memory up to ``AHEAD_BYTES`` (and one batch more).
+        """
+        waiting: deque[tuple[int, Future[_Bodies]]] = deque()
+        batches = _batches(objects)
+        ahead_bytes = 0
+        try:
+            while True:
+                while ahead_bytes < AHEAD_BYTES and len(waiting) < AHEAD_BATCHES:
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    size = sum(o.size_bytes for o in batch)
+                    ahead_bytes += size
+                    waiting.append((size, _threads().submit(self._get_batch, batch)))
+                if not waiting:
+                    return
+                size, future = waiting.popleft()
+                yield from future.result()
+                ahead_bytes -= size
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _get_batch(self, batch: Sequence[RawObject]) -> _Bodies:
+        return [self.get_pinned(item) for item in batch]
+
+    def open_chunks(
+        self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The object in chunks of about ``chunk_bytes``, in one GET; a broken body goes on where it broke."""
+        stop = item.size_bytes if length is None else min(item.size_bytes, start + length)
+        at, failures = start, 0
+        while at < stop:
+            before = at
+            try:
+                for chunk in self._stream(item, at, stop, chunk_bytes):
+                    at += len(chunk)
+                    yield chunk
+                if at < stop:
+                    raise TransientError(f"the body ended {stop - at:,} bytes early")
+            except (NotFound, PreconditionFailed) as error:
+                raise self.changed(item) from error
+            except TransientError as error:
+                failures = failures + 1 if at == before else 1
+                if failures >= self.retry.attempts:
+                    raise explain(error, self, "GET", item.key, "") from error
+                self.retry.pause(failures)
+
+    def _stream(self, item: RawObject, at: int, stop: int, chunk_bytes: int) -> Iterator[bytes]:
+        length = None if at == 0 and stop == item.size_bytes else stop - at
+        answer = self.send(
+            "GET", item.key, lambda: self._ask(item.key, item.etag, at, length), f"etag {item.etag}"
+        )
+        if answer is None:
+            raise self.changed(item)
+        chunks: Iterator[Any] = iter(answer.stream(chunk_bytes))
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except Exception as error:
+                raise explain(error, self, "GET", item.key, "") from error
+            if chunk is None:
+                return
+            yield bytes(chunk)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+        *,
+        durable: bool = True,  # noqa: ARG002 - S3 is always durable
+    ) -> Stored:
+        """One PUT. A refusal is believed only if the object is not our own, written by a lost reply."""
+        check_writable(key)
+        if len(data) > SINGLE_PUT_BYTES:
+            return self.compose(key, (Piece(len(data), data),), condition, metadata)
+        import obstore
+
+        attempt = secrets.token_hex(16)
+        mode: PutMode = "overwrite"
+        if condition.absent:
+            mode = "create"
+        elif condition.etag:
+            mode = {"e_tag": condition.etag}
+        attributes = {**metadata, ATTEMPT: attempt}
+        try:
+            answer = self.send(
+                "PUT",
+                key,
+                lambda: obstore.put(
+                    self.connection.data, key, data, mode=mode, attributes=attributes, use_multipart=False
+                ),
+                str(condition),
+            )
+        except PreconditionFailed:
+            own = self.own_success(key, attempt)
+            if own is None:
+                raise
+            return own
+        return Stored(key, len(data), answer["e_tag"] or "", attributes)
+
+    def own_success(self, key: str, attempt: str) -> Stored | None:
+        """What lies at ``key`` if the attempt ``attempt`` wrote it: its reply was lost, not its effect."""
+        now = self.stat(key)
+        return now if now is not None and now.metadata.get(ATTEMPT) == attempt else None
+
+    def stage(self, key: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA) -> Staged:
+        """Small objects wait in memory for one PUT; large ones as an uploaded, uncompleted multipart."""
+        check_writable(key)
+        size = sum(p.size_bytes for p in pieces)
+        limit = SINGLE_PUT_BYTES if all(p.data is not None for p in pieces) else 2 * MIN_COPY_BYTES
+        if size > limit:
+            return MultipartUpload(self, key, pieces, metadata)
+        return WaitingPut(self, key, self.read_pieces(pieces), metadata)
+
+    def read_pieces(self, pieces: Sequence[Piece]) -> bytes:
+        """The pieces' bytes, joined."""
+        bodies = (
+            p.data
+            if p.data is not None
+            else self.get(p.key, etag=p.etag, start=p.offset, length=p.size_bytes)
+            for p in pieces
+        )
+        return b"".join(bodies)
+
+    def delete(self, key: str, condition: Condition = ANY) -> None:
+        """Remove an object; one that is not there is removed already."""
+        asked = {"IfMatch": condition.etag} if condition.etag else {}
+        try:
+            self.send(
+                "DELETE",
+                check_writable(key),
+                lambda: self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked),
+                str(condition),
+            )
+        except NotFound:
+            return
+
+
+class WaitingPut:
+    """Bytes that wait for their one PUT."""
+
+    multipart = False
+
+    def __init__(self, store: S3Store, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+        self.key = key
+        self.size_bytes = len(body)
+        self._store, self._body, self._metadata = store, body, metadata
+
+    def commit(self, condition: Condition) -> Stored:
+        return self._store.put(self.key, self._body, condition, self._metadata)
+
+    def abort(self) -> None:
+        self._body = b""
+
+
+class OddBody:
+    """A body that boto3 read, in the shape of obstore's answer."""
+
+    def __init__(self, body: bytes, size_bytes: int) -> None:
+        self.range = (0, size_bytes)
+        self._body = body
+
+    def bytes(self) -> OddBody:
+        return self
+
+    def to_bytes(self) -> _Body:
+        return self._body
+
+    def stream(self, chunk_bytes: int) -> Iterator[_Body]:
+        return (self._body[at : at + chunk_bytes] for at in range(0, len(self._body), chunk_bytes))
+
+
+def _batches(objects: Sequence[RawObject]) -> Iterator[Sequence[RawObject]]:
+    first, size = 0, 0
+    for i, item in enumerate(objects):
+        if i > first and (i - first == BATCH_OBJECTS or size + item.size_bytes > BATCH_BYTES):
+            yield objects[first:i]
+            first, size = i, 0
+        size += item.size_bytes
+    if first < len(objects):
+        yield objects[first:]
+
+
+def _threads() -> ThreadPoolExecutor:
+    """One set of threads for all buckets of this process; a fork starts its own."""
+    with _POOLS_LOCK:
+        pool = _POOLS.get(os.getpid())
+        if pool is None:
+            pool = _POOLS[os.getpid()] = ThreadPoolExecutor(GET_THREADS, thread_name_prefix="briquette-get")
+    return pool
+
+
+_POOLS: dict[int, ThreadPoolExecutor] = {}
+_POOLS_LOCK = threading.Lock()
+
+
+def _key(stored: Stored) -> str:
+    return stored.key

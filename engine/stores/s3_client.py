@@ -1,0 +1,205 @@
+"""How S3 is reached (endpoint, region, credentials), and what its clients' errors mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import BriquetteError, StoreError
+from engine.stores.retry import TransientError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store as DataClient
+
+    from engine.stores.base import BaseStore
+
+CONNECT_SECONDS, READ_SECONDS = 5, 60
+CREDENTIAL_TTL = timedelta(minutes=5)  # botocore refreshes ahead of expiry; asking it often is cheap
+TRANSIENT_CODES = frozenset(
+    [
+        "ConditionalRequestConflict",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+    ]
+)
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_tokio_pid = 0  # the process whose threads serve obstore; they do not survive a fork
+
+
+class Connection:
+    """Both clients of one bucket, made when first wanted, from the usual AWS environment."""
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket = bucket
+        self.endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        self._lock = threading.Lock()
+        self._data: DataClient | None = None
+        self._control: Any = None
+        self._session: Any = None
+
+    @property
+    def data(self) -> DataClient:
+        if self._data is None:
+            with self._lock:
+                if self._data is None:
+                    self._data = self._open_data()
+        return self._data
+
+    @property
+    def control(self) -> Any:
+        if self._control is None:
+            with self._lock:
+                if self._control is None:
+                    self._control = self._open_control()
+        return self._control
+
+    def _open_data(self) -> DataClient:
+        global _tokio_pid  # noqa: PLW0603 - one runtime serves the whole process
+        if _tokio_pid not in (0, os.getpid()):
+            raise StoreError(
+                f"This process was forked from one (pid {_tokio_pid}) that had already used S3, "
+                "whose connections do not work here.",
+                hint="Start worker processes with 'spawn' or 'forkserver', or use threads.",
+            )
+        from obstore.store import S3Store as DataClient
+
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+        static = bool(os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"))
+        provider = None
+        if not static or not (region or self.endpoint):
+            session = self._boto3_session()
+            region = region or session.region_name or ""
+            self.endpoint = self.endpoint or _profile_endpoint()
+            if not static:
+                provider = _credentials(session)
+        chosen: dict[str, Any] = {"region": region or "us-east-1"}
+        if self.endpoint:
+            chosen |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
+        else:  # TLS names of bucket hosts have no dots
+            chosen |= {"virtual_hosted_style_request": "." not in self.bucket}
+        if provider is not None:
+            chosen |= {"credential_provider": provider}
+        client = DataClient(
+            self.bucket,
+            client_options={
+                "allow_http": self.endpoint.startswith("http://"),
+                "connect_timeout": f"{CONNECT_SECONDS}s",
+                "read_timeout": f"{READ_SECONDS}s",
+                "timeout": "1day",  # of a whole body; huge objects stream
+            },
+            retry_config={"max_retries": 0},
+            **chosen,
+        )
+        _tokio_pid = os.getpid()
+        return client
+
+    def _boto3_session(self) -> Any:
+        if self._session is None:
+            import boto3
+
+            self._session = boto3.session.Session()
+        return self._session
+
+    def _open_control(self) -> Any:
+        from botocore.config import Config
+
+        return self._boto3_session().client(
+            "s3",
+            endpoint_url=self.endpoint or None,
+            config=Config(
+                s3={"addressing_style": "path"} if self.endpoint else {},
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                max_pool_connections=32,
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+            ),
+        )
+
+
+def _profile_endpoint() -> str:
+    import botocore.session
+
+    try:
+        found = botocore.session.get_session().get_scoped_config().get("endpoint_url", "")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise StoreError(f"{error}.", hint="Set AWS_PROFILE to a profile that exists.") from error
+    return found if isinstance(found, str) else ""
+
+
+def _credentials(session: Any) -> Any:
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    if session.get_credentials() is None:
+        raise StoreError(
+            "There are no AWS credentials.",
+            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role.",
+        )
+    return Boto3CredentialProvider(session, ttl=CREDENTIAL_TTL)
+
+
+def explain(
+    error: Exception, store: BaseStore, verb: str, key: str, condition: str
+) -> BriquetteError | TransientError:
+    """The error of ours that a client's error means; ``TransientError`` where another try may help."""
+    if isinstance(error, BriquetteError):
+        return error
+    status, code, text = _answer(error)
+    where = f"{verb} {store.url}/{key}"
+    said = " ".join(word for word in (str(status or ""), code) if word) or text
+    if isinstance(error, TransientError):
+        return StoreError(
+            f"{where} failed again and again; the last time: {text}.", hint="Run it again later."
+        )
+    if code == "NoSuchBucket":
+        return StoreError(f"{where}: the bucket does not exist.", hint="Check the URL, region and endpoint.")
+    if code in TRANSIENT_CODES or (status and (status >= 500 or status in (408, 429))):
+        return TransientError(said)
+    gone = status == 404 and code != "NoSuchUpload" and condition.startswith("etag")
+    if status == 412 or (gone and verb in ("PUT", "COMPLETE")):
+        return store.refused(verb, key, condition or "its precondition")
+    if status == 404 or code in ("NoSuchKey", "NoSuchUpload"):
+        return store.missing(key)
+    if status in (401, 403):
+        return StoreError(
+            f"{where} was denied: {said}.", hint="Check the credentials and the bucket's policy."
+        )
+    if status == 301 or "redirect without LOCATION" in text:
+        return StoreError(
+            f"{where}: the bucket is in another region.", hint="Set AWS_REGION to the bucket's region."
+        )
+    if status is None and _is_connection_trouble(error):
+        return TransientError(text)
+    return StoreError(
+        f"{where} failed: {said}.", hint="The store will answer the same again; see its message."
+    )
+
+
+def _answer(error: Exception) -> tuple[int | None, str, str]:
+    """HTTP status, S3 error code and a short text, from either client."""
+    response = getattr(error, "response", None)  # botocore's ClientError
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status, str(response.get("Error", {}).get("Code", "")), str(error)
+    text = str(error).partition("\n\nDebug source")[0]
+    found, code = _STATUS.search(text), _CODE.search(text)
+    return (int(found[1]) if found else None), (code[1] if code else ""), " ".join(text.split())[:300]
+
+
+def _is_connection_trouble(error: Exception) -> bool:
+    kind = type(error).__module__
+    if kind.startswith("botocore"):
+        from botocore import exceptions
+
+        return isinstance(
+            error,
+            exceptions.HTTPClientError | exceptions.FlexibleChecksumError | exceptions.IncompleteReadError,
+        )
+    return type(error).__name__ in ("GenericError", "JoinError") or isinstance(error, ConnectionError)

@@ -1,0 +1,62 @@
+"""Fixtures that more than one test file wants: stores of every kind, on real servers where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.store import Store, open_store
+from tests.faults import FaultyWire, faulty_wire
+from tests.servers import Bucket, environment, ministack, new_bucket
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an S3 server, started by the first test that wants it; one for each xdist worker."""
+    with ministack(tmp_path_factory.mktemp("s3-server")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A fresh bucket, and an environment in which every AWS client finds it."""
+    _point_at(s3_server, monkeypatch)
+    return new_bucket(s3_server)
+
+
+@pytest.fixture
+def faulty_s3(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bucket, FaultyWire]]:
+    """A fresh bucket reached through a wire that behaves until ``wire.break_(…)``; it logs every request."""
+    with faulty_wire(s3.endpoint) as wire:
+        _point_at(wire.endpoint, monkeypatch)
+        yield s3, wire
+
+
+def _point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment(endpoint).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(params=["disk", "s3", "memory"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty place, of each kind of store in turn."""
+    if request.param == "s3":
+        return str(request.getfixturevalue("s3").url)
+    if request.param == "memory":
+        return f"memory://{tmp_path.name}-{abs(hash(tmp_path))}"
+    root = tmp_path / "store"
+    root.mkdir()
+    return str(root)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An empty store, of each kind in turn; what it was asked is in ``store.requests``."""
+    opened = open_store(store_url)
+    opened.requests.reset()
+    yield opened
+    opened.requests.before = None

@@ -1,0 +1,159 @@
+"""A wire that breaks on demand: a proxy in front of an S3 server that keeps everything else as it is.
+
+Bodies keep their announced length, so a cut body is what it would be in life: a connection that ends early.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to the next ``times`` requests of an operation."""
+
+    operation: str  # as S3 names it: GetObject, PutObject, UploadPart, CompleteMultipartUpload, …
+    status: int = 0  # answer with this status and ``code``, without asking the server
+    code: str = "InternalError"
+    reset: bool = False  # drop the connection before the server hears of the request
+    lose_reply: bool = False  # let the server do it, then drop the connection
+    keep_body: float = 1.0  # send this fraction of the body, then drop the connection
+    times: int = 1
+
+
+@dataclass
+class FaultyWire:
+    """The proxy's endpoint, its faults to come, and the operations it has passed on or broken."""
+
+    endpoint: str
+    faults: list[Fault] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+    fired: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def break_(self, *faults: Fault) -> None:
+        self.faults[:] = faults
+        self.operations.clear()
+        self.fired = 0
+
+    def next_fault(self, operation: str) -> Fault | None:
+        with self.lock:
+            self.operations.append(operation)
+            for fault in self.faults:
+                if fault.operation == operation and fault.times > 0:
+                    fault.times -= 1
+                    self.fired += 1
+                    return fault
+        return None
+
+
+@contextlib.contextmanager
+def faulty_wire(upstream: str) -> Iterator[FaultyWire]:
+    """A wire to ``upstream``, open while in the block."""
+    wire = FaultyWire("")
+
+    class Handler(_Handler):
+        pass
+
+    Handler.wire, Handler.upstream = wire, urlsplit(upstream).netloc
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    wire.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield wire
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wire: FaultyWire
+    upstream: str
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.wire.next_fault(_operation(self.command, self.path, self.headers))
+        if fault and fault.reset:
+            self._drop()
+            return
+        if fault and fault.status:
+            text = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
+            self._answer(fault.status, [("Content-Type", "application/xml")], text)
+            return
+        server = http.client.HTTPConnection(self.upstream, timeout=60)
+        server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                server.putheader(name, value)
+        server.endheaders(body)
+        reply = server.getresponse()
+        answer = reply.read()
+        length = reply.headers.get("Content-Length")
+        server.close()
+        if fault and fault.lose_reply:
+            self._drop()
+            return
+        kept = [(n, v) for n, v in reply.getheaders() if n.lower() not in _NOT_COPIED]
+        keep = len(answer) if fault is None else int(len(answer) * fault.keep_body)
+        self._answer(
+            reply.status, kept, answer[:keep], length if self.command == "HEAD" else str(len(answer))
+        )
+        if keep < len(answer):
+            self._drop()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815 - http.server's names
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, length: str | None = None
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)) if length is None else length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+            self.wfile.flush()
+
+    def _drop(self) -> None:
+        """Close with a TCP reset."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.rfile.close()
+
+    def finish(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the connection was dropped on purpose
+            super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+_NOT_COPIED = ("connection", "content-length", "transfer-encoding", "keep-alive")
+
+
+def _operation(method: str, path: str, headers: Any) -> str:
+    query = parse_qs(urlsplit(path).query, keep_blank_values=True)
+    if method == "PUT" and "partNumber" in query:
+        return "UploadPartCopy" if "x-amz-copy-source" in headers else "UploadPart"
+    if method == "POST":
+        return "CreateMultipartUpload" if "uploads" in query else "CompleteMultipartUpload"
+    if method == "DELETE":
+        return "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
+    if method == "GET" and "list-type" in query:
+        return "ListObjectsV2"
+    return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject"}[method]
