@@ -232,7 +232,7 @@ def resolve_spec(
     unknown = sorted(values.keys() - {f.name for f in fields(CompactionSpec)})
     if unknown:
         raise UsageError(f"there is no option {unknown[0]!r} of a compaction spec.")
-    spec = declared.compaction_spec(**values)
+    spec = CompactionSpec(schema=declared.schema, **(declared.spec_defaults() | values))
     check_spec(spec)
     return spec
 
