@@ -50,12 +50,14 @@ def raw_day(count: int, seed: int = 1) -> Iterator[RawFile]:
     for i, symbol in enumerate(symbols(count)):
         record = _record(symbol, rng)
         kind = rng.random()
-        if kind < 0.15:
+        if i in _SPOIL:
+            yield RawFile(f"{symbol}.json", symbol, _SPOIL[i](_json(record)), 1)
+        elif kind < 0.15:
             yield RawFile(f"{symbol}.csv", symbol, _csv(record), 1)
         elif kind < 0.30:
             yield RawFile(f"{symbol}.json.gz", symbol, gzip.compress(_json(record), 6, mtime=0), 1)
         else:
-            yield RawFile(f"{symbol}.json", symbol, _spoilt(i, _json(record)), 1)
+            yield RawFile(f"{symbol}.json", symbol, _json(record), 1)
 
 
 def _record(symbol: str, rng: random.Random) -> dict[str, Any]:
@@ -83,16 +85,14 @@ def _csv(record: dict[str, Any]) -> bytes:
     return f"{','.join(CSV_KEYS)}\n{','.join(cell(record[k]) for k in CSV_KEYS)}\n".encode()
 
 
-def _spoilt(i: int, line: bytes) -> bytes:
-    """Every few hundred files one that a real feed could have written wrong."""
-    wrong: dict[int, Callable[[], bytes]] = {
-        37: lambda: line[: len(line) // 2] + b"\n",  # cut while it was written
-        404: lambda: line.replace(b'"open": ', b'"open": "n/a", "was": ', 1),
-        1_217: lambda: line.replace(b'"symbol": "', b'"symbol": "\xff', 1),  # not UTF-8
-        2_718: lambda: line.replace(f"{DS}T".encode(), b"2025-13-09T", 1),
-        3_141: lambda: b"<html>429 Too Many Requests</html>\n",
-    }
-    return wrong[i]() if i in wrong else line
+# Every few hundred files one that a real feed could have written wrong.
+_SPOIL: dict[int, Callable[[bytes], bytes]] = {
+    37: lambda line: line[: len(line) // 2] + b"\n",  # cut while it was written
+    404: lambda line: line.replace(b'"open": ', b'"open": "n/a", "was": ', 1),
+    1_217: lambda line: line.replace(b'"symbol": "', b'"symbol": "\xff', 1),  # not UTF-8
+    2_718: lambda line: line.replace(f"{DS}T".encode(), b"2025-13-09T", 1),
+    3_141: lambda _: b"<html>429 Too Many Requests</html>\n",
+}
 
 
 def write_raw_day(root: Path, count: int) -> tuple[int, int]:
