@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
-from engine.encode_columns import is_text, joined
+from engine.encode_columns import is_text, joined, plain_type
 from engine.errors import SchemaError
 from engine.schema import type_word
 
@@ -38,7 +38,7 @@ def rows_digest(table: pa.Table) -> str:
     digest = hashlib.sha256(_ROWS)
     digest.update(b"%d rows, %d columns\n" % (table.num_rows, table.num_columns))
     for field, column in zip(table.schema, table.columns, strict=True):
-        word = type_word(field.type)
+        word = type_word(plain_type(field.type))
         if word is None:
             raise SchemaError(f"column {field.name} has type {field.type}, which no type word says.")
         for text in (field.name.encode(), str(word).encode()):

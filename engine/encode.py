@@ -17,7 +17,6 @@ from engine.encode_columns import (
     canonical,
     choose_encodings,
     part_of,
-    plain_type,
 )
 from engine.errors import ConfigError
 from engine.model import CompactionSpec, RowGroup
@@ -45,7 +44,7 @@ def encode(table: pa.Table, spec: CompactionSpec) -> tuple[RowGroup, ...]:
         raise ConfigError(f"codec {spec.codec!r} is unknown.", hint=f"Choose one of {', '.join(CODECS)}.")
     if table.num_rows == 0:
         return ()
-    writer = _Writer(spec.codec, table.schema)
+    writer = _Writer(spec.codec)
     rows = canonical(table)
     encodings = choose_encodings(rows, writer.measure)
     limit = max(spec.target_part_bytes // ROW_GROUPS_PER_PART, SMALLEST_LIMIT_BYTES)
@@ -53,18 +52,13 @@ def encode(table: pa.Table, spec: CompactionSpec) -> tuple[RowGroup, ...]:
 
 
 class _Writer:
-    """The options that every row group of a table shares."""
+    """The options that every row group shares."""
 
-    def __init__(self, codec: str, schema: pa.Schema) -> None:
+    def __init__(self, codec: str) -> None:
         self._codec = codec
-        # Parquet has no timestamp in seconds; only then its own types would not give the Arrow types back.
-        self._store_schema = any("timestamp[s" in str(field.type) for field in schema)
 
     def write(self, table: pa.Table, encodings: Encodings) -> pa.Buffer:
         """A Parquet file of one row group."""
-        if self._store_schema:  # it would call a column that happens to have few values a dictionary
-            plain = pa.schema([pa.field(f.name, plain_type(f.type), f.nullable) for f in table.schema])
-            table = table.cast(plain)
         out = pa.BufferOutputStream()
         pq.write_table(
             table,
@@ -76,7 +70,7 @@ class _Writer:
             dictionary_pagesize_limit=DICTIONARY_LIMIT_BYTES,
             column_encoding=dict.fromkeys(sorted(encodings.delta), "DELTA_BINARY_PACKED") or None,
             store_decimal_as_integer=True,
-            store_schema=self._store_schema,
+            store_schema=False,  # Parquet's own types give every declared type back
             write_statistics=True,
             write_page_index=True,
             max_rows_per_page=ROWS_PER_PAGE,

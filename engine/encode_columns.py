@@ -42,7 +42,10 @@ Measure = Callable[[pa.Table, Encodings], dict[str, int]]  # encoded bytes of ea
 
 
 def canonical(table: pa.Table) -> pa.Table:
-    """The same rows, one chunk a column; texts with few values as dictionaries in order of appearance."""
+    """The same rows, one chunk a column; texts with few values as dictionaries in order of appearance.
+
+    Parquet has no timestamps in seconds: they become milliseconds.
+    """
     columns = [_text(c) if is_text(c.type) else joined(c) for c in table.columns]
     return _table(columns, table.schema)
 
@@ -72,7 +75,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries and without the variants that differ only in memory."""
+    """The type that Parquet gives back: no dictionaries, no variants in memory, milliseconds for seconds."""
     if types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if types.is_large_string(kind) or types.is_string_view(kind):
@@ -84,6 +87,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.list_(pa.field("element", plain_type(element.type), element.nullable))
     if types.is_struct(kind):
         return pa.struct([pa.field(f.name, plain_type(f.type), f.nullable) for f in kind])
+    if types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
     return kind
 
 
@@ -130,7 +135,7 @@ def _is_worth_a_dictionary(array: pa.DictionaryArray) -> bool:
     """By the values alone, whether they arrived plain or not."""
     distinct, rows = len(array.dictionary), len(array) - array.null_count
     size = 4 * distinct + (pc.sum(pc.binary_length(array.dictionary)).as_py() or 0)
-    return _repeats(array.indices) and 2 * distinct <= rows and size < DICTIONARY_LIMIT_BYTES
+    return 0 < 2 * distinct <= rows and size < DICTIONARY_LIMIT_BYTES and _repeats(array.indices)
 
 
 def _repeats(array: pa.Array) -> bool:

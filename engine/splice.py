@@ -182,10 +182,10 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
 def added_bytes(group: RowGroup, at: int = 0) -> int:
     """What a row group adds to a part in which it begins at byte ``at``: body, indexes, footer entry."""
     footer = _parsed(group, 0)
-    indexes = sum(map(len, group.column_indexes)) + sum(map(len, _moved(group.offset_indexes, at)))
-    spans: list[Span | None] = [(at + group.size_bytes, indexes)] * len(group.column_indexes)
-    entry = footers.moved_entry(footer.data, footer.entries[0], at, 0, spans, spans)
-    return group.size_bytes + indexes + len(entry)
+    offset_indexes = _moved(group.offset_indexes, at)
+    spans = _index_spans(at + group.size_bytes, group.column_indexes, offset_indexes)
+    entry = footers.moved_entry(footer.data, footer.entries[0], at, 0, *spans)
+    return group.size_bytes + sum(map(len, (*group.column_indexes, *offset_indexes, entry)))
 
 
 def fixed_bytes(group: RowGroup) -> int:
