@@ -51,6 +51,7 @@ class Entry:
     struct: Struct
     rows: int
     ordinal: int | None
+    file_offset: int  # 0 where the writer does not say
     chunks: tuple[Chunk, ...]
     start: int
     stop: int
@@ -104,6 +105,7 @@ def _entry(data: bytes, struct: Struct) -> Entry:
         struct,
         _number(data, struct, _RG_ROWS),
         ordinal,
+        _number(data, struct, _RG_FILE_OFFSET, absent=0),
         chunks,
         min(c.start for c in chunks),
         max(c.stop for c in chunks),

@@ -45,6 +45,10 @@ class SplicedPart:
             at += piece.size_bytes
         return b"".join(out)
 
+    def verify(self, expected_rows: Sequence[int]) -> None:
+        """``verify_part`` on the pieces, before any of them is written anywhere."""
+        verify_part(self.read_range, self.size_bytes, expected_rows, tail_bytes=self.pieces[-1].size_bytes)
+
     def to_bytes(self) -> bytes:
         """The whole file, if every piece is inline."""
         return self.read_range(0, self.size_bytes)
@@ -80,9 +84,9 @@ def read_part_row_groups(read_range: ReadRange, size_bytes: int, key: str, etag:
     return _row_groups(read, size_bytes, key, body)
 
 
-def _tail_first(read_range: ReadRange, size_bytes: int) -> ReadRange:
+def _tail_first(read_range: ReadRange, size_bytes: int, tail_bytes: int = _FIRST_READ_BYTES) -> ReadRange:
     """Reads through a copy of the file's end, so that a footer and its indexes cost one or two requests."""
-    start = max(size_bytes - _FIRST_READ_BYTES, 0)
+    start = max(size_bytes - tail_bytes, 0)
     tail = read_range(start, size_bytes - start)
     if len(tail) != size_bytes - start:
         raise ThriftError(f"only {len(tail)} of its last {size_bytes - start} bytes were there")
@@ -102,18 +106,18 @@ def _row_groups(
 ) -> tuple[RowGroup, ...]:
     try:
         footer, footer_start = _read_footer(read, size_bytes)
-        _check_ranges(footer, footer_start)
-        if not footer.entries:
-            return ()
+        # A file of no rows may hold a row group whose offsets point nowhere.
+        entries = tuple(entry for entry in footer.entries if entry.rows)
+        _check_ranges(entries, footer_start)
         # One read for all indexes: they lie side by side in front of the footer.
-        spans = [s for e in footer.entries for c in e.chunks for s in (c.column_index, c.offset_index) if s]
+        spans = [s for e in entries for c in e.chunks for s in (c.column_index, c.offset_index) if s]
         first = min((s[0] for s in spans), default=footer_start)
         indexes = read(first, footer_start - first)
 
         def index(span: Span | None) -> bytes:
             return indexes[span[0] - first : span[0] - first + span[1]] if span else b""
 
-        return tuple(_row_group(footer, entry, index, body) for entry in footer.entries)
+        return tuple(_row_group(footer, entry, index, body) for entry in entries)
     except ThriftError as error:
         raise _corrupt(name, str(error)) from error
 
@@ -236,14 +240,19 @@ def _parsed(group: RowGroup, index: int) -> Footer:
     return footer
 
 
-def verify_part(read_range: ReadRange, size_bytes: int, expected_rows: Sequence[int]) -> None:
+def verify_part(
+    read_range: ReadRange,
+    size_bytes: int,
+    expected_rows: Sequence[int],
+    tail_bytes: int = _FIRST_READ_BYTES,
+) -> None:
     """Check a part before readers see it: rows of each row group, and that its ranges tile the file.
 
-    ``expected_rows`` has one number for each row group. Reads header and tail only, so the bodies may be
-    anywhere. Raises ``VerificationFailed``.
+    ``expected_rows`` has one number for each row group. Only the magic at the beginning and the tail are
+    read, ``tail_bytes`` of it at first. Raises ``VerificationFailed``.
     """
     try:
-        read = _tail_first(read_range, size_bytes)
+        read = _tail_first(read_range, size_bytes, tail_bytes)
         if read_range(0, len(MAGIC)) != MAGIC:
             raise ThriftError("it does not begin with PAR1")
         footer, footer_start = _read_footer(read, size_bytes)
@@ -272,14 +281,14 @@ def _read_footer(read: ReadRange, size_bytes: int) -> tuple[Footer, int]:
     return footers.parse(read(start, length)), start
 
 
-def _check_ranges(footer: Footer, footer_start: int) -> None:
+def _check_ranges(entries: Sequence[Entry], footer_start: int) -> None:
     """Bodies follow each other and indexes follow the bodies: what is copied is never more than the file."""
     at = _BODY_START
-    for i, entry in enumerate(footer.entries):
+    for i, entry in enumerate(entries):
         if entry.start < at or any(not entry.start <= c.start <= c.stop for c in entry.chunks):
             raise ThriftError(f"row group {i} overlaps its neighbour")
         at = entry.stop
-    spans = [s for e in footer.entries for c in e.chunks for s in (c.column_index, c.offset_index) if s]
+    spans = [s for e in entries for c in e.chunks for s in (c.column_index, c.offset_index) if s]
     if at > footer_start or any(s[0] < at or s[0] + s[1] > footer_start for s in spans):
         raise ThriftError("a chunk or page index lies outside of the file's data")
     if sum(s[1] for s in spans) > footer_start - at:
@@ -292,6 +301,8 @@ def _check_tiling(footer: Footer, footer_start: int, read: ReadRange) -> None:
     for i, entry in enumerate(footer.entries):
         if entry.ordinal not in (None, i):
             raise ThriftError(f"row group {i} says that it is number {entry.ordinal}")
+        if entry.file_offset not in (0, entry.start):
+            raise ThriftError(f"row group {i} says that it begins at {entry.file_offset}, not {entry.start}")
     for i, _, chunk in chunks:
         if chunk.start != at or chunk.stop <= at:
             raise ThriftError(f"a chunk of row group {i} begins at {chunk.start}, its neighbour ends at {at}")
