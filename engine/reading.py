@@ -65,7 +65,7 @@ def read(
     dataset = open_dataset(url, ds)
     meta = _empty(dataset.manifest, columns).to_pandas()
     pieces = list(_pieces(dataset))
-    return dd.from_map(
+    return dd.from_map(  # type: ignore[no-any-return, no-untyped-call]
         _read_piece, pieces, columns=columns, meta=meta, label="briquette", enforce_metadata=False
     )
 

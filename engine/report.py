@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -111,7 +112,7 @@ def rows_of(pairs: list[tuple[str, str]]) -> str:
     return "\n".join(f"  {label:<{width}}  {value}" for label, value in pairs)
 
 
-def table_of(header: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
+def table_of(header: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
     """A plain table; columns whose values are all numbers stand to the right."""
     if not lines:
         return ""

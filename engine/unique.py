@@ -24,15 +24,13 @@ def _losers(keys: pa.Table) -> np.ndarray[Any, Any]:
 
     names = keys.column_names
     plain = pa.table({str(i): _comparable(keys.column(i)) for i in range(len(names))})
-    valid = None
+    valid = pa.array(np.ones(plain.num_rows, dtype=bool))
     for column in plain.columns:
-        good = pc.is_valid(column)
-        valid = good if valid is None else pc.and_(valid, good)
+        valid = pc.and_(valid, pc.is_valid(column))
     numbered = plain.append_column("row", pa.array(np.arange(plain.num_rows, dtype=np.int64)))
     with_keys = numbered.filter(valid)
     last = with_keys.group_by(plain.column_names, use_threads=False).aggregate([("row", "max")])
-    stays = np.zeros(plain.num_rows, dtype=bool)
-    stays[~np.asarray(valid.to_numpy(zero_copy_only=False), dtype=bool)] = True
+    stays = pc.invert(valid).to_numpy(zero_copy_only=False).copy()
     stays[last.column("row_max").to_numpy()] = True
     return np.flatnonzero(~stays)
 

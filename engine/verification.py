@@ -85,7 +85,7 @@ def _first_difference(published: Iterator[pa.Table], again: Iterator[pa.Table]) 
     row = 0
     for left, right in _aligned(published, again):
         if left is None or right is None:
-            yield f"from row {row} on only {'the raw objects have' if left is None else 'the dataset has'} rows"
+            mine, raw = left.slice(at, 1).to_pylist()[0], right.slice(at, 1).to_pylist()[0]
             return
         if rows_digest(left) != rows_digest(right):
             at = _first_unequal(left, right)
@@ -93,6 +93,13 @@ def _first_difference(published: Iterator[pa.Table], again: Iterator[pa.Table]) 
             yield f"row {row + at} is published as {published_row}, the raw object says {raw_row}"
             return
         row += left.num_rows
+
+
+def _more(table: pa.Table | None, source: Iterator[pa.Table]) -> pa.Table | None:
+    """``table`` while it has rows, then the next of ``source`` that has, then None."""
+    if table is not None and table.num_rows:
+        return table
+    return next((t for t in source if t.num_rows), None)
 
 
 def _first_unequal(left: pa.Table, right: pa.Table) -> int:
@@ -113,10 +120,7 @@ def _aligned(
     sources = (left, right)
     while True:
         for i, source in enumerate(sources):
-            while waiting[i] is None or waiting[i].num_rows == 0:
-                waiting[i] = next(source, None)
-                if waiting[i] is None:
-                    break
+            waiting[i] = _more(waiting[i], source)
         a, b = waiting
         if a is None and b is None:
             return

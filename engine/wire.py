@@ -54,7 +54,7 @@ _COLUMNAR: tuple[type, ...] = (RawObject, Split)
 def to_value(item: Any) -> Any:
     """A dataclass tree as plain JSON values; tuples of listing entries and splits become columns."""
     if is_dataclass(item) and not isinstance(item, type):
-        return {f.name: to_value(getattr(item, f.name)) for f in fields(item)}
+        return {name: to_value(getattr(item, name)) for name in type(item).__dataclass_fields__}
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, tuple | list):
@@ -214,7 +214,7 @@ def split_fingerprint(
 
 def plan_id(plan: Plan) -> str:
     """Content hash of a plan (of all of it but the hash itself)."""
-    value = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name not in ("plan_id", "listing")}
+    value = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in ("plan_id", "listing")}
     document: Mapping[str, Any] = {name: to_value(v) for name, v in value.items()}
     splittable = "".join("1" if o.splittable else "0" for o in plan.listing).encode()
     return fingerprint(b"plan", listing_bytes(plan.listing), splittable, canonical_json(document))

@@ -56,7 +56,7 @@ class DaskCluster:
         from concurrent.futures import CancelledError
 
         from distributed import Client, LocalCluster, as_completed
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
         hint = "Check the workers' memory limit and logs, then run again: nothing was published."
