@@ -1,0 +1,49 @@
+"""Raw bytes to rows: the one door to the decoders. Pure: no I/O, no clock; bad records are data, not errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.decoding.csv_objects import decode_csv
+from engine.decoding.gather import Decoded, Gather, Text
+from engine.decoding.json_objects import decode_json
+from engine.decoding.parquet_rows import decode_parquet
+from engine.decoding.stream import decode_range, decode_stream
+from engine.decoding.text import decompress, file_format
+from engine.model import CompactionSpec, FileFormat
+
+__all__ = ["Decoded", "decode_objects", "decode_range", "decode_records_only", "decode_stream"]
+
+
+def decode_objects(
+    objects: Sequence[tuple[str, bytes]], spec: CompactionSpec, *, plain_ranges: bool = False
+) -> Decoded:
+    """Decode many objects, given as (key, raw bytes), at once; their order is the order of rows and rejects.
+
+    ``plain_ranges`` says that the bytes are runs of records of JSON Lines already (see ``decode_range``).
+    Raises CorruptObject, UnsupportedFormat, LimitExceeded; never for a bad record, which becomes a reject.
+    """
+    return _decode(objects, spec, plain_ranges=plain_ranges, strict=False)
+
+
+def decode_records_only(objects: Sequence[tuple[str, bytes]], spec: CompactionSpec) -> Decoded:
+    """The same answer, found by the record readers alone: slow, and what every faster lane is held to."""
+    return _decode(objects, spec, plain_ranges=False, strict=True)
+
+
+def _decode(
+    objects: Sequence[tuple[str, bytes]], spec: CompactionSpec, *, plain_ranges: bool, strict: bool
+) -> Decoded:
+    gather = Gather(spec, len(objects))
+    families: dict[FileFormat, list[Text]] = {}
+    for index, (key, raw) in enumerate(objects):
+        body = raw if plain_ranges else decompress(key, raw, spec.limits)
+        gather.decoded_bytes += len(body)
+        kind = FileFormat.JSON if plain_ranges else file_format(key, body)
+        if kind is not None:
+            families.setdefault(kind, []).append(Text(index, key, body))
+    decode_json(families.get(FileFormat.JSON, []), gather, inside=plain_ranges, strict=strict)
+    for kind in (FileFormat.CSV, FileFormat.TSV):
+        decode_csv(families.get(kind, []), kind, gather, strict=strict)
+    decode_parquet(families.get(FileFormat.PARQUET, []), gather, strict=strict)
+    return gather.finish()

@@ -1,0 +1,178 @@
+"""Many lines at once through a fast lane, and the search for the few that spoil a block, at a bounded cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from engine.decoding.columns import Mask
+from engine.decoding.lines import Lines, Offsets, runs
+
+BLOCK_BYTES = 4 << 20  # parsed at once: what a bad record can spoil
+_FEW_LINES = 64  # go to the record reader together rather than be searched for the bad one
+_WASTE = 4  # blocks' worth of failed parsing before the rest of a block goes to the record reader
+_ATTEMPT_BYTES = 8_192  # what an attempt costs at least, as bytes parsed in that time
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Lines ``[start, stop)``: one row each in ``table``, or all for the record reader where it is None."""
+
+    start: int
+    stop: int
+    table: pa.Table | None = None
+    extra_fields: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One row per line; ``unfit`` marks rows for the record reader, ``extra`` holds the unknown columns."""
+
+    table: pa.Table
+    unfit: Mask | None = None
+    extra: tuple[tuple[str, pa.Array], ...] = ()
+
+
+class Doubt(Exception):  # noqa: N818 - a lane's answer to its caller, never an error of the engine
+    """A block could not be proved equal to the record reader's answer; ``row`` is the culprit, if known."""
+
+    def __init__(self, row: int | None = None) -> None:
+        super().__init__()
+        self.row = row
+
+
+class Lane(Protocol):
+    """A parser of many lines that either equals the record reader or raises Doubt."""
+
+    @property
+    def able(self) -> bool: ...
+
+    def parse(self, text: pa.Buffer, longest: int, rows: int) -> Parsed:
+        """The rows of ``rows`` non-blank lines, the longest of which has ``longest`` bytes."""
+
+
+def decode_blocks(lines: Lines, start: int, stop: int, lane: Lane) -> Iterator[Run]:
+    """Runs that cover the lines ``[start, stop)`` in order."""
+    if not lane.able:
+        yield Run(start, stop)
+        return
+    while start < stop:
+        limit = int(np.searchsorted(lines.starts, lines.starts[start] + BLOCK_BYTES))
+        end = min(max(limit, start + 1), stop)
+        yield from _Block(lines, lane).decode(start, end)
+        start = end
+
+
+_Ranges = list[tuple[int, int]]
+
+
+class _Block:
+    def __init__(self, lines: Lines, lane: Lane) -> None:
+        self._lines = lines
+        self._lane = lane
+        self._wasted = 0
+        self._found: list[tuple[Offsets, Parsed]] = []
+
+    def decode(self, start: int, stop: int) -> Iterator[Run]:
+        budget = _WASTE * self._bytes(start, stop) + _ATTEMPT_BYTES
+        waiting: list[_Ranges] = [[(start, stop)]]
+        while waiting:
+            todo = waiting.pop()
+            step = _count(todo)
+            before: _Ranges = []  # sound lines before the culprits: parsed again together
+            while todo:
+                part, rest = _cut(todo, step)
+                try:
+                    self._found.append((_numbers(part), self._parse(part)))
+                    todo, step = rest, step * 4
+                    continue
+                except Doubt as doubt:
+                    row = doubt.row
+                count = _count(part)
+                if row is None or row >= count:
+                    self._wasted += sum(self._bytes(a, b) for a, b in part) + _ATTEMPT_BYTES
+                    if count > _FEW_LINES and self._wasted <= budget:
+                        waiting += reversed(_cut(part, count // 2))
+                    todo = rest
+                    continue
+                # The parser stopped at the culprit; look a little further only, as its like may follow soon.
+                head, tail = _cut(part, row)
+                self._wasted += sum(self._bytes(a, b) for a, b in head) + _ATTEMPT_BYTES
+                before += head
+                todo = _cut(tail, 1)[1] + rest if self._wasted <= budget else []
+                step = max(_FEW_LINES, 4 * (row + 1))
+            if before:
+                waiting.append(before)
+        yield from self._runs(start, stop)
+
+    def _parse(self, ranges: _Ranges) -> Parsed:
+        lines = self._lines
+        starts, stops = lines.starts, lines.stops
+        longest = max(int((stops[a:b] - starts[a:b]).max()) for a, b in ranges)
+        whole = pa.py_buffer(lines.buffer)
+        spans = [(int(starts[a]), int(stops[b - 1])) for a, b in ranges]
+        if len(spans) == 1:
+            text = whole.slice(spans[0][0], spans[0][1] - spans[0][0])
+        else:
+            text = pa.py_buffer(b"\n".join(lines.buffer[a:b] for a, b in spans))
+        return self._lane.parse(text, longest, _count(ranges))
+
+    def _runs(self, start: int, stop: int) -> Iterator[Run]:
+        """What was found, in order of lines; all other lines are for the record reader."""
+        if not self._found:
+            yield Run(start, stop)
+            return
+        numbers = np.concatenate([n for n, _ in self._found])
+        table = pa.concat_tables([p.table for _, p in self._found])
+        fine = np.zeros(stop - start, np.bool_)
+        fine[numbers - start] = True
+        for n, p in self._found:
+            if p.unfit is not None:
+                fine[n[p.unfit] - start] = False
+        if len(self._found) > 1:
+            table = table.take(pa.array(np.argsort(numbers)))
+        row_of = np.cumsum(np.bincount(numbers - start, minlength=stop - start)) - 1
+        for a, b, sound in runs(fine):
+            if sound:
+                rows = table.slice(int(row_of[a]), b - a)
+                yield Run(start + a, start + b, rows, self._extra(start + a, start + b))
+            else:
+                yield Run(start + a, start + b)
+
+    def _extra(self, start: int, stop: int) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for numbers, parsed in self._found:
+            first, last = np.searchsorted(numbers, (start, stop)).tolist()
+            for name, array in parsed.extra:
+                counts[name] += last - first - array.slice(first, last - first).null_count
+        return counts
+
+    def _bytes(self, start: int, stop: int) -> int:
+        return int(self._lines.stops[stop - 1] - self._lines.starts[start])
+
+
+def _count(ranges: _Ranges) -> int:
+    return sum(b - a for a, b in ranges)
+
+
+def _numbers(ranges: _Ranges) -> Offsets:
+    return np.concatenate([np.arange(a, b) for a, b in ranges])
+
+
+def _cut(ranges: _Ranges, at: int) -> tuple[_Ranges, _Ranges]:
+    """Ranges before and from the ``at``-th line on."""
+    before: _Ranges = []
+    after: _Ranges = []
+    for a, b in ranges:
+        middle = min(a + max(at, 0), b)
+        at -= b - a
+        if middle > a:
+            before.append((a, middle))
+        if b > middle:
+            after.append((middle, b))
+    return before, after

@@ -1,0 +1,102 @@
+"""What the decoders of all formats hand in, and how it becomes one ``Decoded`` in listing order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.decoding.rows import output_schema
+from engine.errors import LimitExceeded
+from engine.model import CompactionSpec, Reject
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Rows and rejects of some objects.
+
+    ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the order
+    (object, position), in one chunk. Every record is a row or a reject; ``object_records`` has one count per object.
+    ``extra_fields`` counts, per unknown field, the rows in which it is not null.
+    """
+
+    table: pa.Table
+    rejects: tuple[Reject, ...]
+    object_records: tuple[int, ...]
+    extra_fields: tuple[tuple[str, int], ...]
+    duplicate_json_keys: int
+    decoded_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One object's decompressed text and its place among the objects of the call."""
+
+    index: int
+    key: str
+    body: bytes
+
+
+class Gather:
+    """Collects the parts in any order of objects; within one object they come in order of position."""
+
+    def __init__(self, spec: CompactionSpec, objects: int) -> None:
+        self.spec = spec
+        self.schema = output_schema(spec)
+        self.records: Counts = np.zeros(objects, np.int64)
+        self.extra_fields: Counter[str] = Counter()
+        self.duplicate_json_keys = 0
+        self.decoded_bytes = 0
+        self._rejects: list[tuple[int, Reject]] = []
+        self._parts: list[tuple[pa.Table, Counts]] = []
+
+    def add_rows(self, table: pa.Table, rows: Counts) -> None:
+        """Rows of one or more objects, ordered by object; ``rows`` counts them for every object of the call."""
+        if table.num_rows:
+            self._parts.append((table, rows))
+
+    def add_reject(self, index: int, reject: Reject) -> None:
+        self._rejects.append((index, reject))
+
+    def finish(self) -> Decoded:
+        self._rejects.sort(key=lambda r: (r[0], r[1].position))
+        return Decoded(
+            table=self._table(),
+            rejects=tuple(r for _, r in self._rejects),
+            object_records=tuple(self.records.tolist()),
+            extra_fields=tuple(sorted((n, c) for n, c in self.extra_fields.items() if c)),
+            duplicate_json_keys=self.duplicate_json_keys,
+            decoded_bytes=self.decoded_bytes,
+        )
+
+    def _table(self) -> pa.Table:
+        if not self._parts:
+            return self.schema.empty_table()
+        whole = pa.concat_tables([t for t, _ in self._parts])
+        if len(self._parts) > 1:
+            numbers = np.arange(len(self.records))
+            owners = np.concatenate([np.repeat(numbers, rows) for _, rows in self._parts])
+            if (np.diff(owners) < 0).any():
+                return whole.take(pa.array(np.argsort(owners, kind="stable"))).combine_chunks()
+        return whole.combine_chunks()
+
+
+def by_object(counts: Sequence[tuple[int, int]], objects: int) -> Counts:
+    """(index, count) pairs as one array over all objects."""
+    out = np.zeros(objects, np.int64)
+    for index, count in counts:
+        out[index] += count
+    return out
+
+
+def record_too_long(key: str, limit: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"{key} holds a record of more than {limit} bytes.",
+        hint="Raise the limit if that length is right; otherwise move the object away.",
+    )

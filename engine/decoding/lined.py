@@ -1,0 +1,163 @@
+"""Objects as the lines of one buffer: runs of sound lines take a fast lane, the rest the record reader, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from engine.decoding.blocks import Run
+from engine.decoding.gather import Counts, Gather, Text
+from engine.decoding.json_records import Record
+from engine.decoding.lines import Bools, Lines, Offsets, find_lines, runs
+from engine.decoding.rows import RowBuilder
+from engine.model import Reject
+
+
+class Dialect(Protocol):
+    """What the lines of one family of objects mean."""
+
+    def sound(self, lines: Lines) -> Bools | None:
+        """Which lines are whole records between sure seams; None if all are."""
+
+    def decode(self, lines: Lines, start: int, stop: int) -> Iterator[Run]:
+        """Sound lines through the fast lanes."""
+
+    def read(self, key: str, text: bytes, base_offset: int) -> Iterable[Record]:
+        """A run of lines of one object through the record reader."""
+
+
+def read_all(
+    records: Iterable[Record],
+    text: bytes,
+    base: int,
+    builder: RowBuilder,
+    refused: list[Reject],
+    key: str = "",
+) -> tuple[int, int]:
+    """Fill ``builder`` from a record reader; how many records there were, and how many with duplicate keys.
+
+    Rejects are appended with positions that count from 0; ``base`` is the offset of ``text`` in its object.
+    """
+    count = duplicates = 0
+    for record in records:
+        duplicates += record.duplicate_keys
+        reason = record.reason if record.value is None else builder.add(record.value)
+        if reason:
+            at = record.offset - base
+            refused.append(Reject(key, count, record.offset, reason, text[at : at + record.size]))
+        count += 1
+    return count, duplicates
+
+
+class LinedObjects:
+    """Decodes texts of one dialect into a ``Gather``.
+
+    ``begins`` says where the lines of each text begin (behind a BOM or a header), ``base_offset`` where the (only)
+    text begins in its object.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[Text],
+        begins: Sequence[int],
+        gather: Gather,
+        builder: RowBuilder,
+        *,
+        base_offset: int,
+        json: bool,
+    ) -> None:
+        self._texts = texts
+        self._begins = begins
+        self._gather = gather
+        self._base_offset = base_offset
+        self._builder = builder
+        self._parts: list[pa.Table | tuple[int, int]] = []  # tables, and ranges of the builder's rows
+        self._refused: list[tuple[int, Reject]] = []  # by line of the run
+        self._line_records: Counts | None = None  # None: one of each per line
+        self._line_rows: Counts | None = None
+        buffer, self._starts = _joined(texts, begins)
+        self._lines = find_lines(buffer, self._starts, json=json)
+
+    def decode(self, dialect: Dialect) -> None:
+        lines = self._lines
+        sound = dialect.sound(lines) if len(lines) else None
+        for start, stop, fine in [(0, len(lines), True)] if sound is None else runs(sound):
+            for run in dialect.decode(lines, start, stop) if fine else (Run(start, stop),):
+                if run.table is None:
+                    self._read_strictly(run.start, run.stop, dialect)
+                else:
+                    self._parts.append(run.table)
+                    self._gather.extra_fields.update(run.extra_fields)
+        self._hand_in()
+
+    def _read_strictly(self, start: int, stop: int, dialect: Dialect) -> None:
+        """Lines through the record reader, one object at a time."""
+        if self._line_records is None or self._line_rows is None:
+            self._line_records = np.ones(len(self._lines), np.int64)
+            self._line_rows = np.ones(len(self._lines), np.int64)
+        while start < stop:
+            owner = self._lines.owner(start)
+            end = min(stop, int(self._lines.objects[owner + 1]))
+            before = self._builder.rows
+            self._line_records[start:end] = self._line_rows[start:end] = 0
+            self._line_records[start] = self._read_object(owner, start, end, dialect)
+            self._line_rows[start] = self._builder.rows - before
+            self._parts.append((before, self._builder.rows))
+            start = end
+
+    def _read_object(self, owner: int, start: int, stop: int, dialect: Dialect) -> int:
+        begin, end = int(self._lines.starts[start]), int(self._lines.stops[stop - 1])
+        text = self._lines.buffer[begin:end]
+        base = begin - int(self._starts[owner]) + self._begins[owner] + self._base_offset
+        refused: list[Reject] = []
+        records = dialect.read(self._texts[owner].key, text, base)
+        count, duplicates = read_all(records, text, base, self._builder, refused)
+        self._gather.duplicate_json_keys += duplicates
+        self._refused += [(start, r) for r in refused]
+        return count
+
+    def _hand_in(self) -> None:
+        gather, objects = self._gather, self._lines.objects
+        strict = self._builder.table() if self._builder.rows else None
+        tables = [p if isinstance(p, pa.Table) else _slice(strict, p) for p in self._parts]
+        tables = [t for t in tables if t is not None]
+        places = [t.index for t in self._texts]
+        rows = np.zeros_like(gather.records)
+        rows[places] = np.diff(_cumulated(self._line_rows, len(self._lines))[objects])
+        if tables:
+            gather.add_rows(pa.concat_tables(tables), rows)
+        records = _cumulated(self._line_records, len(self._lines))
+        gather.records[places] += np.diff(records[objects])
+        gather.extra_fields.update(self._builder.extra_fields)
+        for line, r in self._refused:
+            owner = self._lines.owner(line)
+            text = self._texts[owner]
+            position = int(records[line] - records[objects[owner]]) + r.position
+            gather.add_reject(text.index, Reject(text.key, position, r.byte_offset, r.reason, r.raw))
+
+
+def _slice(table: pa.Table | None, part: tuple[int, int]) -> pa.Table | None:
+    start, stop = part
+    return None if table is None or start == stop else table.slice(start, stop - start)
+
+
+def _cumulated(per_line: Counts | None, lines: int) -> Counts:
+    """How many come before each line, and in all."""
+    if per_line is None:
+        return np.arange(lines + 1)
+    out = np.zeros(lines + 1, np.int64)
+    np.cumsum(per_line, out=out[1:])
+    return out
+
+
+def _joined(texts: Sequence[Text], begins: Sequence[int]) -> tuple[bytes, Offsets]:
+    """One buffer of all texts, and where each begins.
+
+    A second line end after one that is there already is only a blank line.
+    """
+    bodies = [t.body[begin:] if begin else t.body for t, begin in zip(texts, begins, strict=True)]
+    lengths = np.fromiter(map(len, bodies), np.int64, len(bodies)) + 1
+    return b"\n".join(bodies), np.cumsum(lengths) - lengths

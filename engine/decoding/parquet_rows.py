@@ -1,0 +1,188 @@
+"""The Parquet objects of a call: columns by name, taken over where that loses nothing, else row by row."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.decoding.gather import Gather, Text
+from engine.decoding.rows import RowBuilder, output_schema
+from engine.decoding.values import UNIT_DIGITS, NotFinite, Number, compact, quoted
+from engine.errors import CorruptObject, LimitExceeded
+from engine.model import CompactionSpec, ExtraFields, Reject
+
+_TEXTUAL = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = False) -> None:
+    """Decode Parquet files into ``gather``; a row that does not fit is a reject with its JSON as raw text."""
+    for text in texts:
+        table = _read(text, gather.spec)
+        taken = None if strict else _taken_over(table, gather.spec)
+        gather.records[text.index] += table.num_rows
+        rows = np.zeros_like(gather.records)
+        if taken is not None:
+            rows[text.index] = table.num_rows
+            known = set(gather.schema.names)
+            gather.extra_fields.update(
+                {n: table.num_rows - c.null_count for n, c in _columns(table) if n not in known}
+            )
+            gather.add_rows(taken, rows)
+            continue
+        builder = RowBuilder(gather.spec)
+        for position, record in enumerate(_records(table)):
+            if reason := builder.add(record):
+                raw = compact(record, non_finite=quoted).encode()
+                gather.add_reject(text.index, Reject(text.key, position, 0, reason, raw))
+        rows[text.index] = builder.rows
+        gather.extra_fields.update(builder.extra_fields)
+        gather.add_rows(builder.table(), rows)
+
+
+def _read(text: Text, spec: CompactionSpec) -> pa.Table:
+    hint = "Fetch it again from its source, or move it away and plan again."
+    try:
+        with pq.ParquetFile(pa.BufferReader(text.body)) as file:
+            meta = file.metadata
+            size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+            if size > spec.limits.object_bytes or meta.num_columns > spec.limits.columns:
+                raise LimitExceeded(
+                    f"{text.key} holds {size} bytes in {meta.num_columns} columns, more than the limits.",
+                    hint="Raise limits.object_bytes or limits.columns if that is right.",
+                )
+            table = file.read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptObject(f"{text.key} cannot be read as Parquet: {error}.", hint=hint) from error
+    if len(set(table.column_names)) < len(table.column_names):
+        raise CorruptObject(f"{text.key} names a Parquet column more than once.", hint=hint)
+    return table
+
+
+def _columns(table: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
+    return list(zip(table.column_names, table.columns, strict=True))
+
+
+# -- whole columns -----------------------------------------------------------------------------
+
+
+def _taken_over(table: pa.Table, spec: CompactionSpec) -> pa.Table | None:
+    """The table in the declared types, or None where a row may have to be looked at."""
+    schema = output_schema(spec)
+    unknown = set(table.column_names) - set(schema.names[: len(spec.schema.fields)])
+    if unknown and spec.extra_fields is not ExtraFields.IGNORE:
+        return None
+    columns = []
+    for declared, field in zip(spec.schema.fields, schema, strict=False):
+        column: pa.ChunkedArray | None
+        if field.name not in table.column_names:
+            column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+        else:
+            column = _lossless(table.column(field.name), field.type, declared.type)
+        if column is None or (not field.nullable and column.null_count):
+            return None
+        columns.append(column)
+    if spec.extra_fields is ExtraFields.RESCUE:
+        columns.append(pa.chunked_array([pa.nulls(table.num_rows, pa.string())]))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _lossless(column: pa.ChunkedArray, kind: pa.DataType, word: str) -> pa.ChunkedArray | None:
+    """A column in another type where every value surely stays the same; None where that is not clear."""
+    types = pa.types
+    have = column.type
+    if types.is_dictionary(have):
+        column = column.cast(have.value_type)
+        have = have.value_type
+    if word == "json":
+        return None
+    try:
+        if types.is_string(kind) and any(test(have) for test in _TEXTUAL):
+            return _valid_text(column.cast(kind))
+        if types.is_integer(kind) and types.is_integer(have):
+            return column.cast(kind)
+        if types.is_float64(kind) and types.is_integer(have):
+            return column.cast(kind, safe=False)
+        if types.is_timestamp(kind) and types.is_timestamp(have):
+            return _in_years(column.cast(pa.timestamp(kind.unit, have.tz)).cast(kind))
+    except pa.ArrowInvalid:
+        return None
+    plain = (
+        types.is_boolean(kind) or types.is_float64(kind) or types.is_date32(kind) or types.is_decimal(kind)
+    )
+    return column if have == kind and plain else None
+
+
+def _valid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    column.validate(full=True)
+    return column
+
+
+def _in_years(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """A timestamp column if all of it lies in the years 1 to 9999."""
+    counts = column.cast(pa.int64())
+    second = 10 ** UNIT_DIGITS[column.type.unit]
+    bounds = pc.min_max(counts).as_py()
+    if bounds["min"] is None:
+        return column
+    inside = bounds["min"] >= -62_135_596_800 * second and bounds["max"] < 253_402_300_800 * second
+    return column if inside else None
+
+
+# -- row by row --------------------------------------------------------------------------------
+
+
+def _records(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows as JSON records; their numbers are literal text, their times ISO text."""
+    names = table.column_names
+    columns = [[_token(v) for v in _values(c)] for c in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] if names else []
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Python values of a column; what Python's types cannot hold becomes text in Arrow already."""
+    if pa.types.is_timestamp(column.type):
+        zone = "Z" if column.type.tz else ""
+        digits = UNIT_DIGITS[column.type.unit]
+        return [None if c is None else _iso(c, digits) + zone for c in column.cast(pa.int64()).to_pylist()]
+    if pa.types.is_date(column.type):
+        days = column.cast(pa.date32()).cast(pa.int32()).to_pylist()
+        return [None if d is None else _iso(d * 86_400, 0)[:10] for d in days]
+    return column.to_pylist()
+
+
+def _iso(count: int, digits: int) -> str:
+    seconds, fraction = divmod(count, 10**digits)
+    try:
+        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)  # noqa: DTZ001 - no zone meant
+    except OverflowError:
+        return f"{count}/{10**digits} seconds since 1970"
+    return moment.isoformat() + (f".{fraction:0{digits}d}" if digits else "")
+
+
+def _token(value: Any) -> Any:
+    """A value as the JSON reader would have given it."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int() | decimal.Decimal():
+            return Number(value)
+        case float() if math.isfinite(value):
+            return Number(repr(value))
+        case float():
+            return NotFinite("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity")
+        case dict():
+            return {k: _token(v) for k, v in value.items()}
+        case list():
+            return [_token(v) for v in value]
+        case bytes():
+            return base64.b64encode(value).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

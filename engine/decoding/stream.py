@@ -1,0 +1,269 @@
+"""One huge object in bounded memory: cut where a record surely ends, decode each block as if it were an object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+
+from engine.decoding.csv_objects import decode_csv, splitter_of
+from engine.decoding.csv_records import OPEN_QUOTE, Header, Splitter, read_header
+from engine.decoding.gather import Decoded, Gather, Text, record_too_long
+from engine.decoding.json_objects import add_records, decode_json
+from engine.decoding.json_records import JsonReader, Record
+from engine.decoding.parquet_rows import decode_parquet
+from engine.decoding.rows import RowBuilder
+from engine.decoding.text import decompress_stream, file_format, first_char
+from engine.model import CompactionSpec, FileFormat
+
+# Behind "}", at most this much whitespace and a line end, a line that begins with "{" begins a record for sure.
+_SEAM = re.compile(rb"\}[ \t\r\n]{0,14}\n(?=\{)")
+SEAM_BYTES = 16
+_SEAM_BEFORE = re.compile(rb"\}[ \t\r\n]{0,14}\n\Z")
+_RUNAWAY = 4  # records' worth of text without a seam that a byte range may have to go on for
+
+
+class _Feed:
+    """Text pieces as a growing buffer that is cut off at the front."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self.buffer = b""
+        self.offset = 0  # of the buffer in the object's text
+        self.final = False
+
+    def grow(self, size: int) -> None:
+        """Fill the buffer to at least ``size`` bytes, or to the end of the text."""
+        parts, total = [self.buffer], len(self.buffer)
+        while total < size and not self.final:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self.final = True
+            else:
+                parts.append(piece)
+                total += len(piece)
+        self.buffer = b"".join(parts)
+
+    def take(self, size: int) -> bytes:
+        taken, self.buffer = self.buffer[:size], self.buffer[size:]
+        self.offset += len(taken)
+        return taken
+
+
+def decode_stream(
+    key: str, chunks: Iterable[bytes], spec: CompactionSpec, *, block_bytes: int
+) -> Iterator[Decoded]:
+    """Decode one object from its raw bytes in blocks of about ``block_bytes`` of text.
+
+    Rows, rejects and counts together equal those of ``decode_objects``. Parquet needs its whole file and is not cut.
+    """
+    feed = _Feed(decompress_stream(key, chunks, spec.limits))
+    feed.grow(1)
+    while not (feed.final or first_char(feed.buffer)):
+        feed.grow(2 * len(feed.buffer))
+    feed.grow(4)
+    kind = file_format(key, feed.buffer)
+    position = 0
+    for block in _blocks(key, kind, feed, spec, block_bytes):
+        moved = tuple(replace(r, position=r.position + position) for r in block.rejects)
+        position += block.object_records[0]
+        yield replace(block, rejects=moved)
+
+
+def _blocks(
+    key: str, kind: FileFormat | None, feed: _Feed, spec: CompactionSpec, size: int
+) -> Iterator[Decoded]:
+    match kind:
+        case FileFormat.JSON if first_char(feed.buffer) == b"[":
+            yield from _array_blocks(key, feed, spec, size)
+        case FileFormat.JSON:
+            yield from _json_blocks(key, feed, spec, size)
+        case FileFormat.CSV | FileFormat.TSV:
+            yield from _csv_blocks(key, kind, feed, spec, size)
+        case FileFormat.PARQUET:
+            feed.grow(spec.limits.object_bytes)
+            text = feed.take(len(feed.buffer))
+            yield _one(key, text, spec, lambda t, g: decode_parquet([t], g))
+        case None:
+            yield _one(key, feed.take(len(feed.buffer)), spec, lambda _t, _g: None)
+
+
+def _one(key: str, body: bytes, spec: CompactionSpec, decode: Callable[[Text, Gather], None]) -> Decoded:
+    gather = Gather(spec, 1)
+    gather.decoded_bytes = len(body)
+    decode(Text(0, key, body), gather)
+    return gather.finish()
+
+
+# -- JSON --------------------------------------------------------------------------------------
+
+
+def _json_blocks(key: str, feed: _Feed, spec: CompactionSpec, size: int) -> Iterator[Decoded]:
+    want = size
+    while True:
+        feed.grow(want)
+        base = feed.offset
+        cut = len(feed.buffer) if feed.final else _last_seam(feed.buffer)
+        if cut or feed.final:
+            body = feed.take(cut)
+            yield _one(key, body, spec, lambda t, g: decode_json([t], g, base_offset=base, inside=base > 0))  # noqa: B023 - called at once
+        else:
+            # One endless line, or one huge pretty record: the record reader knows how far it is decided.
+            reader = JsonReader(key, spec.limits, base_offset=base, sequence=base > 0)
+            block = _read_piece(key, reader, feed, spec)
+            cut = block.decoded_bytes
+            yield block
+        if feed.final and not feed.buffer:
+            return
+        want = size if cut else 2 * max(len(feed.buffer), size)
+
+
+def _array_blocks(key: str, feed: _Feed, spec: CompactionSpec, size: int) -> Iterator[Decoded]:
+    reader = JsonReader(key, spec.limits)
+    want = size
+    while True:
+        feed.grow(want)
+        final = feed.final
+        block = _read_piece(key, reader, feed, spec)
+        yield block
+        if final:
+            return
+        want = size if block.decoded_bytes else 2 * max(len(feed.buffer), size)
+
+
+def _read_piece(key: str, reader: JsonReader, feed: _Feed, spec: CompactionSpec) -> Decoded:
+    gather = Gather(spec, 1)
+    base, body = feed.offset, feed.buffer
+    records: list[Record] = []
+    piece = reader.read_piece(body, final=feed.final)
+    while True:
+        try:
+            records.append(next(piece))
+        except StopIteration as end:
+            consumed: int = end.value
+            break
+    taken = len(feed.take(len(body) if feed.final else consumed))
+    gather.decoded_bytes = taken
+    add_records(Text(0, key, body), iter(records), gather, RowBuilder(spec), base)
+    return gather.finish()
+
+
+def _last_seam(text: bytes) -> int:
+    """Where the last line that surely begins a record begins, or 0."""
+    at = text.rfind(b"\n{")
+    while at > 0:
+        if _SEAM_BEFORE.search(text, max(0, at + 1 - SEAM_BYTES), at + 1):
+            return at + 1
+        at = text.rfind(b"\n{", 0, at)
+    return 0
+
+
+def decode_range(
+    key: str,
+    fetch: Callable[[int, int], bytes],
+    byte_range: tuple[int, int],
+    size_bytes: int,
+    spec: CompactionSpec,
+    *,
+    tail_bytes: int,
+) -> Decoded:
+    """Decode the records of a huge plain JSON Lines object that begin in ``[start, stop)``.
+
+    ``fetch(begin, end)`` gives the object's bytes. A record begins for a range where a line that begins with "{"
+    follows a "}"; all text up to the next such line belongs to it, so that ranges that touch together equal the
+    whole. Positions count from the range's first record; byte offsets are the object's.
+    """
+    start, stop = byte_range
+    low = max(start - SEAM_BYTES, 0)
+    text = fetch(low, min(stop + tail_bytes, size_bytes))
+    begin = 0 if start == 0 else _seam_from(text, start - low)
+    if begin is None or low + begin >= stop:
+        end = begin = 0
+    else:
+        tail = tail_bytes
+        while (found := _seam_from(text, stop - low)) is None and low + len(text) < size_bytes:
+            if len(text) - (stop - low) > _RUNAWAY * spec.limits.record_bytes:
+                raise record_too_long(key, _RUNAWAY * spec.limits.record_bytes)
+            tail *= 2
+            text += fetch(low + len(text), min(low + len(text) + tail, size_bytes))
+        end = len(text) if found is None else found
+    base = low + begin
+    body = text[begin:end]
+    return _one(key, body, spec, lambda t, g: decode_json([t], g, base_offset=base, inside=base > 0))
+
+
+def _seam_from(text: bytes, at: int) -> int | None:
+    """The first sure beginning of a record at or behind ``at``."""
+    for found in _SEAM.finditer(text, max(at - SEAM_BYTES, 0)):
+        if found.end() >= at:
+            return found.end()
+    return None
+
+
+# -- CSV ---------------------------------------------------------------------------------------
+
+
+def _csv_blocks(
+    key: str, kind: FileFormat, feed: _Feed, spec: CompactionSpec, size: int
+) -> Iterator[Decoded]:
+    _, splitter = splitter_of(kind)
+    header = _stream_header(key, feed, spec, splitter, size)
+    if header is None:
+        yield _one(key, feed.take(len(feed.buffer)), spec, lambda _t, _g: None)
+        return
+    skipped = feed.offset
+    want = size
+    while True:
+        feed.grow(want)
+        base = feed.offset
+        cut = len(feed.buffer) if feed.final else _last_record_end(feed.buffer, splitter)
+        if not cut and not feed.final and len(feed.buffer) > spec.limits.record_bytes:
+            raise record_too_long(key, spec.limits.record_bytes)
+        if cut or feed.final:
+            body = feed.take(cut)
+            block = _one(
+                key,
+                body,
+                spec,
+                lambda t, g: decode_csv([t], kind, g, header=header, base_offset=base),  # noqa: B023 - called at once
+            )
+            yield replace(block, decoded_bytes=block.decoded_bytes + skipped)
+            skipped = 0
+        if feed.final:
+            return
+        want = size if cut else 2 * max(len(feed.buffer), size)
+
+
+def _stream_header(
+    key: str, feed: _Feed, spec: CompactionSpec, splitter: Splitter, size: int
+) -> Header | None:
+    feed.grow(size)
+    while True:
+        found = None
+        if feed.final or _last_record_end(feed.buffer, splitter, header=True):
+            found = read_header(key, feed.buffer, splitter, spec.limits)
+        if found or feed.final:
+            break
+        if len(feed.buffer) > spec.limits.record_bytes:
+            raise record_too_long(key, spec.limits.record_bytes)
+        feed.grow(2 * max(len(feed.buffer), size))
+    if found is None:
+        return None
+    feed.take(found[1])
+    return found[0]
+
+
+def _last_record_end(text: bytes, splitter: Splitter, *, header: bool = False) -> int:
+    """Behind the last record that is surely whole, or 0; with ``header`` behind the first one."""
+    if b'"' not in text and not header:
+        return text.rfind(b"\n") + 1
+    end = 0
+    for record in splitter.records(text):
+        # A "\r" at the very end may be half of a line end.
+        if record.next >= len(text) or record.problem == OPEN_QUOTE:
+            break
+        end = record.next
+        if header:
+            break
+    return end
