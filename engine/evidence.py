@@ -8,6 +8,7 @@ losing digits: an integer beside a float that a double cannot hold exactly makes
 from __future__ import annotations
 
 import re
+from functools import reduce
 from typing import NamedTuple
 
 from engine.decoding.values import BOOLS, NON_FINITE, NotFinite, Number, Unfit, converter
@@ -76,7 +77,7 @@ class Evidence:
         self.low = self.high = 0  # of the integers
         self.fields: dict[str, Evidence] = {}
         self.element: Evidence | None = None
-        self.declared: TypeWord = NULL  # join of the types that Parquet files declare
+        self.declared: dict[TypeWord, None] = {}  # what Parquet files say, in order
 
     def add(self, value: object, depth: int = 0) -> None:
         """Take note of a JSON value as the record reader gives it; None says nothing."""
@@ -140,13 +141,20 @@ class Evidence:
 
     def verdict(self) -> tuple[TypeWord, str]:
         """The column's type, and a remark for the person who reads the schema ("" if there is none)."""
-        if not self.kinds:
-            return (STRING, "every value is null") if self.declared == NULL else (self.declared, "")
-        word, remark = self._of_values()
-        if self.declared in (NULL, word):
-            return word, remark
-        joined = promote(self.declared, word)
-        return joined, remark or f"Parquet says {self.declared}, other objects {word}"
+        word, remark = self._of_values() if self.kinds else (NULL, "")
+        words = [*self.declared, *([word] if self.kinds else [])]
+        joined = reduce(promote, words, NULL)
+        if joined == NULL:
+            return STRING, "every value is null"
+        if len({w for w in words if w != NULL}) > 1:
+            if isinstance(joined, Timestamp) and joined.unit == "ns" and self.kinds & FAR:
+                joined = STRING
+            clash = "objects differ: " + ", ".join(map(str, words))
+            not_finite = self.has_nan() or any("float" in str(w) for w in self.declared)
+            if re.search("string|json", str(joined)) and (not_finite or self.kinds & CELL):
+                clash += "; some records may be rejects"
+            remark = "; ".join(filter(None, [clash, remark]))
+        return joined, remark
 
     def _of_values(self) -> tuple[TypeWord, str]:
         kinds = self.kinds & ~CELL

@@ -19,7 +19,7 @@ from engine.evidence import Evidence
 from engine.model import Field, FileFormat, Limits, Schema
 from engine.schema import RESCUED, check_schema, dump_schema, type_word
 from engine.skim import MOST_DIGITS, lines_like, rows_like
-from engine.typewords import JSON, promote
+from engine.typewords import JSON
 
 _MAX_WINDOW_LINES = 4_096  # read one by one before the next try to pass over a run
 _SHORT_BYTES = 64  # more than any value but a string takes with the signs around it
@@ -215,8 +215,7 @@ class _Observer:
             ) from error
         self.records += file.metadata.num_rows
         for field in file.schema_arrow:
-            evidence = self._column(field.name)
-            evidence.declared = promote(evidence.declared, type_word(field.type) or JSON)
+            self._column(field.name).declared[type_word(field.type) or JSON] = None
 
     # -- the verdict ---------------------------------------------------------------------------
 

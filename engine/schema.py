@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import SchemaError
 from engine.model import ExtraFields, Field, Schema
-from engine.typewords import Decimal, ListOf, Plain, Struct, Timestamp, TypeWord, parse_type, promote
+from engine.typewords import JSON, Decimal, ListOf, Plain, Struct, Timestamp, TypeWord, parse_type, promote
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -104,7 +104,10 @@ def arrow_schema(schema: Schema, *, rescued: bool = False) -> pa.Schema:
 
 
 def type_word(kind: pa.DataType) -> TypeWord | None:
-    """The narrowest type word that holds an Arrow type, or None where the engine has no word for it."""
+    """The narrowest type word that holds an Arrow type, or None where the engine has no word for it.
+
+    What has no word inside of a list or a struct is ``json`` there; Arrow's null type is ``null``.
+    """
     import pyarrow as pa
 
     types = pa.types
@@ -115,12 +118,11 @@ def type_word(kind: pa.DataType) -> TypeWord | None:
     if types.is_decimal(kind) and 0 <= kind.scale <= kind.precision <= 38:
         return Decimal(kind.precision, kind.scale)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        element = type_word(kind.value_type)
-        return None if element is None else ListOf(element)
+        return ListOf(type_word(kind.value_type) or JSON)
     if types.is_struct(kind):
-        inner = [(child.name, type_word(child.type)) for child in kind]
-        known = tuple((name, word) for name, word in inner if word is not None)
-        return Struct(known) if known and len(known) == len({name for name, _ in inner}) else None
+        inner = tuple((child.name, type_word(child.type) or JSON) for child in kind)
+        names = {name for name, _ in inner}
+        return Struct(inner) if names and "" not in names and len(names) == len(inner) else None
     if types.is_floating(kind):
         return Plain("float64" if kind.bit_width == 64 else "float32")
     if types.is_date(kind):

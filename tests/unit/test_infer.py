@@ -334,6 +334,40 @@ def test_parquet_says_its_types_itself_and_joins_the_other_objects():
     assert both.records == 2
 
 
+PARQUET_COLUMNS = st.sampled_from(
+    [
+        pa.array([1, None], pa.int16()),
+        pa.array([2**64 - 1, 0], pa.uint64()),
+        pa.array([1.5, float("nan")], pa.float32()),
+        pa.array([0.1, None]),
+        pa.array([True, None]),
+        pa.array(["x", "1"]),
+        pa.array([b"x", b"\xff"]),
+        pa.array([0, 1], pa.date32()),
+        pa.array([0, 1], pa.timestamp("ns", "Asia/Seoul")),
+        pa.array([0, -1], pa.timestamp("ms")),
+        pa.array([0, 1], pa.time64("us")),
+        pa.array([1, 2], pa.decimal128(9, 2)),
+        pa.array([[1], None], pa.list_(pa.int8())),
+        pa.array([{"a": 1, "b": [None]}, {}], pa.struct([("a", pa.int64()), ("b", pa.list_(pa.date32()))])),
+        pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int8())),
+        pa.nulls(2),
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(PARQUET_COLUMNS, min_size=1, max_size=3), st.lists(values, max_size=2))
+def test_the_schema_of_parquet_and_json_takes_every_row_of_both(columns, tokens):
+    objects = [(f"{i}.parquet", parquet(pa.table({"a": column}))) for i, column in enumerate(columns)]
+    objects.append(("z.json", "".join(f'{{"a": {token}}}\n' for token in tokens).encode()))
+    inferred = infer_schema(objects)
+    decoded = decode_objects(objects, CompactionSpec(inferred.schema))
+    assert sum(decoded.object_records) == inferred.records == 2 * len(columns) + len(tokens)
+    if not any("rejects" in remark for _, remark in inferred.remarks):
+        assert decoded.rejects == ()
+
+
 @pytest.mark.parametrize(
     ("key", "raw", "error"),
     [

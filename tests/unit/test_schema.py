@@ -262,7 +262,9 @@ def test_parquet_gives_the_arrow_schema_back_but_for_seconds_which_it_lacks(sche
 
 def test_types_without_a_word_are_none():
     assert type_word(pa.map_(pa.string(), pa.int8())) is None
-    assert type_word(pa.list_(pa.duration("s"))) is None
+    assert str(type_word(pa.list_(pa.duration("s")))) == "list<json>"
+    assert str(type_word(pa.struct([("a", pa.int8()), ("b", pa.time32("s"))]))) == "struct<a: int8, b: json>"
+    assert type_word(pa.struct([])) is None
     assert type_word(pa.dictionary(pa.int32(), pa.string())) == STRING
 
 
