@@ -49,8 +49,9 @@ def compact(
     common: Common,
     *,
     plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
-    force: Annotated[bool, option(RUN, "Write though nothing changed.", "--force")] = False,
-    adopt: Annotated[bool, option(RUN, "Replace a dataset that briquette did not write.", "--adopt")] = False,
+    force: Annotated[
+        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+    ] = False,
     on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
     batch_manifest: BatchManifest = "check",
     unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
@@ -64,7 +65,6 @@ def compact(
 
     options = run.resolve(
         force=force,
-        adopt=adopt,
         unsafe_store=unsafe_store,
         on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
         check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",

@@ -50,7 +50,6 @@ class RunOptions:
     threads: int = 0  # 0 means one for each core
     memory_limit_bytes: int | None = None
     force: bool = False
-    adopt: bool = False  # replace a dataset at the output that briquette did not write
     on_empty: OnEmpty = OnEmpty.KEEP
     check_batch_manifest: bool = True
     unsafe_store: bool = False
@@ -284,13 +283,12 @@ def make_plan(target: Target, spec: CompactionSpec, options: RunOptions) -> Plan
 
 def plan_summary(plan: Plan) -> dict[str, Any]:
     """What ``briquette plan`` says: the state found, the splits, and predicted parts and memory."""
-    from engine.publish import read_manifest
+    from engine.publish import observe
 
-    store = open_store(plan.output.url)
-    previous = read_manifest(store, plan.output)
-    if previous:
-        check_identity(plan, previous[0])
-    state = state_of(plan, previous[0] if previous else None, store)
+    seen = observe(open_store(plan.output.url), plan.output)
+    if seen.manifest:
+        check_identity(plan, seen.manifest)
+    state = state_of(plan, seen.manifest, seen.intact)
     predicted = predicted_output_bytes(plan)
     return {
         "partition": wire.to_value(plan.partition),
@@ -323,22 +321,17 @@ def check_identity(plan: Plan, published: Manifest) -> None:
             )
 
 
-def state_of(plan: Plan, published: Manifest | None, store: Store) -> State:
-    """What a run of this plan would find: NEW, CHANGED, UNCHANGED or EMPTY."""
+def state_of(plan: Plan, published: Manifest | None, intact: bool) -> State:  # noqa: FBT001
+    """What a run of this plan would find: NEW, CHANGED, UNCHANGED or EMPTY.
+
+    ``intact``: the visible files are those of the manifest, which a crashed run does not leave.
+    """
     if not plan.listing:
         return State.EMPTY
     if published is None:
         return State.NEW
     same = published.input_fingerprint == plan.input_fingerprint
-    return State.UNCHANGED if same and _files_stand(published, store) else State.CHANGED
-
-
-def _files_stand(published: Manifest, store: Store) -> bool:
-    for file in published.files:
-        stored = store.stat(file.key)
-        if stored is None or stored.etag != file.etag or stored.size_bytes != file.size_bytes:
-            return False
-    return True
+    return State.UNCHANGED if same and intact else State.CHANGED
 
 
 def default_threads() -> int:
@@ -372,11 +365,13 @@ def run_plan(
     options = options or RunOptions()
     started = time.monotonic() if started is None else started
     store = open_store(plan.output.url)
-    previous = publish.read_manifest(store, plan.output)
-    published = previous[0] if previous else None
+    # What is there before the work begins is what the publish may replace; anything newer is a conflict.
+    seen = publish.observe(store, plan.output, force=options.force)
+    published = seen.manifest
+    previous = (published, seen.manifest_etag) if published else None
     if published is not None:
         check_identity(plan, published)
-    state = state_of(plan, published, store)
+    state = state_of(plan, published, seen.intact)
     executor = executor or executor_for(plan, options)
     base = CompactionResult(
         status=Status.EMPTY,
@@ -424,6 +419,9 @@ def run_plan(
         plan_id=plan.plan_id,
         mode=plan.spec.publish,
         unsafe_store=options.unsafe_store,
+        force=options.force,
+        seen=seen,
+        body_hashes=assembly.staged_hashes(results),
     )
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
 

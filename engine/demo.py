@@ -160,8 +160,8 @@ def run_demo(folder: Path, count: int, *, say: Callable[[str], None]) -> dict[st
     rejected = first.manifest.rejects_file
     if rejected:
         lines = (Path(first.output.url) / rejected.key).read_text(encoding="utf-8").splitlines()
-        shown = "\n".join(f"  {line}" if len(line) < 150 else f"  {line[:147]}..." for line in lines)
-        say(f"6. Set aside, not lost: {first.manifest.rejects} records\n{shown}\n")
+        shown = "\n".join(_reject_text(json.loads(line)) for line in lines)
+        say(f"6. Set aside with key, position, reason and text, not lost\n{shown}\n")
     dataset = str(first.output).rstrip("/")
     say(f"The dataset lies in {dataset}\nLook closer: {_command()} inspect {dataset}")
     return {
@@ -171,6 +171,12 @@ def run_demo(folder: Path, count: int, *, say: Callable[[str], None]) -> dict[st
         "verify": {"ok": verdict.ok, "problems": list(verdict.problems)},
         "dataset": dataset,
     }
+
+
+def _reject_text(line: dict[str, Any]) -> str:
+    raw = str(line.get("raw") or line.get("raw_base64"))
+    cut = raw if len(raw) < 60 else f"{raw[:57]}..."
+    return f"  {str(line['key']).rpartition('/')[2]:<12} {line['reason']}\n  {'':<12} {cut}"
 
 
 def _command() -> str:

@@ -85,7 +85,8 @@ def _first_difference(published: Iterator[pa.Table], again: Iterator[pa.Table]) 
     row = 0
     for left, right in _aligned(published, again):
         if left is None or right is None:
-            mine, raw = left.slice(at, 1).to_pylist()[0], right.slice(at, 1).to_pylist()[0]
+            which = "the raw objects have" if left is None else "the dataset has"
+            yield f"from row {row} on only {which} rows"
             return
         if rows_digest(left) != rows_digest(right):
             at = _first_unequal(left, right)

@@ -59,7 +59,7 @@ def to_value(item: Any) -> Any:
         return item.value
     if isinstance(item, tuple | list):
         if item and isinstance(item[0], _COLUMNAR):
-            names = [f.name for f in fields(item[0])]
+            names = tuple(type(item[0]).__dataclass_fields__)
             return {name: [to_value(getattr(i, name)) for i in item] for name in names}
         return [to_value(i) for i in item]
     if item is None or isinstance(item, str | int | float | bool):
