@@ -114,13 +114,18 @@ class _Block:
         lines = self._lines
         starts, stops = lines.starts, lines.stops
         longest = max(int((stops[a:b] - starts[a:b]).max()) for a, b in ranges)
-        whole = pa.py_buffer(lines.buffer)
-        spans = [(int(starts[a]), int(stops[b - 1])) for a, b in ranges]
+        spans = [(int(starts[a]), self._behind(b - 1)) for a, b in ranges]
         if len(spans) == 1:
-            text = whole.slice(spans[0][0], spans[0][1] - spans[0][0])
+            text = pa.py_buffer(lines.buffer).slice(spans[0][0], spans[0][1] - spans[0][0])
         else:
-            text = pa.py_buffer(b"\n".join(lines.buffer[a:b] for a, b in spans))
+            text = pa.py_buffer(b"".join(lines.buffer[a:b] for a, b in spans))
         return self._lane.parse(text, longest, _count(ranges))
+
+    def _behind(self, line: int) -> int:
+        """Behind the line end of a line: pyarrow.csv takes an empty last field for a quoted one without it."""
+        at = int(self._lines.stops[line])
+        end = self._lines.buffer.find(b"\n", at)
+        return end + 1 if end >= 0 else len(self._lines.buffer)
 
     def _runs(self, start: int, stop: int) -> Iterator[Run]:
         """What was found, in order of lines; all other lines are for the record reader."""

@@ -78,7 +78,7 @@ class LinedObjects:
         self._refused: list[tuple[int, Reject]] = []  # by line of the run
         self._line_records: Counts | None = None  # None: one of each per line
         self._line_rows: Counts | None = None
-        buffer, self._starts = _joined(texts, begins)
+        buffer, self._starts = _joined(texts, begins, closed=not json)
         self._lines = find_lines(buffer, self._starts, json=json)
 
     def decode(self, dialect: Dialect) -> None:
@@ -153,11 +153,13 @@ def _cumulated(per_line: Counts | None, lines: int) -> Counts:
     return out
 
 
-def _joined(texts: Sequence[Text], begins: Sequence[int]) -> tuple[bytes, Offsets]:
-    """One buffer of all texts, and where each begins.
+def _joined(texts: Sequence[Text], begins: Sequence[int], *, closed: bool) -> tuple[bytes, Offsets]:
+    """One buffer of all texts, and where each begins; ``closed`` asks for a line end after the last one too.
 
     A second line end after one that is there already is only a blank line.
     """
     bodies = [t.body[begin:] if begin else t.body for t, begin in zip(texts, begins, strict=True)]
     lengths = np.fromiter(map(len, bodies), np.int64, len(bodies)) + 1
+    if closed:
+        bodies.append(b"")
     return b"\n".join(bodies), np.cumsum(lengths) - lengths
