@@ -47,7 +47,7 @@ class Pipeline:
         return compact(raw=self.raw, curated=self.curated, **{**NAMES, **changes})
 
     def rows(self) -> list[dict[str, object]]:
-        return pq.read_table(self.dataset).drop_columns(["ds"]).to_pylist()
+        return pq.read_table(self.dataset).to_pylist()
 
     def visible(self) -> list[str]:
         return sorted(p.name for p in self.dataset.iterdir() if p.name[0] not in "_.")
