@@ -45,7 +45,7 @@ demo: $(VENV)/.demo $(VENV)/.warm ## Make a raw day, compact and verify it, show
 	@$(BIN)/briquette demo
 
 bench: $(VENV)/.dev $(VENV)/.warm ## Run the benchmark suite
-	@$(BIN)/briquette bench
+	@$(BIN)/python -m benchmarks.suite
 
 # -- checks -------------------------------------------------------------------------------------
 
