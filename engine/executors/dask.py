@@ -67,7 +67,7 @@ class DaskCluster:
             ):
                 # Unpure keys: two runs on one cluster must never share a task by its name.
                 futures = client.map(function, tasks, pure=False, key="split")
-                for future, result in as_completed(futures, with_results=True):
+                for future, result in as_completed(futures, loop=client.loop, with_results=True):
                     on_result(result)
                     future.release()
         except KilledWorker as cause:

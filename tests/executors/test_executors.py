@@ -103,7 +103,7 @@ def test_a_scheduler_that_is_not_there_is_a_clear_error_worth_a_retry(raw_day, t
 @contextmanager
 def dask_cluster(workers: int):
     """`dask scheduler` and `dask worker` as a person starts them, on loopback and free ports."""
-    environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    environment = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "error"}
     file = Path(os.environ.get("TMPDIR", "/tmp")) / f"briquette-scheduler-{os.getpid()}.json"
     file.unlink(missing_ok=True)
     dask = str(BINARIES / "dask")
