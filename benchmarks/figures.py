@@ -63,7 +63,7 @@ def markdown(document: dict[str, Any]) -> str:
         (
             f"{where['cpu']}, {where['cores']} cores, {where['memory']}, Python {where['python']}, "
             f"commit {document['commit']}, {document['rounds']} rounds. Medians; ratios are taken within a "
-            "round (peer / briquette, above 1: briquette is faster). Peak memory is that of the largest process."
+            "round (peer / briquette, above 1: briquette is faster). Peak memory: of the largest process."
         ),
         "",
         "Versions: "
