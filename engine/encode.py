@@ -32,6 +32,7 @@ GZIP_LEVEL = 4  # level 6 takes twice the time for 0.5 % of the size
 # A part misses its target by up to half a row group: a twelfth of it leaves room below 5 % for the footer.
 ROW_GROUPS_PER_PART = 12
 SMALLEST_LIMIT_BYTES = 4 << 10  # smaller row groups would be mostly footer
+MOST_ROWS = 1 << 24  # of a row group, however small they are; the writer itself would cut at 2**26
 _FILL_PERCENT = 90  # of the limit is aimed at where rows are cut: neighbours differ in size
 
 
@@ -86,7 +87,7 @@ class _Writer:
 
 def _row_groups(rows: pa.Table, encodings: Encodings, writer: _Writer, limit: int) -> Iterator[RowGroup]:
     """Cut where the limit is reached; each row group's size corrects the guess for the next one."""
-    at, size = 0, rows.num_rows
+    at, size = 0, min(rows.num_rows, MOST_ROWS)
     while at < rows.num_rows:
         size = min(size, rows.num_rows - at)
         part = rows if size == rows.num_rows else part_of(rows, at, size)
@@ -98,4 +99,4 @@ def _row_groups(rows: pa.Table, encodings: Encodings, writer: _Writer, limit: in
             continue
         yield group
         at += size
-        size = fits
+        size = min(fits, MOST_ROWS)
