@@ -118,17 +118,18 @@ def same(path: str, committed: bytes, made: bytes) -> bool:
     return bool(pq.read_table(io.BytesIO(committed)).equals(pq.read_table(io.BytesIO(made))))
 
 
-def many_objects(objects: int, text_bytes: tuple[int, int]) -> dict[str, bytes]:
-    """Raw objects of one record each, for cases that need bulk: text of fixed pseudo-random hex digits.
+def many_objects(objects: int, records: tuple[int, int]) -> dict[str, bytes]:
+    """Raw objects of some records each, for cases that need bulk: texts of fixed pseudo-random hex digits.
 
     Made while the case runs (``made`` in case.json), so that the repository does not carry them.
     """
     found = {}
-    least, most = text_bytes
+    least, most = records
     for i in range(objects):
-        digits = "".join(hashlib.sha256(b"%d.%d" % (i, j)).hexdigest() for j in range(most // 64 + 1))
-        size = least + int(digits[:8], 16) % (most - least + 1)
-        found[f"S{i:04d}.json"] = json.dumps({"symbol": f"S{i:04d}", "text": digits[:size]}).encode()
+        texts = [hashlib.sha256(b"%d.%d" % (i, j)).hexdigest() for j in range(most)]
+        count = least + int(texts[0][:8], 16) % (most - least + 1)
+        lines = (json.dumps({"symbol": f"S{i:04d}", "text": text}) + "\n" for text in texts[:count])
+        found[f"S{i:04d}.json"] = "".join(lines).encode()
     return found
 
 

@@ -1,4 +1,4 @@
-"""The digest of C11.3, written a second time from SPEC.md alone: plain Python over values, no Arrow buffers."""
+"""The digest of C11.3, written again from SPEC.md alone: plain Python over values, no Arrow buffers."""
 
 from __future__ import annotations
 
