@@ -37,7 +37,7 @@ def list_partition(
             has_batch_manifest = True
     expected: tuple[tuple[str, int], ...] = ()
     if has_batch_manifest and check_batch_manifest:
-        expected = _as_listed(_expected(store, raw), {o.key for o in objects})
+        expected = _as_listed(_expected(store, raw), {o.key for o in objects}, raw.prefix)
     return Listing(tuple(sorted(objects, key=lambda o: o.key.encode())), expected)
 
 
@@ -49,13 +49,15 @@ def _expected(store: Store, raw: Location) -> tuple[tuple[str, int], ...]:
         return ()
 
 
-def _as_listed(expected: tuple[tuple[str, int], ...], keys: set[str]) -> tuple[tuple[str, int], ...]:
-    """The ingestion names objects by their key in the bucket; a copy elsewhere has shorter keys."""
+def _as_listed(
+    expected: tuple[tuple[str, int], ...], keys: set[str], prefix: str
+) -> tuple[tuple[str, int], ...]:
+    """The ingestion names objects by their key in its bucket; a day that was moved has other keys."""
 
     def listed(key: str) -> str:
         segments = key.split("/")
-        candidates = ("/".join(segments[i:]) for i in range(len(segments)))
-        return next((c for c in candidates if c in keys), key)
+        tails = ("/".join(segments[i:]) for i in range(len(segments)))
+        return next((k for tail in tails for k in (tail, prefix + tail) if k in keys), key)
 
     return tuple(sorted((listed(key), records) for key, records in expected))
 
