@@ -1,4 +1,4 @@
-"""Raw bytes to rows: the one door to the decoders. Pure: no I/O, no clock; bad records are data, not errors."""
+"""Raw bytes to rows: the one door to the decoders. Pure; bad records are data, not errors."""
 
 from __future__ import annotations
 
@@ -35,14 +35,19 @@ def _decode(
     objects: Sequence[tuple[str, bytes]], spec: CompactionSpec, *, plain_ranges: bool, strict: bool
 ) -> Decoded:
     gather = Gather(spec, len(objects))
-    families: dict[FileFormat, list[Text]] = {}
+    families: dict[FileFormat | None, list[Text]] = {}
+    small_json = families.setdefault(FileFormat.JSON, [])
     for index, (key, raw) in enumerate(objects):
+        if raw[:1] == b"{" and key[-5:] == ".json" and len(raw) <= spec.limits.object_bytes:
+            # What most objects of most days are: without compression and known at first sight.
+            small_json.append(Text(index, key, raw))
+            gather.decoded_bytes += len(raw)
+            continue
         body = raw if plain_ranges else decompress(key, raw, spec.limits)
         gather.decoded_bytes += len(body)
         kind = FileFormat.JSON if plain_ranges else file_format(key, body)
-        if kind is not None:
-            families.setdefault(kind, []).append(Text(index, key, body))
-    decode_json(families.get(FileFormat.JSON, []), gather, inside=plain_ranges, strict=strict)
+        families.setdefault(kind, []).append(Text(index, key, body))
+    decode_json(small_json, gather, inside=plain_ranges, strict=strict)
     for kind in (FileFormat.CSV, FileFormat.TSV):
         decode_csv(families.get(kind, []), kind, gather, strict=strict)
     decode_parquet(families.get(FileFormat.PARQUET, []), gather, strict=strict)

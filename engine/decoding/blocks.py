@@ -1,4 +1,4 @@
-"""Many lines at once through a fast lane, and the search for the few that spoil a block, at a bounded cost."""
+"""Many lines at once through a fast lane, and a bounded search for the few that spoil a block."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Parsed:
     extra: tuple[tuple[str, pa.Array], ...] = ()
 
 
-class Doubt(Exception):  # noqa: N818 - a lane's answer to its caller, never an error of the engine
+class Doubt(Exception):
     """A block could not be proved equal to the record reader's answer; ``row`` is the culprit, if known."""
 
     def __init__(self, row: int | None = None) -> None:
@@ -122,7 +122,7 @@ class _Block:
         return self._lane.parse(text, longest, _count(ranges))
 
     def _behind(self, line: int) -> int:
-        """Behind the line end of a line: pyarrow.csv takes an empty last field for a quoted one without it."""
+        """Behind a line's end; without it pyarrow.csv takes an empty last field for a quoted one."""
         at = int(self._lines.stops[line])
         end = self._lines.buffer.find(b"\n", at)
         return end + 1 if end >= 0 else len(self._lines.buffer)

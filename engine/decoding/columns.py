@@ -1,8 +1,8 @@
 """A column of text into its type, vectorised: equal to ``values.converter`` on every value, or handed back.
 
-pyarrow's casts are fast but not strict: they take ``.5``, ``+1``, ``0x1F``, ``2025-09-09T10`` or ``nan(1)``, and may
-lose digits. So each cast here stands behind checks of the text itself, and whatever these do not prove goes,
-once per distinct text, through the converter that defines the meaning.
+pyarrow's casts are fast but not strict: they take ``.5``, ``+1``, ``0x1F``, ``2025-09-09T10`` or ``nan(1)``,
+and may lose digits. So each cast here stands behind checks of the text itself, and whatever these do not
+prove goes, once per distinct text, through the converter that defines the meaning.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Chars:
 
 
 def _is_digit(chars: np.ndarray[Any, np.dtype[np.uint8]]) -> Mask:
-    return (chars - np.uint8(48)) < 10  # noqa: PLR2004 - the ten digits; smaller bytes wrap around
+    return (chars - np.uint8(48)) < 10
 
 
 def _plainly_numeric(chars: _Chars, max_digits: int) -> Mask:
@@ -98,7 +98,7 @@ def _points_are_inside(chars: _Chars) -> bool:
     """That no "." stands before an exponent; its neighbours are digits otherwise if the value is a number."""
     points = np.flatnonzero(chars.used == ord(".")) + 1
     points = points[points < len(chars.used)]
-    return not (chars.used[points] > ord("9")).any()
+    return not bool((chars.used[points] > ord("9")).any())
 
 
 # -- floats ------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ _LAST_DAY = 253_402_214_400  # 9999-12-31 in seconds: what comes after may be pu
 
 def _has_zone(chars: _Chars, long: Mask) -> Mask:
     """Which ISO texts with a clock end in Z, +HH, +HHMM or +HH:MM."""
-    zoned = chars.at(-1, where=long) == ord("Z")
+    zoned: Mask = chars.at(-1, where=long) == ord("Z")
     if (long & ~zoned).any():
         for back in (3, 5, 6):
             sign = chars.at(-back, where=long & (chars.lengths > _CLOCK_AT + back))

@@ -1,7 +1,7 @@
 """The CSV objects of a call: objects with the same header share a buffer, simple lines of it the fast lane.
 
-A line is simple where each quote opens a field behind a delimiter or closes one before a delimiter, without quotes
-inside; then it is one record, and pyarrow.csv and the record reader agree on its fields.
+A line is simple where each quote opens a field behind a delimiter or closes one before a delimiter, without
+quotes inside; then it is one record, and pyarrow.csv and the record reader agree on its fields.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _QUOTE = ord('"')
 
 
 def splitter_of(kind: FileFormat) -> tuple[bytes, Splitter]:
+    """The delimiter of a format, and what splits its text."""
     delimiter = b"\t" if kind is FileFormat.TSV else b","
     return delimiter, Splitter(delimiter)
 
@@ -141,7 +142,7 @@ def _simply_quoted(lines: Lines, delimiter: bytes) -> Bools:
     at_edge = np.where(opens, quotes == lines.starts[line], quotes + 1 == lines.stops[line])
     neighbour = np.where(opens, quotes - 1, np.minimum(quotes + 1, len(lines.data) - 1))
     fine = at_edge | (lines.data[neighbour] == delimiter[0])
-    simple = counts % 2 == 0
+    simple: Bools = counts % 2 == 0
     simple[line[~fine]] = False
     return simple
 

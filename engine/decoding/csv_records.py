@@ -25,7 +25,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One record's fields as bytes; ``None`` for an unquoted field that means null is decided by the caller."""
+    """One record's fields as bytes; which unquoted texts mean null is for the caller to decide."""
 
     start: int
     end: int  # without the line end

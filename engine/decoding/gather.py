@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +21,9 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 class Decoded:
     """Rows and rejects of some objects.
 
-    ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the order
-    (object, position), in one chunk. Every record is a row or a reject; ``object_records`` has one count per object.
-    ``extra_fields`` counts, per unknown field, the rows in which it is not null.
+    ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the
+    order (object, position), in one chunk. Every record is a row or a reject; ``object_records`` has one
+    count per object. ``extra_fields`` counts, per unknown field, the rows in which it is not null.
     """
 
     table: pa.Table
@@ -34,11 +34,10 @@ class Decoded:
     decoded_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """One object's decompressed text and its place among the objects of the call."""
 
-    index: int
+    place: int
     key: str
     body: bytes
 
@@ -57,7 +56,7 @@ class Gather:
         self._parts: list[tuple[pa.Table, Counts]] = []
 
     def add_rows(self, table: pa.Table, rows: Counts) -> None:
-        """Rows of one or more objects, ordered by object; ``rows`` counts them for every object of the call."""
+        """Rows of one or more objects in their order; ``rows`` counts them for every object of the call."""
         if table.num_rows:
             self._parts.append((table, rows))
 
@@ -96,6 +95,7 @@ def by_object(counts: Sequence[tuple[int, int]], objects: int) -> Counts:
 
 
 def record_too_long(key: str, limit: int) -> LimitExceeded:
+    """The error for a record (or what might be one) longer than the limit."""
     return LimitExceeded(
         f"{key} holds a record of more than {limit} bytes.",
         hint="Raise the limit if that length is right; otherwise move the object away.",

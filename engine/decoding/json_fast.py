@@ -1,9 +1,10 @@
-"""The fast lanes for lines of JSON: many lines at once, or the answer that the record reader must look at them.
+"""The fast lanes for lines of JSON: many lines at once, or a doubt that sends them to the record reader.
 
-``decode_lines`` is the seam: it is given lines that start with "{" and end with "}" between sure seams of records,
-and cuts them into runs, each a table of exactly one row per line or a run for the record reader. pyarrow.json
-parses with the declared types and fails where a record deviates; where it is more lenient than the record reader
-(NaN with a sign, Inf, numbers that overflow, decimals in strings) the checks below send the lines back.
+``decode_lines`` is the seam: it is given lines that start with "{" and end with "}" between sure seams of
+records, and cuts them into runs, each a table of exactly one row per line or a run for the record reader.
+pyarrow.json parses with the declared types and fails where a record deviates; where it is more lenient than
+the record reader (NaN with a sign, Inf, numbers that overflow, decimals in strings) the checks below send the
+lines back.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ _ROW = re.compile(r"in row ([0-9]+)")
 _SIGNED_NAN = re.compile(rb"[:,\[\s]-NaN")
 _LENIENT = re.compile(rb"[:,\[\s](?:-?Inf(?!inity)|-NaN)")
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]|\\/")
+# As decimals pyarrow takes strings too, by a looser grammar, and rescales without a look at what is lost:
+# fewer than 18 digits and small exponents (none for a declared decimal) keep within its 38.
+_UNSURE_INTEGER = rb'"|-?[0-9.]{18}|-?[0-9.]+[eE][+-]?(?:[1-9][0-9]|[0-9]{3})'
+_UNSURE_DECIMAL = rb'"|-?[0-9.]{18}|-?[0-9.]+[eE]'
+_MOST_SCALE = 18
+# A double tells an integer only from few digits, and a zero only without an exponent.
+_UNSURE_DOUBLE = rb"-?(?:[0-9.]{16}|[0-9.]+[eE]-)"
 _BAD_INTEGER = re.compile(
     r"Failed to convert JSON to (?:u?int|decimal128\(38, 12\))|is not a valid decimal128 number"
 )
@@ -57,7 +65,7 @@ class _Column:
 
 
 class ArrowLane:
-    """pyarrow.json with the schema's types, and with what was learned from earlier lines of the same call."""
+    """The lane of pyarrow.json, with the schema's types and what earlier lines of the call taught."""
 
     def __init__(self, spec: CompactionSpec) -> None:
         self._spec = spec
@@ -119,7 +127,7 @@ class ArrowLane:
         return self._finish(table.combine_chunks(), text)
 
     def _adapt(self, message: str) -> bool:
-        """Whether another way to read is worth a try: unknown fields, or integers written as other numbers."""
+        """Whether another way to read is worth a try: unknown fields, or integers in other forms."""
         if "unexpected field" in message:
             before, self._infer = self._infer, self._spec.extra_fields is ExtraFields.IGNORE
             return self._infer != before
@@ -135,7 +143,7 @@ class ArrowLane:
         return self._types != before_types
 
     def _check_bytes(self, text: pa.Buffer, longest: int) -> None:
-        """What pyarrow does not look at: UTF-8, very long numbers, and, where it infers, depth that crashes it."""
+        """What pyarrow ignores: UTF-8, overlong numbers and, where it infers, depth that crashes it."""
         data = np.frombuffer(text, np.uint8)
         if data.max() > _ASCII and not is_utf8(text):
             raise Doubt
@@ -183,10 +191,16 @@ class ArrowLane:
             digits = self._spec.limits.number_digits
             return convert_text(array, word, column.kind, column.convert, digits)
         if pa.types.is_decimal(read):
-            self._check_decimal(column.name, text)
-            return Converted(array) if read == column.kind else _whole(array, column.kind)
+            if pa.types.is_integer(column.kind):
+                self._doubt_values(column.name, _UNSURE_INTEGER, text)
+                return _whole(array, column.kind)
+            self._doubt_values(column.name, _UNSURE_DECIMAL, text)
+            try:
+                return Converted(array.cast(column.kind))
+            except pa.ArrowInvalid:
+                raise Doubt from None
         if pa.types.is_floating(read) and pa.types.is_integer(column.kind):
-            self._check_digits(column.name, text)
+            self._doubt_values(column.name, _UNSURE_DOUBLE, text)
             return _whole(array, column.kind)
         if pa.types.is_floating(read):
             unfit = None
@@ -199,17 +213,10 @@ class ArrowLane:
             return done if column.kind == read else narrowed(done)
         return Converted(array)
 
-    def _check_decimal(self, name: str, text: pa.Buffer) -> None:
-        """pyarrow takes strings for decimals too, with a looser grammar than ours: there must be none."""
+    def _doubt_values(self, name: str, value: bytes, text: pa.Buffer) -> None:
+        """Raise Doubt where a member ``name`` may have a value that begins like the pattern ``value``."""
         plain = name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
-        pattern = rb'"' + re.escape(name.encode()) + rb'"[ \t]*:[ \t]*"'
-        if not plain or re.search(pattern, text) or _ESCAPED_ASCII.search(text):
-            raise Doubt
-
-    def _check_digits(self, name: str, text: pa.Buffer) -> None:
-        """A double tells an exact integer only from a literal of few digits, and a zero from one without exponent."""
-        plain = name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
-        pattern = rb'"' + re.escape(name.encode()) + rb'"[ \t]*:[ \t]*-?(?:[0-9.]{16}|[0-9.]+[eE]-)'
+        pattern = rb'"' + re.escape(name.encode()) + rb'"[ \t\r]*:[ \t\r]*(?:' + value + rb")"
         if not plain or re.search(pattern, text) or _ESCAPED_ASCII.search(text):
             raise Doubt
 
@@ -242,14 +249,14 @@ class ArrowLane:
 
 
 def _readable(word: TypeWord, *, nested: bool = False) -> bool:
-    """Whether pyarrow.json can read a type: it keeps no JSON text, and decimals in lists cannot be checked."""
+    """Whether pyarrow.json can read a type: it keeps no JSON text; decimals in lists cannot be checked."""
     match word:
         case ListOf(element):
             return _readable(element, nested=True)
         case Struct(fields):
             return all(_readable(kind, nested=True) for _, kind in fields)
-        case Decimal():
-            return not nested
+        case Decimal(_, scale):
+            return not nested and scale <= _MOST_SCALE
     return word != Plain("json")
 
 
@@ -270,8 +277,8 @@ def _read_type(
             direct = integers or column.kind
             if integers is None and type(value) is Number and any(c in value for c in ".eE"):
                 direct = _WIDE_INTEGER
-        case Decimal():
-            direct = column.kind
+        case Decimal(_, scale):
+            direct = pa.decimal128(38, scale)
         case _:
             return text
     if value is None:
@@ -305,6 +312,7 @@ def _has_non_finite(array: pa.Array) -> bool:
 
 
 def is_utf8(text: pa.Buffer) -> bool:
+    """Whether all of a buffer is UTF-8; checked by Arrow, without holding the interpreter."""
     offsets = pa.py_buffer(np.array([0, text.size], np.int64))
     try:
         pa.LargeStringArray.from_buffers(1, offsets, text).validate(full=True)
@@ -314,6 +322,7 @@ def is_utf8(text: pa.Buffer) -> bool:
 
 
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 

@@ -1,9 +1,10 @@
-"""The JSON objects of a call: lines whose ends are surely ends of records take the fast lanes, the rest the reader.
+"""The JSON objects of a call: lines that are surely whole records take the fast lanes.
 
-Where one line ends with "}" and the next begins with "{", a record ends and another begins, whatever is broken
-around: no JSON value may hold these characters in sequence, a string holds no raw line end, and the extent of a
-malformed record stops there by rule. So lines between two such seams can be decoded on their own, together with
-those of other objects in one buffer. Only an array of records, which has commas between, goes to the reader whole.
+Where one line ends with "}" and the next begins with "{", a record ends and another begins, whatever is
+broken around: no JSON value may hold these characters in sequence, a string holds no raw line end, and the
+extent of a malformed record stops there by rule. So lines between two such seams can be decoded on their own,
+together with those of other objects in one buffer. Only an array of records, which has commas between, goes
+to the reader whole.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def decode_json(
 ) -> None:
     """Decode JSON texts into ``gather``.
 
-    ``inside`` says that the (only) text is from the midst of a sequence of records, ``base_offset`` from which
-    place; ``strict`` sends every record through the reader.
+    ``inside`` says that the (only) text is from the midst of a sequence of records, ``base_offset`` from
+    which place; ``strict`` sends every record through the reader.
     """
     lined = [] if strict else [t for t in texts if inside or first_char(t.body) != b"["]
     if lined:
@@ -54,9 +55,9 @@ def decode_json(
         builder = RowBuilder(gather.spec)
         objects = LinedObjects(lined, begins, gather, builder, base_offset=base_offset, json=True)
         objects.decode(JsonLines(gather.spec))
-    taken = {t.index for t in lined}
+    taken = {t.place for t in lined}
     for text in texts:
-        if text.index not in taken:
+        if text.place not in taken:
             records = JsonReader(text.key, gather.spec.limits).read(text.body)
             add_records(text, records, gather, RowBuilder(gather.spec))
 
@@ -68,10 +69,10 @@ def add_records(
     refused: list[Reject] = []
     count, duplicates = read_all(records, text.body, base_offset, builder, refused, text.key)
     for reject in refused:
-        gather.add_reject(text.index, reject)
+        gather.add_reject(text.place, reject)
     gather.duplicate_json_keys += duplicates
-    gather.records[text.index] += count
+    gather.records[text.place] += count
     rows = np.zeros_like(gather.records)
-    rows[text.index] = builder.rows
+    rows[text.place] = builder.rows
     gather.extra_fields.update(builder.extra_fields)
     gather.add_rows(builder.table(), rows)

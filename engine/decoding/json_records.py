@@ -1,8 +1,8 @@
 """The strict reader of JSON records: the one meaning of a JSON object's text.
 
-A text is a sequence of JSON values, or one array of them. The standard library's scanner parses each value with
-hooks that keep numbers as their literal text; everything the scanner does not decide (where a malformed record
-ends, duplicated keys, limits) is decided here, and does not depend on its messages.
+A text is a sequence of JSON values, or one array of them. The standard library's scanner parses each value
+with hooks that keep numbers as their literal text; everything the scanner does not decide (where a malformed
+record ends, duplicated keys, limits) is decided here, and does not depend on its messages.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class _Window:
 class JsonReader:
     """Reads the records of one object's text, in one go or piece by piece.
 
-    ``base_offset`` is where the text starts in the object; ``sequence`` says that it is a run of lines from the
-    midst of a sequence of values, so that a "[" does not open an array of records. Raises LimitExceeded.
+    ``base_offset`` is where the text starts in the object; ``sequence`` says that it is a run of lines from
+    the midst of a sequence of values, so that a "[" does not open an array of records. Raises LimitExceeded.
     """
 
     def __init__(self, key: str, limits: Limits, *, base_offset: int = 0, sequence: bool = False) -> None:

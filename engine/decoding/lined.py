@@ -1,4 +1,4 @@
-"""Objects as the lines of one buffer: runs of sound lines take a fast lane, the rest the record reader, in order."""
+"""Objects as the lines of one buffer: sound lines take a fast lane, the rest the record reader."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def read_all(
 class LinedObjects:
     """Decodes texts of one dialect into a ``Gather``.
 
-    ``begins`` says where the lines of each text begin (behind a BOM or a header), ``base_offset`` where the (only)
-    text begins in its object.
+    ``begins`` says where the lines of each text begin (behind a BOM or a header), ``base_offset`` where the
+    (only) text begins in its object.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class LinedObjects:
         strict = self._builder.table() if self._builder.rows else None
         tables = [p if isinstance(p, pa.Table) else _slice(strict, p) for p in self._parts]
         tables = [t for t in tables if t is not None]
-        places = [t.index for t in self._texts]
+        places = [t.place for t in self._texts]
         rows = np.zeros_like(gather.records)
         rows[places] = np.diff(_cumulated(self._line_rows, len(self._lines))[objects])
         if tables:
@@ -136,7 +136,7 @@ class LinedObjects:
             owner = self._lines.owner(line)
             text = self._texts[owner]
             position = int(records[line] - records[objects[owner]]) + r.position
-            gather.add_reject(text.index, Reject(text.key, position, r.byte_offset, r.reason, r.raw))
+            gather.add_reject(text.place, Reject(text.key, position, r.byte_offset, r.reason, r.raw))
 
 
 def _slice(table: pa.Table | None, part: tuple[int, int]) -> pa.Table | None:

@@ -1,7 +1,8 @@
-"""Where the lines of a buffer of JSON objects lie, and which of them are surely whole records or whole runs of them."""
+"""Where the lines of a buffer of objects lie, and which of them are surely whole records."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Lines:
 
 
 def find_lines(buffer: bytes, object_starts: Offsets, *, json: bool) -> Lines:
-    """The lines of a buffer; behind JSON all whitespace is trimmed, behind CSV the "\\r" of a "\\r\\n" alone."""
+    r"""The lines of a buffer; JSON is trimmed of whitespace, CSV of the "\r" of a "\r\n"."""
     data = np.frombuffer(buffer, np.uint8)
     ends = np.flatnonzero(data == ord("\n"))
     if len(data) and data[-1] != ord("\n"):
@@ -85,4 +86,4 @@ def runs(mask: Bools) -> list[tuple[int, int, bool]]:
     [(0, 2, True), (2, 3, False)]
     """
     edges = [0, *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), len(mask)]
-    return [(a, b, bool(mask[a])) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(a, b, bool(mask[a])) for a, b in itertools.pairwise(edges) if b > a]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import decimal
 import math
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from engine.decoding.values import UNIT_DIGITS, NotFinite, Number, compact, quot
 from engine.errors import CorruptObject, LimitExceeded
 from engine.model import CompactionSpec, ExtraFields, Reject
 
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - what has no zone in the file has none in its text
 _TEXTUAL = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
@@ -28,10 +29,10 @@ def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = Fals
     for text in texts:
         table = _read(text, gather.spec)
         taken = None if strict else _taken_over(table, gather.spec)
-        gather.records[text.index] += table.num_rows
+        gather.records[text.place] += table.num_rows
         rows = np.zeros_like(gather.records)
         if taken is not None:
-            rows[text.index] = table.num_rows
+            rows[text.place] = table.num_rows
             known = set(gather.schema.names)
             gather.extra_fields.update(
                 {n: table.num_rows - c.null_count for n, c in _columns(table) if n not in known}
@@ -42,8 +43,8 @@ def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = Fals
         for position, record in enumerate(_records(table)):
             if reason := builder.add(record):
                 raw = compact(record, non_finite=quoted).encode()
-                gather.add_reject(text.index, Reject(text.key, position, 0, reason, raw))
-        rows[text.index] = builder.rows
+                gather.add_reject(text.place, Reject(text.key, position, 0, reason, raw))
+        rows[text.place] = builder.rows
         gather.extra_fields.update(builder.extra_fields)
         gather.add_rows(builder.table(), rows)
 
@@ -156,13 +157,14 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_date(column.type):
         days = column.cast(pa.date32()).cast(pa.int32()).to_pylist()
         return [None if d is None else _iso(d * 86_400, 0)[:10] for d in days]
-    return column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _iso(count: int, digits: int) -> str:
     seconds, fraction = divmod(count, 10**digits)
     try:
-        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)  # noqa: DTZ001 - no zone meant
+        moment = _EPOCH + dt.timedelta(seconds=seconds)
     except OverflowError:
         return f"{count}/{10**digits} seconds since 1970"
     return moment.isoformat() + (f".{fraction:0{digits}d}" if digits else "")

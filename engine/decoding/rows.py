@@ -15,7 +15,7 @@ from engine.typewords import parse_type
 
 
 def output_schema(spec: CompactionSpec) -> pa.Schema:
-    """The columns that every decoder gives: the declared ones, and ``_rescued`` last where that is asked for."""
+    """The columns that every decoder gives: those declared, and ``_rescued`` last where asked for."""
     return arrow_schema(spec.schema, rescued=spec.extra_fields is ExtraFields.RESCUE)
 
 
@@ -25,10 +25,12 @@ def rescued_text(extras: Extras) -> str | None:
 
 
 def unknown_reason(name: str) -> str:
+    """Why a record with an unknown field is refused."""
     return f"unknown field {name}"
 
 
 def null_reason(name: str) -> str:
+    """Why a record without a value that must be there is refused."""
     return f"field {name} is null but declared not null"
 
 

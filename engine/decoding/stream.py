@@ -1,11 +1,10 @@
-"""One huge object in bounded memory: cut where a record surely ends, decode each block as if it were an object."""
+"""One huge object in bounded memory: cut where a record surely ends, decode block by block."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-
 
 from engine.decoding.csv_objects import decode_csv, splitter_of
 from engine.decoding.csv_records import OPEN_QUOTE, Header, Splitter, read_header
@@ -17,7 +16,8 @@ from engine.decoding.rows import RowBuilder
 from engine.decoding.text import decompress_stream, file_format, first_char
 from engine.model import CompactionSpec, FileFormat
 
-# Behind "}", at most this much whitespace and a line end, a line that begins with "{" begins a record for sure.
+# Behind "}", at most this much whitespace and a line end, a line that begins with "{" begins a record for
+# sure.
 _SEAM = re.compile(rb"\}[ \t\r\n]{0,14}\n(?=\{)")
 SEAM_BYTES = 16
 _SEAM_BEFORE = re.compile(rb"\}[ \t\r\n]{0,14}\n\Z")
@@ -56,7 +56,8 @@ def decode_stream(
 ) -> Iterator[Decoded]:
     """Decode one object from its raw bytes in blocks of about ``block_bytes`` of text.
 
-    Rows, rejects and counts together equal those of ``decode_objects``. Parquet needs its whole file and is not cut.
+    Rows, rejects and counts together equal those of ``decode_objects``. Parquet needs its whole file and is
+    not cut.
     """
     feed = _Feed(decompress_stream(key, chunks, spec.limits))
     feed.grow(1)
@@ -170,9 +171,9 @@ def decode_range(
 ) -> Decoded:
     """Decode the records of a huge plain JSON Lines object that begin in ``[start, stop)``.
 
-    ``fetch(begin, end)`` gives the object's bytes. A record begins for a range where a line that begins with "{"
-    follows a "}"; all text up to the next such line belongs to it, so that ranges that touch together equal the
-    whole. Positions count from the range's first record; byte offsets are the object's.
+    ``fetch(begin, end)`` gives the object's bytes. A record begins for a range where a line that begins with
+    "{" follows a "}"; all text up to the next such line belongs to it, so that ranges that touch together
+    equal the whole. Positions count from the range's first record; byte offsets are the object's.
     """
     start, stop = byte_range
     low = max(start - SEAM_BYTES, 0)

@@ -8,7 +8,6 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -20,6 +19,7 @@ MAGIC_BYTES = 10  # enough of an object's beginning to know its compression
 _STEP_BYTES = 1 << 20  # how much may be decompressed between two looks at the limit
 
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+_MAGIC_FIRST = frozenset(bytes([b]) for b in b"\x1f\x28\xfdBPQRSTUVWXYZ[\\]^_")
 _ZSTD_FRAME = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # the second kind is skippable
 _EXTENSIONS = {
     "json": FileFormat.JSON,
@@ -34,11 +34,13 @@ _WHITESPACE = b" \t\r\n"
 
 
 def compression(head: bytes) -> str:
-    """``gzip``, ``zstd``, ``bz2``, ``xz`` or "" by magic bytes; the name of an object proves nothing.
+    r"""``gzip``, ``zstd``, ``bz2``, ``xz`` or "" by magic bytes; the name of an object proves nothing.
 
-    >>> compression(b"\\x1f\\x8b\\x08"), compression(b'{"a": 1}')
+    >>> compression(b"\x1f\x8b\x08"), compression(b'{"a": 1}')
     ('gzip', '')
     """
+    if head[:1] not in _MAGIC_FIRST:
+        return ""
     if head[:2] == b"\x1f\x8b":
         return "gzip"
     if _ZSTD_FRAME.match(head):
@@ -61,7 +63,7 @@ def extension(key: str) -> str:
 
 
 def file_format(key: str, head: bytes) -> FileFormat | None:
-    """The format of a text by extension, then by its beginning; None where there is nothing but whitespace."""
+    """The format of a text by extension, then by its beginning; None for nothing but whitespace."""
     if head[:4] == b"PAR1":
         return FileFormat.PARQUET
     named = _EXTENSIONS.get(extension(key))
@@ -93,7 +95,7 @@ def first_char(body: bytes) -> bytes:
 
 
 def decompress(key: str, raw: bytes, limits: Limits) -> bytes:
-    """The whole text of an object; CorruptObject where its stream is cut or damaged, LimitExceeded at the cap."""
+    """The whole text of an object; CorruptObject where its stream is damaged, LimitExceeded at the cap."""
     kind = compression(raw[:MAGIC_BYTES])
     if not kind:
         if len(raw) > limits.object_bytes:
@@ -106,7 +108,7 @@ def decompress(key: str, raw: bytes, limits: Limits) -> bytes:
 
 
 def decompress_stream(key: str, chunks: Iterable[bytes], limits: Limits) -> Iterator[bytes]:
-    """The text of an object piece by piece, in memory that does not grow with it; same errors as ``decompress``."""
+    """The text of an object piece by piece in bounded memory; same errors as ``decompress``."""
     source = _Source(chunks)
     kind = compression(source.peek(MAGIC_BYTES))
     pieces = _READERS[kind](source)
@@ -129,6 +131,7 @@ def decompress_stream(key: str, chunks: Iterable[bytes], limits: Limits) -> Iter
 
 
 def too_large(key: str, limits: Limits) -> LimitExceeded:
+    """The error for an object whose text passes the cap."""
     return LimitExceeded(
         f"{key} holds more than {limits.object_bytes} bytes of text.",
         hint="Raise limits.object_bytes if that is right; a small object that grows so far is a bomb.",
@@ -136,7 +139,7 @@ def too_large(key: str, limits: Limits) -> LimitExceeded:
 
 
 def _one_small_member(raw: bytes) -> bytes | None:
-    """The text of the usual small gzip object at a fifth of the cost; None hands over to the careful reader."""
+    """The text of the usual small gzip object, cheaply; None hands over to the careful reader."""
     member = zlib.decompressobj(wbits=31)
     try:
         text = member.decompress(raw, _STEP_BYTES)
@@ -184,13 +187,6 @@ class _Source(io.RawIOBase):
 
 def _plain(source: _Source) -> Iterator[bytes]:
     yield from iter(source.chunk, b"")
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
 
 
 def _gzip(source: _Source) -> Iterator[bytes]:

@@ -1,15 +1,15 @@
 """One value into one column, only without loss: the meaning that every faster lane must equal.
 
-A JSON value arrives as ``str``, ``Number`` (the literal text of a number), ``NotFinite``, ``bool``, ``list`` or
-``dict``; a CSV cell arrives as ``str``. What comes out is what ``pyarrow.array`` takes for the column's type:
-timestamps as a count of their unit since 1970, dates as days.
+A JSON value arrives as ``str``, ``Number`` (the literal text of a number), ``NotFinite``, ``bool``, ``list``
+or ``dict``; a CSV cell arrives as ``str``. What comes out is what ``pyarrow.array`` takes for the column's
+type: timestamps as a count of their unit since 1970, dates as days.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import datetime
+import datetime as dt
 import decimal
 import json
 import re
@@ -31,14 +31,17 @@ NON_FINITE = {
     "-Infinity": float("-inf"),
     "-inf": float("-inf"),
 }
+_INFINITE = (float("inf"), float("-inf"))
+_SHORT = 18  # digits that surely fit 64 bits
 BOOLS = {"true": True, "True": True, "false": False, "False": False}
 UNIT_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
-_EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
+_EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _FIRST_SECOND = (1 - _EPOCH_DAY) * 86_400
-_LAST_SECOND = (datetime.date.max.toordinal() - _EPOCH_DAY + 1) * 86_400 - 1
+_LAST_SECOND = (dt.date.max.toordinal() - _EPOCH_DAY + 1) * 86_400 - 1
 _TIMESTAMP = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(?:(Z)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?)?\Z"
+    r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?"
+    r"(?:(Z)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?)?\Z"
 )
 _DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]00:00(?::00(?:\.0{1,9})?)?Z?)?\Z")
 
@@ -55,7 +58,7 @@ class NotFinite(str):
     __slots__ = ()
 
 
-class Unfit(Exception):  # noqa: N818 - not an error of the engine: it becomes a reject's reason
+class Unfit(Exception):
     """A value that its column cannot hold without loss."""
 
 
@@ -73,6 +76,7 @@ def _no_non_finite(token: str) -> str:
 
 
 def quoted(token: str) -> str:
+    """A token that JSON lacks as a JSON string."""
     return f'"{token}"'
 
 
@@ -122,9 +126,9 @@ def exact_integer(text: str) -> int | None:
         return 0
     significant = digits.rstrip("0")
     power = int(exponent or 0) - len(fraction or "") + len(digits) - len(significant)
-    if power < 0 or power + len(significant) > 40:  # noqa: PLR2004 - two to the 64th has 20 digits
+    if power < 0 or power + len(significant) > 40:
         return None
-    number = int(significant) * 10**power
+    number: int = int(significant) * 10**power
     return -number if sign else number
 
 
@@ -134,7 +138,10 @@ def _integer(name: str, max_digits: int) -> Convert:
 
     def convert(value: object) -> int:
         text = _number_text(value, name)
-        number = exact_integer(text) if len(text) <= max_digits or type(value) is Number else None
+        if len(text) <= _SHORT and text.isdecimal() and text.isascii():
+            number: int | None = int(text)
+        else:
+            number = exact_integer(text) if len(text) <= max_digits or type(value) is Number else None
         if number is None or not low <= number <= high:
             raise Unfit(f"{shown(value)} is not an exact {name}")
         return number
@@ -143,20 +150,22 @@ def _integer(name: str, max_digits: int) -> Convert:
 
 
 def _float(name: str, max_digits: int) -> Convert:
+    single = name == "float32"
+
     def convert(value: object) -> float:
         text = _number_text(value, name)
-        number = NON_FINITE.get(text)
-        if number is not None:
-            return number
-        if not NUMERIC.match(text) or (len(text) > max_digits and type(value) is not Number):
-            raise Unfit(f"{shown(value)} is not a number")
+        if type(value) is not Number:
+            if text in NON_FINITE:
+                return NON_FINITE[text]
+            if not NUMERIC.match(text) or len(text) > max_digits:
+                raise Unfit(f"{shown(value)} is not a number")
         number = float(text)
-        if name == "float32":
+        if single:
             try:
                 number = struct.unpack("<f", struct.pack("<f", number))[0]
             except OverflowError:
                 number = float("inf")
-        if number in (float("inf"), float("-inf")):
+        if number in _INFINITE:
             raise Unfit(f"{shown(value)} is beyond the range of {name}")
         return number
 
@@ -178,9 +187,9 @@ def _seconds_and_fraction(value: object) -> tuple[int, str]:
         raise Unfit(f"{shown(value)} is not an ISO 8601 date and time")
     year, month, day, hour, minute, second, fraction, _, sign, zone_hours, zone_minutes = found.groups()
     try:
-        days = datetime.date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
-        clock = datetime.time(int(hour or 0), int(minute or 0), int(second or 0))
-        offset = datetime.time(int(zone_hours or 0), int(zone_minutes or 0))
+        days = dt.date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+        clock = dt.time(int(hour or 0), int(minute or 0), int(second or 0))
+        offset = dt.time(int(zone_hours or 0), int(zone_minutes or 0))
     except ValueError:
         raise Unfit(f"{shown(value)} is not a date and time that exists") from None
     seconds = days * 86_400 + clock.hour * 3600 + clock.minute * 60 + clock.second
@@ -198,7 +207,7 @@ def _timestamp(unit: str) -> Convert:
         seconds, fraction = _seconds_and_fraction(value)
         if fraction[digits:].strip("0"):
             raise Unfit(f"{shown(value)} is finer than timestamp[{unit}]")
-        count = seconds * 10**digits + int(fraction[:digits].ljust(digits, "0") or 0)
+        count: int = seconds * 10**digits + int(fraction[:digits].ljust(digits, "0") or 0)
         if not -(2**63) < count < 2**63:
             raise Unfit(f"{shown(value)} is beyond the range of timestamp[{unit}]")
         return count
@@ -209,7 +218,7 @@ def _timestamp(unit: str) -> Convert:
 def _date(value: object) -> int:
     found = _DATE.match(value) if type(value) is str else None
     try:
-        return datetime.date.fromisoformat(found[1] if found else "").toordinal() - _EPOCH_DAY
+        return dt.date.fromisoformat(found[1] if found else "").toordinal() - _EPOCH_DAY
     except ValueError:
         raise Unfit(f"{shown(value)} is not a date") from None
 
@@ -249,13 +258,22 @@ def _binary(value: object) -> bytes:
 # -- nested and the whole ----------------------------------------------------------------------
 
 
+_PLAIN: dict[str, Convert] = {
+    "string": _string,
+    "bool": _bool,
+    "date": _date,
+    "json": compact,
+    "binary": _binary,
+}
+
+
 def converter(
     word: TypeWord, max_digits: int, extras: Extras, path: str = "", *, text_cells: bool = False
 ) -> Convert:
     """The function that turns a value (never None) into what ``pyarrow.array`` takes; it raises Unfit.
 
-    ``extras`` receives the unknown fields that structs hold, by dotted path. With ``text_cells`` all values are
-    text, and the text of a list, a struct or json is JSON.
+    ``extras`` receives the unknown fields that structs hold, by dotted path. With ``text_cells`` all values
+    are text, and the text of a list, a struct or json is JSON.
     """
     if text_cells and (isinstance(word, ListOf | Struct) or word == Plain("json")):
         inner = converter(word, max_digits, extras, path)
@@ -275,7 +293,7 @@ def converter(
         case Plain("float64" | "float32" as name):
             return _float(name, max_digits)
         case Plain(name):
-            return {"string": _string, "bool": _bool, "date": _date, "json": compact, "binary": _binary}[name]  # type: ignore[return-value]
+            return _PLAIN[name]
 
 
 def _maybe(inner: Convert, value: object) -> object:
