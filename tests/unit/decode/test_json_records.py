@@ -202,8 +202,6 @@ HOSTILE = {
 @BOTH
 @pytest.mark.parametrize("name", HOSTILE)
 def test_depth_of_100_000_is_an_error_and_no_crash(decode: Any, name: str) -> None:
-    if name == "arrays":
-        pytest.raises(LimitExceeded, lambda: decode([("k.json", b"[" + HOSTILE[name] + b"]")], SPEC))
     with pytest.raises(LimitExceeded, match="deeper than 128"):
         decode([("k.json", HOSTILE[name])], SPEC)
 

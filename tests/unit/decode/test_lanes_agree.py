@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
-import sys
-from pathlib import Path
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import decode
 from engine.decode import Decoded, decode_objects, decode_range, decode_records_only, decode_stream
 from engine.decoding.json_records import JsonReader
-from engine.model import CompactionSpec
+from engine.model import CompactionSpec, Field, Limits, Schema
 
 from . import generators as g
 
+PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 def facts(decoded: Decoded) -> Any:
+    """All of an answer in a form that compares: NaN equals NaN, -0.0 differs from 0.0."""
+    table = decoded.table
+    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
     return (
-        decoded.table.schema,
-        _comparable(decoded.table),
+        table.schema,
+        repr([c.to_pylist() for c in columns]),
         decoded.rejects,
         decoded.object_records,
         decoded.extra_fields,
@@ -33,16 +37,142 @@ def facts(decoded: Decoded) -> Any:
     )
 
 
-def _comparable(table: pa.Table) -> str:
-    """Rows as text: NaN equals NaN there, and -0.0 differs from 0.0."""
-    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
-    return repr([c.to_pylist() for c in columns])
+def together(blocks: Iterable[Decoded], *, relative: bool = False) -> Decoded:
+    """The blocks of one object as one answer; ``relative`` where positions count from each block's start."""
+    parts = list(blocks)
+    extra: Counter[str] = Counter()
+    rejects, records = [], 0
+    for part in parts:
+        extra.update(dict(part.extra_fields))
+        rejects += [replace(r, position=r.position + (records if relative else 0)) for r in part.rejects]
+        records += part.object_records[0]
+    return Decoded(
+        pa.concat_tables([p.table for p in parts]),
+        tuple(rejects),
+        (records,),
+        tuple(sorted(extra.items())),
+        sum(p.duplicate_json_keys for p in parts),
+        sum(p.decoded_bytes for p in parts),
+    )
 
 
-@settings(max_examples=300, deadline=None)
+@PROPERTY
 @given(st.data())
 def test_the_fast_lanes_equal_the_record_readers(data: st.DataObject) -> None:
     spec = data.draw(g.specs())
     objects = data.draw(g.objects(spec.schema))
     fast = g.outcome(lambda: facts(decode_objects(objects, spec)))
     assert fast == g.outcome(lambda: facts(decode_records_only(objects, spec)))
+
+
+@PROPERTY
+@given(st.data())
+def test_a_stream_of_blocks_equals_the_whole_object(data: st.DataObject) -> None:
+    spec = data.draw(g.specs())
+    ((key, raw), *_) = data.draw(g.objects(spec.schema))
+    size, block = data.draw(st.sampled_from([1, 5, 64, 1_000])), data.draw(st.sampled_from([1, 30, 200]))
+    chunks = [raw[i : i + size] for i in range(0, len(raw), size)]
+    whole = g.outcome(lambda: facts(decode_objects([(key, raw)], spec)))
+    streamed = g.outcome(lambda: facts(together(decode_stream(key, chunks, spec, block_bytes=block))))
+    assert streamed == whole
+
+
+@PROPERTY
+@given(st.data())
+def test_byte_ranges_that_touch_equal_the_whole_object(data: st.DataObject) -> None:
+    spec = data.draw(g.specs())
+    text = b"{}\n" + data.draw(g.json_text(spec.schema)).removeprefix(b"\xef\xbb\xbf")
+    cuts = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=4))})
+    tail = data.draw(st.sampled_from([1, 17, 500]))
+
+    def ranges() -> Iterable[Decoded]:
+        for cut in itertools.pairwise(cuts):
+            yield decode_range("k.json", lambda a, b: text[a:b], cut, len(text), spec, tail_bytes=tail)
+
+    whole = g.outcome(lambda: facts(decode_objects([("k.json", text)], spec)))
+    assert g.outcome(lambda: facts(together(ranges(), relative=True))) == whole
+
+
+@PROPERTY
+@given(st.data())
+def test_the_record_reader_does_not_see_its_window(data: st.DataObject) -> None:
+    text = data.draw(g.json_text(g.PRICES))
+    window = data.draw(st.integers(4, 200))
+    limits = Limits(depth=100)
+    whole = list(JsonReader("k", limits).read(text))
+    assert list(JsonReader("k", limits).read(text, window_bytes=window)) == whole
+
+
+# -- many lines: blocks, culprits and their neighbourhoods -------------------------------------
+
+WIDE = CompactionSpec(Schema((Field("a", "int64"), Field("s", "string"), Field("f", "float64"))))
+CULPRITS = [
+    b'{"a": }',
+    b'{"a": 3.7}',
+    b'{"a": "x"}',
+    b"hello",
+    b'{"a": 1, "a": 2}',
+    b'{"extra": 1}',
+    b'{"s": 12}',
+    b'{"f": "1.5"}',
+    b'{"f": 1e999}',
+    b'{"f": NaN}',
+    b'{"f": Inf}',
+    b'{"s": "\xff"}',
+    b'{"a": 1}{"a": 2}',
+    b'{"s":\n"two lines"}',
+    b'{"a": NaN}',
+    b'{"a": 9223372036854775808}',
+]
+
+
+@pytest.mark.parametrize("culprit", CULPRITS)
+@pytest.mark.parametrize("every", [1, 3, 50, 700])
+def test_a_culprit_among_many_lines_changes_only_its_own_record(culprit: bytes, every: int) -> None:
+    clean = [b'{"a": %d, "s": "x%d", "f": %d.25}' % (i, i % 7, i) for i in range(1_400)]
+    lines = [culprit if i % every == every // 2 else line for i, line in enumerate(clean)]
+    objects = [("0.json", b"\n".join(lines[:500])), ("1.json", b"\n".join(lines[500:]) + b"\n")]
+    assert facts(decode_objects(objects, WIDE)) == facts(decode_records_only(objects, WIDE))
+
+
+@pytest.mark.parametrize(
+    "cell", [b"x", b"3.7", b"nan", b'"q"', b'"a,b"', b'"a""b"', b'"two\nlines"', b"1,2", b"\xff", b""]
+)
+@pytest.mark.parametrize("every", [1, 3, 700])
+def test_a_culprit_among_many_csv_lines_changes_only_its_own_record(cell: bytes, every: int) -> None:
+    lines = [b"a,s,f"]
+    lines += [
+        cell + b",x,1" if i % every == every // 2 else b"%d,x%d,%d.5" % (i, i % 7, i) for i in range(1_400)
+    ]
+    objects = [("0.csv", b"\n".join(lines)), ("1.csv", b"\r\n".join(lines) + b"\r\n")]
+    assert facts(decode_objects(objects, WIDE)) == facts(decode_records_only(objects, WIDE))
+
+
+def test_a_stream_needs_little_more_than_its_block() -> None:
+    line = b'{"a": 1, "s": "x", "f": 2.5}\n'
+    longest = 0
+
+    def chunks() -> Iterable[bytes]:
+        for _ in range(200):
+            yield line * 1_000
+
+    for block in decode_stream("k.json", chunks(), WIDE, block_bytes=100_000):
+        longest = max(longest, block.decoded_bytes)
+    assert longest < 100_000 + 2 * len(line) * 1_000
+
+
+@pytest.mark.parametrize("text", [b'{"s": "', b'[{"s": "', b'a,s\n1,"'])
+def test_a_record_that_never_ends_stops_a_stream_at_the_limit(text: bytes) -> None:
+    spec = replace(WIDE, limits=Limits(record_bytes=10_000))
+    read = 0
+
+    def chunks() -> Iterable[bytes]:
+        nonlocal read
+        yield text
+        while True:
+            read += 1_000
+            yield b"x" * 1_000
+
+    key = "k.csv" if text.startswith(b"a,s") else "k.json"
+    assert g.outcome(lambda: list(decode_stream(key, chunks(), spec, block_bytes=500))) == "LimitExceeded"
+    assert read < 100_000
