@@ -238,9 +238,9 @@ def resolve_spec(
 
 def check_spec(spec: CompactionSpec) -> None:
     """Refuse a spec that cannot be run; raises ``UsageError``."""
-    from engine.schema import arrow_schema
+    from engine.schema import check_schema
 
-    arrow_schema(spec.schema)
+    check_schema(spec.schema)
     columns = {f.name for f in spec.schema.fields}
     unknown = [c for c in spec.unique_key if c not in columns]
     if unknown:

@@ -234,7 +234,9 @@ def _read(file: Traversable) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{file} cannot be read: {error}.") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        hint = "Check the path; briquette infer --out writes such a file from the data."
+        raise SchemaError(f"{file} cannot be read ({why}).", hint=hint) from error
 
 
 def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
