@@ -209,7 +209,7 @@ def resolve_spec(
     target: Target, schema: Schema | str | os.PathLike[str] | None, overrides: dict[str, Any]
 ) -> CompactionSpec:
     """A run's spec: the table's defaults, then ``overrides``; infers the schema where none is given."""
-    from engine.schema import TableSpec, load_table
+    from engine.schema import TableSpec, check_schema, load_table
 
     part = target.partition
     if isinstance(schema, Schema):
@@ -231,16 +231,13 @@ def resolve_spec(
     unknown = sorted(values.keys() - {f.name for f in fields(CompactionSpec)})
     if unknown:
         raise UsageError(f"there is no option {unknown[0]!r} of a compaction spec.")
-    spec = CompactionSpec(schema=declared.schema, **(declared.spec_defaults() | values))
+    spec = CompactionSpec(schema=check_schema(declared.schema), **(declared.spec_defaults() | values))
     check_spec(spec)
     return spec
 
 
 def check_spec(spec: CompactionSpec) -> None:
     """Refuse a spec that cannot be run; raises ``UsageError``."""
-    from engine.schema import check_schema
-
-    check_schema(spec.schema)
     columns = {f.name for f in spec.schema.fields}
     unknown = [c for c in spec.unique_key if c not in columns]
     if unknown:
