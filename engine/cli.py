@@ -12,12 +12,24 @@ import typer
 
 from engine import __version__
 from engine.errors import EXIT_EMPTY, EXIT_RETRYABLE, BriquetteError, UsageError, VerificationFailed
-from engine.options import OUTPUT, RUN, Common, RunChoices, SpecOptions, TargetOptions, choice, expand, option
+from engine.options import (
+    OUTPUT,
+    RUN,
+    Common,
+    PanelledCommand,
+    RunChoices,
+    SpecOptions,
+    TargetOptions,
+    choice,
+    expand,
+    option,
+)
 
 app = typer.Typer(
     name="briquette",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _spoken = Common()  # how this invocation speaks; ``main`` needs it for the error that ends it
@@ -40,7 +52,7 @@ def _say(document: dict[str, Any], text: str) -> None:
         sys.stdout.write(text.rstrip("\n") + "\n")
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def compact(
     target: TargetOptions,
@@ -56,7 +68,10 @@ def compact(
     batch_manifest: BatchManifest = "check",
     unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
 ) -> None:
-    """Compact a target: list, plan, decode, verify, and publish in one visible step."""
+    """Compact a target and publish it.
+
+    List, plan, decode, verify, and publish in one visible step.
+    """
     _begin(common)
     from engine.compaction import make_plan, run_plan
     from engine.model import OnEmpty, Status
@@ -81,7 +96,7 @@ def compact(
         raise typer.Exit(EXIT_EMPTY)
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def plan(
     target: TargetOptions,
@@ -90,7 +105,10 @@ def plan(
     batch_manifest: BatchManifest = "check",
     out: Annotated[Path | None, option(OUTPUT, "Write the plan here, for compact --plan.")] = None,
 ) -> None:
-    """Say what a compaction would do, and do nothing: state, splits, predicted parts and memory."""
+    """Say what a compaction would do.
+
+    State, splits, predicted parts and memory; nothing is written.
+    """
     _begin(common)
     from engine.compaction import make_plan, plan_summary
     from engine.report import plan_text
@@ -107,12 +125,15 @@ def plan(
     _say(summary, plan_text(summary))
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def inspect(
     common: Common, url: Annotated[str, typer.Argument(help="A published dataset, or one Parquet file.")]
 ) -> None:
-    """Show what a dataset or Parquet file is made of: row groups, encodings, sizes, schema, manifest."""
+    """Show what a dataset is made of.
+
+    Or one Parquet file: row groups, encodings, sizes, schema, manifest.
+    """
     _begin(common)
     from engine.inspection import inspect_url
     from engine.report import inspection_text
@@ -121,7 +142,7 @@ def inspect(
     _say(found, inspection_text(found))
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def verify(
     target: TargetOptions,
@@ -131,7 +152,10 @@ def verify(
     url: Annotated[str, typer.Argument(help="A published dataset; or name it by the target options.")] = "",
     deep: Annotated[bool, option(RUN, "Decode the raw again and compare every row.", "--deep")] = False,
 ) -> None:
-    """Check a dataset against its manifest: counts, checksums, schema; --deep: against the raw objects."""
+    """Check a published dataset.
+
+    Counts, checksums and footers against its manifest; with --deep every row against the raw objects.
+    """
     _begin(common)
     from engine.report import Progress, verdict_document, verdict_text
     from engine.verification import verify as verify_url
@@ -144,7 +168,7 @@ def verify(
         raise typer.Exit(VerificationFailed.exit_code)
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def infer(
     target: TargetOptions,
@@ -152,7 +176,10 @@ def infer(
     name: Annotated[str, option(OUTPUT, "Name written into the schema.")] = "",
     out: Annotated[Path | None, option(OUTPUT, "Write the TOML here instead of to stdout.")] = None,
 ) -> None:
-    """Write a declared schema (TOML) that holds every record of the target."""
+    """Write a schema (TOML) from the data.
+
+    One that holds every record of the target.
+    """
     _begin(common)
     from engine.compaction import infer_target
     from engine.report import inferred_document
@@ -164,14 +191,17 @@ def infer(
     _say(inferred_document(inferred, text), f"wrote {out}" if out else text)
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def demo(
     common: Common,
     dir: Annotated[Path, option(RUN, "Where raw and curated are made.")] = Path("demo"),  # noqa: A002
     symbols: Annotated[int, option(RUN, "Symbols, one small file each.", min=10, max=100_000)] = 5_438,
 ) -> None:
-    """Make a realistic raw day on local disk, compact it with Dask, verify it and show the result."""
+    """Make, compact and show a raw day.
+
+    On local disk, with Dask; no account is needed.
+    """
     _begin(common)
     from engine.demo import run_demo
 
@@ -180,10 +210,13 @@ def demo(
     _say(document, "")
 
 
-@app.command()
+@app.command(cls=PanelledCommand)
 @expand
 def doctor(target: TargetOptions, common: Common) -> None:
-    """Say what this machine has and what stores honour: versions, credentials, conditional writes."""
+    """Examine this machine and the stores.
+
+    Versions, credentials, and which conditional writes a store honours.
+    """
     _begin(common)
     from engine.doctor import examine
     from engine.report import examination_text
