@@ -38,8 +38,13 @@ uv() {
     "$venv/bin/uv" --system-certs --quiet "$@" --python "$venv/bin/python"
 }
 
+# The demo is a first run: it must not spend seconds on compiling libraries. The large development set compiles
+# what it uses when it uses it.
+compile=
+[ "$lock" != requirements.lock ] || compile=--compile-bytecode
+
 if pip install -qq --no-deps --only-binary :all: "uv==$uv_version" \
-  && uv pip install --no-deps -r "$lock" && uv pip install --no-deps --editable .; then
+  && uv pip install $compile --no-deps -r "$lock" && uv pip install --no-deps --editable .; then
   exit 0
 fi
 printf 'setup: uv could not install %s; going on with pip, which takes longer.\n' "$lock" >&2
