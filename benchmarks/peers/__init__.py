@@ -63,7 +63,7 @@ PEERS = {
             "pyspark",
             "PySpark, as a plain Glue job",
             baseline=True,
-            most_rounds=2,
+            most_rounds=1,
             note="infers the schema; timestamps of JSON stay text",
         ),
     )
