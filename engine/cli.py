@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,12 +38,38 @@ _spoken = Common()  # how this invocation speaks; ``main`` needs it for the erro
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 
 
-def _begin(common: Common) -> None:
+def _begin(common: Common, *, pandas: bool = False) -> None:
     global _spoken  # noqa: PLW0603 - one command per process
     from engine.report import configure_logging
 
+    if not pandas:
+        _hide_pandas_from_pyarrow()
     _spoken = common
     configure_logging(choice("log-format", common.log_format, ("text", "json")))
+
+
+def _hide_pandas_from_pyarrow() -> None:
+    """Let pyarrow find no pandas in this process, which makes no frames: it looks once and remembers.
+
+    pyarrow imports pandas, 0.4 s of CPU, at the first array that it makes, only to recognise a Series
+    (docs/decisions/0005-start-up.md).
+    """
+    if "pandas" in sys.modules:
+        return
+    hidden = _NoPandas()
+    sys.meta_path.insert(0, hidden)
+    try:
+        import pyarrow as pa
+
+        pa.array([])
+    finally:
+        sys.meta_path.remove(hidden)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
 
 
 def _say(document: dict[str, Any], text: str) -> None:
@@ -202,7 +229,7 @@ def demo(
 
     On local disk, with Dask; no account is needed.
     """
-    _begin(common)
+    _begin(common, pandas=True)
     from engine.demo import run_demo
 
     silent = common.quiet or common.json_output
@@ -217,7 +244,7 @@ def doctor(target: TargetOptions, common: Common) -> None:
 
     Versions, credentials, and which conditional writes a store honours.
     """
-    _begin(common)
+    _begin(common, pandas=True)
     from engine.doctor import examine
     from engine.report import examination_text
 
