@@ -22,8 +22,9 @@ class Decoded:
     """Rows and rejects of some objects.
 
     ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the
-    order (object, position), in one chunk. Every record is a row or a reject; ``object_records`` has one
-    count per object. ``extra_fields`` counts, per unknown field, the rows in which it is not null.
+    order (object, position), in one chunk; a text column may be a dictionary. Every record is a row or a
+    reject; ``object_records`` has one count per object. ``extra_fields`` counts, per unknown field, the rows
+    in which it is not null.
     """
 
     table: pa.Table
@@ -77,13 +78,22 @@ class Gather:
     def _table(self) -> pa.Table:
         if not self._parts:
             return self.schema.empty_table()
-        whole = pa.concat_tables([t for t, _ in self._parts])
+        whole = concatenated([t for t, _ in self._parts])
         if len(self._parts) > 1:
             numbers = np.arange(len(self.records))
             owners = np.concatenate([np.repeat(numbers, rows) for _, rows in self._parts])
             if (np.diff(owners) < 0).any():
                 return whole.take(pa.array(np.argsort(owners, kind="stable"))).combine_chunks()
         return whole.combine_chunks()
+
+
+def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of one schema as one; a text column that is a dictionary in some of them only becomes plain."""
+    if all(t.schema.equals(tables[0].schema) for t in tables):
+        return pa.concat_tables(tables)
+    fields = tables[0].schema
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in fields]
+    return pa.concat_tables([t.cast(pa.schema(plain)) for t in tables])
 
 
 def by_object(counts: Sequence[tuple[int, int]], objects: int) -> Counts:

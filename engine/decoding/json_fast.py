@@ -22,6 +22,7 @@ import pyarrow.json as pj
 from engine.decoding.blocks import Doubt, Parsed, Run, decode_blocks
 from engine.decoding.columns import Converted, Mask, convert_text, narrowed
 from engine.decoding.json_records import JsonReader
+from engine.decoding.json_scan import ScanLane
 from engine.decoding.lines import Lines
 from engine.decoding.rows import output_schema
 from engine.decoding.values import Convert, Extras, Number, converter
@@ -47,9 +48,10 @@ _ASCII = 127
 _INFERRED_DEPTH = 64
 
 
-def decode_lines(lines: Lines, start: int, stop: int, lane: ArrowLane) -> Iterator[Run]:
+def decode_lines(lines: Lines, start: int, stop: int, lane: ArrowLane, scan: ScanLane) -> Iterator[Run]:
     """Runs that cover the lines ``[start, stop)`` in order."""
-    yield from decode_blocks(lines, start, stop, lane)
+    found = scan.decode(lines, start, stop, lane)
+    return decode_blocks(lines, start, stop, lane) if found is None else found
 
 
 # -- pyarrow.json ------------------------------------------------------------------------------

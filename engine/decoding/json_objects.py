@@ -17,6 +17,7 @@ from engine.decoding.blocks import Run
 from engine.decoding.gather import Gather, Text
 from engine.decoding.json_fast import ArrowLane, decode_lines
 from engine.decoding.json_records import JsonReader, Record
+from engine.decoding.json_scan import ScanLane
 from engine.decoding.lined import LinedObjects, read_all
 from engine.decoding.lines import Bools, Lines, sound_lines
 from engine.decoding.rows import RowBuilder
@@ -30,12 +31,13 @@ class JsonLines:
     def __init__(self, spec: CompactionSpec) -> None:
         self._limits = spec.limits
         self._lane = ArrowLane(spec)
+        self._scan = ScanLane(spec)
 
     def sound(self, lines: Lines) -> Bools | None:
         return sound_lines(lines, self._limits.record_bytes)
 
     def decode(self, lines: Lines, start: int, stop: int) -> Iterator[Run]:
-        return decode_lines(lines, start, stop, self._lane)
+        return decode_lines(lines, start, stop, self._lane, self._scan)
 
     def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:
         return JsonReader(key, self._limits, base_offset=base_offset, sequence=True).read(text)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.decoding.blocks import Run
-from engine.decoding.gather import Counts, Gather, Text
+from engine.decoding.gather import Counts, Gather, Text, concatenated
 from engine.decoding.json_records import Record
 from engine.decoding.lines import Bools, Lines, Offsets, find_lines, runs
 from engine.decoding.rows import RowBuilder
@@ -128,7 +128,7 @@ class LinedObjects:
         rows = np.zeros_like(gather.records)
         rows[places] = np.diff(_cumulated(self._line_rows, len(self._lines))[objects])
         if tables:
-            gather.add_rows(pa.concat_tables(tables), rows)
+            gather.add_rows(concatenated(tables), rows)
         records = _cumulated(self._line_records, len(self._lines))
         gather.records[places] += np.diff(records[objects])
         gather.extra_fields.update(self._builder.extra_fields)

@@ -203,9 +203,11 @@ def _gzip(source: _Source) -> Iterator[bytes]:
                     yield _last_step(member)
                     break
         data = member.unused_data or source.chunk()
+        padded = False
         while data and not data.strip(b"\0"):
-            data = source.chunk()  # padding after the last member, as tape and block tools leave it
-        if data.startswith(b"\0"):
+            padded = True  # behind the last member, as tape and block tools leave it
+            data = source.chunk()
+        if data and padded:
             raise ValueError("bytes after the end of the stream")
 
 

@@ -105,7 +105,9 @@ def test_an_object_without_records_is_empty(decode: Any, text: bytes) -> None:
 
 @BOTH
 def test_an_empty_last_field_behind_a_quoted_one_is_null_even_at_the_end_of_the_text(decode: Any) -> None:
-    assert rows(decode([("a.csv", b'symbol,close\n"A",')], SPEC)) == [("A", None, None)]
+    text = b'close,symbol\n"1",'
+    assert rows(decode([("a.csv", text)], SPEC)) == [(None, 1.0, None)]
+    assert rows(decode([("a.csv", text), ("b.csv", text)], SPEC)) == [(None, 1.0, None)] * 2
 
 
 @BOTH
@@ -135,6 +137,13 @@ def test_unknown_columns_follow_the_policy(decode: Any) -> None:
     assert rescued.table.column("_rescued").to_pylist() == ['{"x":"1","y":null}', '{"x":null,"y":""}']
     rejected = decode([("a.csv", text)], CompactionSpec(SPEC.schema, extra_fields=ExtraFields.REJECT))
     assert [r.reason for r in rejected.rejects] == ["unknown field x"] * 2
+
+
+@BOTH
+def test_a_lone_carriage_return_ends_a_record(decode: Any) -> None:
+    done = decode([("a.csv", b'symbol,volume\rA,1\rB,"x\ry"\r\rC,3\n')], SPEC)
+    assert [r[0] for r in rows(done)] == ["A", "C"]
+    assert [(r.position, r.raw) for r in done.rejects] == [(1, b'B,"x\ry"')]
 
 
 @BOTH

@@ -103,6 +103,14 @@ def test_the_record_reader_does_not_see_its_window(data: st.DataObject) -> None:
     assert list(JsonReader("k", limits).read(text, window_bytes=window)) == whole
 
 
+@pytest.mark.parametrize("window", range(4, 70))
+def test_a_window_that_ends_inside_of_a_token_waits_for_the_rest(window: int) -> None:
+    text = b'12 345 true{"a":null,"b":[1,"\\u00e9\xc3\xa9"]}-7\n{"c":-1.5e10}fals\nnull "x" NaN {"d":tru'
+    whole = list(JsonReader("k", Limits()).read(text))
+    assert len(whole) == 11
+    assert list(JsonReader("k", Limits()).read(text, window_bytes=window)) == whole
+
+
 # -- many lines: blocks, culprits and their neighbourhoods -------------------------------------
 
 WIDE = CompactionSpec(Schema((Field("a", "int64"), Field("s", "string"), Field("f", "float64"))))
@@ -136,7 +144,23 @@ def test_a_culprit_among_many_lines_changes_only_its_own_record(culprit: bytes, 
 
 
 @pytest.mark.parametrize(
-    "cell", [b"x", b"3.7", b"nan", b'"q"', b'"a,b"', b'"a""b"', b'"two\nlines"', b"1,2", b"\xff", b""]
+    "cell",
+    [
+        b"x",
+        b"3.7",
+        b"nan",
+        b'"q"',
+        b'"q"x',
+        b'"1"2',
+        b'"1"x',
+        b'a"b"',
+        b'"a,b"',
+        b'"a""b"',
+        b'"two\nlines"',
+        b"1,2",
+        b"\xff",
+        b"",
+    ],
 )
 @pytest.mark.parametrize("every", [1, 3, 700])
 def test_a_culprit_among_many_csv_lines_changes_only_its_own_record(cell: bytes, every: int) -> None:
@@ -146,6 +170,23 @@ def test_a_culprit_among_many_csv_lines_changes_only_its_own_record(cell: bytes,
     ]
     objects = [("0.csv", b"\n".join(lines)), ("1.csv", b"\r\n".join(lines) + b"\r\n")]
     assert facts(decode_objects(objects, WIDE)) == facts(decode_records_only(objects, WIDE))
+
+
+@pytest.mark.parametrize(
+    "literal", [b"1234567890123.4e6", b"3.0000000000000000001", b"1e-400", b"0", b"-0.0"]
+)
+def test_integers_beside_a_nan_are_still_exact(literal: bytes) -> None:
+    lines = b'{"a": NaN}\n' * 70 + b'{"a": 1.0}\n' * 200 + b'{"a": %s}\n' % literal
+    objects = [("0.json", lines)]
+    assert facts(decode_objects(objects, WIDE)) == facts(decode_records_only(objects, WIDE))
+
+
+@pytest.mark.parametrize("block", [1, 8, 20])
+def test_a_bracket_in_the_midst_of_a_stream_opens_no_array_of_records(block: int) -> None:
+    text = b'{"a": 1} [{"a": 2}] \xef\xbb\xbf\n[{"a": 3}]\n{"a": 4}'
+    whole = decode_objects([("k.json", text)], WIDE)
+    assert len(whole.rejects) == 3
+    assert facts(together(decode_stream("k.json", [text], WIDE, block_bytes=block))) == facts(whole)
 
 
 def test_a_stream_needs_little_more_than_its_block() -> None:

@@ -45,6 +45,8 @@ def test_zeros_behind_the_last_gzip_member_are_padding_and_anything_else_is_dama
     for tail in (b"x", b"\0\0x", b"\0" + data):
         with pytest.raises(CorruptObject):
             decompress("k", data + tail, Limits())
+    with pytest.raises(CorruptObject):  # however the bytes come
+        list(decompress_stream("k", [data, b"\0\0", data], Limits()))
 
 
 @pytest.mark.parametrize("kind", KINDS)

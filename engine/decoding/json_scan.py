@@ -1,0 +1,65 @@
+"""The template scan in front of the other lanes: what it accepts is done, what deviates goes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from engine import scan
+from engine.decoding.blocks import Lane, Run, decode_blocks
+from engine.decoding.lines import Lines
+from engine.decoding.rows import output_schema
+from engine.model import CompactionSpec, ExtraFields
+
+_FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
+
+
+class ScanLane:
+    """Decodes sound lines by template where that repays loading the scan."""
+
+    def __init__(self, spec: CompactionSpec) -> None:
+        self._schema = spec.schema
+        self._output = output_schema(spec)
+        self._rescued = spec.extra_fields is ExtraFields.RESCUE
+
+    def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
+        """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
+        begin, end = int(lines.starts[start]), int(lines.stops[stop - 1])
+        if not scan.worthwhile(end - begin):
+            return None
+        end = min(end + 1, len(lines.buffer))
+        found = scan.scan_json_lines(memoryview(lines.buffer)[begin:end], self._schema)
+        if found is None or found.lines != stop - start:
+            return None
+        return self._runs(found, lines, start, stop, begin, rest)
+
+    def _runs(
+        self, found: scan.Scan, lines: Lines, start: int, stop: int, begin: int, rest: Lane
+    ) -> Iterator[Run]:
+        table = self._table(found)
+        strays = np.searchsorted(lines.starts, found.deviating[:, 0] + begin)
+        # Runs of neighbouring deviating lines, and the accepted lines between them.
+        breaks = np.flatnonzero(np.diff(strays) > 1)
+        firsts = strays[np.concatenate(([0], breaks + 1))] if len(strays) else strays
+        lasts = strays[np.concatenate((breaks, [len(strays) - 1]))] if len(strays) else strays
+        at = row = 0
+        for first, last in zip((firsts - start).tolist(), (lasts - start).tolist(), strict=True):
+            if first > at:
+                yield Run(start + at, start + first, table.slice(row, first - at))
+                row += first - at
+            at = last + 1
+            if at - first < _FEW_LINES:
+                yield Run(start + first, start + at)
+            else:
+                yield from decode_blocks(lines, start + first, start + at, rest)
+        if start + at < stop:
+            yield Run(start + at, stop, table.slice(row))
+
+    def _table(self, found: scan.Scan) -> pa.Table:
+        columns = list(found.columns)
+        if self._rescued:
+            columns.append(pa.nulls(found.rows, pa.string()))
+        fields = [f.with_type(c.type) for f, c in zip(self._output, columns, strict=True)]
+        return pa.Table.from_arrays(columns, schema=pa.schema(fields))
