@@ -52,12 +52,15 @@ def decode_json(
     which place; ``strict`` sends every record through the reader.
     """
     lined = [] if strict else [t for t in texts if inside or first_char(t.body) != b"["]
+    taken = {t.place for t in lined}
+    if lined:
+        clean = ScanLane(gather.spec).take_clean(lined, gather, gather.spec.limits.record_bytes)
+        lined = [t for t in lined if t.place not in clean]
     if lined:
         begins = [len(BOM) if not base_offset and t.body.startswith(BOM) else 0 for t in lined]
         builder = RowBuilder(gather.spec)
         objects = LinedObjects(lined, begins, gather, builder, base_offset=base_offset, json=True)
         objects.decode(JsonLines(gather.spec))
-    taken = {t.place for t in lined}
     for text in texts:
         if text.place not in taken:
             records = JsonReader(text.key, gather.spec.limits).read(text.body)

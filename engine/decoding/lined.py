@@ -84,7 +84,8 @@ class LinedObjects:
     def decode(self, dialect: Dialect) -> None:
         lines = self._lines
         sound = dialect.sound(lines) if len(lines) else None
-        for start, stop, fine in [(0, len(lines), True)] if sound is None else runs(sound):
+        whole = [(0, len(lines), True)] if len(lines) else []
+        for start, stop, fine in whole if sound is None else runs(sound):
             for run in dialect.decode(lines, start, stop) if fine else (Run(start, stop),):
                 if run.table is None:
                     self._read_strictly(run.start, run.stop, dialect)

@@ -1,0 +1,131 @@
+"""With the template scan in front, every answer is still that of the record readers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import scan
+from engine.decode import Decoded, decode_objects, decode_records_only
+from engine.decoding import json_scan
+from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
+
+from . import generators as g
+from .test_lanes_agree import PROPERTY, facts
+
+pytestmark = pytest.mark.skipif(not scan.available(), reason="numba is not installed (the [fast] extra)")
+PRICES = Schema(
+    (
+        Field("symbol", "string", nullable=False),
+        Field("timestamp", "timestamp[us, UTC]", nullable=False),
+        Field("close", "float64"),
+        Field("volume", "int64"),
+        Field("halted", "bool"),
+    )
+)
+DEVIANTS = (
+    b'{"symbol": "A"',
+    b'{"symbol": "\\u00c4", "timestamp": "2025-09-09T00:00:00Z", "close": 1, "volume": 2, "halted": true}',
+    b'{"symbol": null, "timestamp": "2025-09-09T00:00:00Z", "close": 1.0, "volume": 2, "halted": true}',
+    b'{"timestamp": "2025-09-09T00:00:00Z", "symbol": "B"}',
+    b'{"symbol": "C", "timestamp": "2025-09-09T00:00:00Z", "close": NaN, "volume": 3.7, "halted": null}',
+    b'{"symbol": "C", "symbol": "D", "timestamp": "2025-09-09 00:00", "close": 1e400}',
+    b'{"symbol": "E", "timestamp": "2025-09-09T00:00:00Z", "close": 0.1, "volume": 2, "more": [1]}',
+    b"null",
+    b"[1, 2]",
+    b'{"symbol": "\xff", "timestamp": "2025-09-09T00:00:00Z", "close": 1.0, "volume": 2, "halted": true}',
+    b'{"symbol": "F",\n "timestamp": "2025-09-09T00:00:00Z"}',
+    b'{"symbol": "G", "timestamp": "2025-09-09T00:00:00Z"} {"symbol": "H", "timestamp": "2025-09-10"}',
+    b"",
+    b"   ",
+)
+
+
+@pytest.fixture(autouse=True)
+def always_scan(monkeypatch):
+    monkeypatch.setenv("BRIQUETTE_SCAN", "on")
+    monkeypatch.setattr(json_scan, "_LARGE_BYTES", 1_500)
+
+
+def plain(decoded: Decoded) -> Decoded:
+    kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in decoded.table.schema]
+    fields = [f.with_type(k) for f, k in zip(decoded.table.schema, kinds, strict=True)]
+    return dataclasses.replace(decoded, table=decoded.table.cast(pa.schema(fields)))
+
+
+def clean_line(rng: random.Random) -> bytes:
+    record = {
+        "symbol": rng.choice(("AAPL", "BRK.B", "ÄÖ")),
+        "timestamp": f"2025-09-{rng.randint(1, 30):02d}T{rng.randint(0, 23):02d}:30:00"
+        + rng.choice(("", "Z")),
+        "close": rng.choice((None, round(rng.uniform(-5, 500), 4), rng.random(), float("nan"))),
+        "volume": rng.choice((None, rng.randint(0, 2**62), 7.0)),
+        "halted": rng.choice((True, False, None)),
+    }
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
+@st.composite
+def price_objects(draw) -> list[tuple[str, bytes]]:
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    share = draw(st.sampled_from((0, 0, 0.03, 0.15, 0.5)))
+    end = draw(st.sampled_from((b"\n", b"\r\n", b"\n\n")))
+    objects = []
+    for i in range(draw(st.integers(1, 5))):
+        count = draw(st.sampled_from((0, 1, 8, 40)))
+        lines = [rng.choice(DEVIANTS) if rng.random() < share else clean_line(rng) for _ in range(count)]
+        body = end.join(lines) + draw(st.sampled_from((b"", end)))
+        start = draw(st.sampled_from((b"", b"", b"\xef\xbb\xbf", b"\n")))
+        objects.append((f"k{i}.json", start + body))
+    return objects
+
+
+@PROPERTY
+@given(price_objects(), st.sampled_from(tuple(ExtraFields)))
+def test_scanned_prices_equal_the_record_readers(objects, extra_fields):
+    spec = CompactionSpec(PRICES, extra_fields=extra_fields)
+    assert facts(plain(decode_objects(objects, spec))) == facts(decode_records_only(objects, spec))
+
+
+@PROPERTY
+@given(st.data())
+def test_any_objects_equal_the_record_readers(data):
+    spec = data.draw(g.specs())
+    objects = data.draw(g.objects(spec.schema))
+    fast = g.outcome(lambda: facts(plain(decode_objects(objects, spec))))
+    assert fast == g.outcome(lambda: facts(decode_records_only(objects, spec)))
+
+
+@pytest.mark.parametrize("dirty", [False, True])
+@pytest.mark.parametrize("count", [1, 300])
+def test_the_scan_is_really_what_decodes(dirty, count, monkeypatch):
+    """Without this a silent None from the scan would make the properties above say nothing."""
+    rng = random.Random(3)
+    lines = [clean_line(rng) for _ in range(count)] * 3
+    if dirty and count > 1:
+        lines[100] = b'{"symbol": "A"'
+    accepted = []
+    real = scan.scan_json_lines
+
+    def watched(*args, **kwargs):
+        found = real(*args, **kwargs)
+        accepted.append(found.rows if found else 0)
+        return found
+
+    monkeypatch.setattr(scan, "scan_json_lines", watched)
+    decoded = decode_objects([("a.json", b"\n".join(lines))], CompactionSpec(PRICES))
+    assert decoded.table.num_rows + len(decoded.rejects) == len(lines)
+    assert max(accepted) > 0.8 * len(lines) - 1
+
+
+def test_a_record_over_the_limit_is_found_though_the_scan_would_take_it():
+    line = clean_line(random.Random(1)).replace(b"AAPL", b"A" * 300)
+    spec = CompactionSpec(PRICES, limits=Limits(record_bytes=200))
+    fast = g.outcome(lambda: decode_objects([("a.json", line)], spec))
+    assert fast == g.outcome(lambda: decode_records_only([("a.json", line)], spec))
