@@ -98,6 +98,10 @@ class PartitionConflict(InputError):
     """The output path holds another partition (other interval or data source)."""
 
 
+class OutputOccupied(InputError):
+    """The output place holds visible files that no briquette run published."""
+
+
 class PlanError(InputError):
     """A stored plan cannot be read or does not fit the store it is run on."""
 

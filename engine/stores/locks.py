@@ -30,7 +30,7 @@ def locked_directory(folder: str) -> Iterator[None]:
 
 
 def try_lock(folder: str) -> int | None:
-    """A descriptor that holds the directory's lock until it is closed, or None when somebody else does."""
+    """A descriptor that holds the directory's lock until it is closed; None when another does, or it is gone."""
     try:
         fd = _open_lock(folder)
     except FileNotFoundError:
@@ -38,6 +38,9 @@ def try_lock(folder: str) -> int | None:
     try:
         _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        os.close(fd)
+        return None
+    if not _still_named(fd, folder):
         os.close(fd)
         return None
     return fd

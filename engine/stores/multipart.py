@@ -128,6 +128,7 @@ class MultipartUpload:
         self.key = key
         self.size_bytes = sum(p.size_bytes for p in pieces)
         self._store, self._pieces, self._metadata = store, tuple(pieces), dict(metadata)
+        self._committed = False
         self._start()
 
     def _start(self) -> None:
@@ -186,6 +187,7 @@ class MultipartUpload:
             except (PreconditionFailed, NotFound) as error:
                 own = self._store.own_success(self.key, self._attempt)
                 if own is not None:
+                    self._committed = True
                     return own
                 if isinstance(error, PreconditionFailed):
                     self.abort()
@@ -196,6 +198,7 @@ class MultipartUpload:
                 self.abort()
                 raise
             if answer is not None:
+                self._committed = True
                 return Stored(self.key, self.size_bytes, answer, self._attributes)
             self.abort()
             self._start()
@@ -234,6 +237,8 @@ class MultipartUpload:
 
     def abort(self) -> None:
         """Forget the uploaded parts; what cannot be reached now is left to the bucket's lifecycle rule."""
+        if self._committed:
+            return
         with suppress(Exception):
             self._store.connection.control.abort_multipart_upload(
                 Bucket=self._store.bucket, Key=self.key, UploadId=self._upload_id

@@ -1,0 +1,265 @@
+"""Stage, verify, publish: readers see one conditional change, and a crash is mended by running again.
+
+``observe`` looks at the output place before the work begins, ``publish`` replaces exactly what was seen.
+Parts and manifest are staged and checked first, and only then made visible: on disk by swapping the whole
+directory, on S3 key by key with the manifest last, or (``versioned``) by the manifest alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError
+from engine.model import Location, Manifest, PublishedFile, PublishMode
+from engine.publishing.in_place import conflict, publish_in_place, remove_in_place
+from engine.publishing.layout import PLAN, Layout
+from engine.publishing.parts import BodyHashes, verified_hashes
+from engine.publishing.probe import probe_store, require_safe_store
+from engine.publishing.snapshot import Snapshot, observe, read_manifest, refuse_strangers
+from engine.publishing.verify import problems_of
+from engine.publishing.versioned import publish_versioned
+from engine.splice import SplicedPart
+from engine.store import ANY, Store, check_writable, if_match
+
+__all__ = [
+    "Snapshot",
+    "janitor",
+    "observe",
+    "probe_store",
+    "publish",
+    "read_manifest",
+    "remove_dataset",
+    "staging_prefix",
+    "verify_dataset",
+    "write_rejects",
+]
+
+BuildManifest = Callable[[tuple[PublishedFile, ...], PublishedFile | None], Manifest]
+EXPIRED_SECONDS = 24 * 3_600.0
+_SMALL_BYTES = 10 << 20  # a part up to this is one PUT in every store
+
+
+def staging_prefix(output: Location, plan_id: str) -> str:
+    """Where the workers of a plan put row groups that are too large to travel."""
+    return check_writable(Layout.of(output).staging(plan_id).rstrip("/")) + "/"
+
+
+def publish(
+    store: Store,
+    output: Location,
+    parts: Sequence[SplicedPart],
+    *,
+    build_manifest: BuildManifest,
+    rejects: bytes,
+    previous: tuple[Manifest, str] | None,
+    plan_id: str,
+    mode: PublishMode = PublishMode.IN_PLACE,
+    unsafe_store: bool = False,
+    force: bool = False,
+    seen: Snapshot | None = None,
+    body_hashes: BodyHashes = {},  # noqa: B006 - never written
+) -> Manifest:
+    """Verify the parts and make them the dataset at ``output``; returns its manifest.
+
+    ``seen`` is what ``observe`` found before the work began; without it the place is looked at now, and
+    must still hold the manifest ``previous``. ``build_manifest`` is called with the files as they will be
+    pinned. ``force`` also replaces foreign Parquet files. ``body_hashes`` has the SHA-256 of staged row
+    groups by (key, offset).
+
+    Raises ``VerificationFailed``, ``OutputOccupied``, ``UnsafeStore`` and ``PartitionConflict`` before
+    anything is visible, ``PublishConflict`` if another run was faster, ``StoreError``.
+    """
+    layout = Layout.of(output)
+    check_writable(layout.part_key(0), output.prefix)
+    if seen is None:
+        seen = observe(store, output, force=force)
+        if seen.manifest is not None and (previous[1] if previous else "") != seen.manifest_etag:
+            raise conflict(seen)
+    refuse_strangers(seen, force=force)
+    hashes = verified_hashes(store, parts, body_hashes)
+    if not unsafe_store:
+        require_safe_store(store, layout.above, multipart=any(p.size_bytes > _SMALL_BYTES for p in parts))
+    rejects_file = write_rejects(store, output, plan_id, rejects)
+    planned = tuple(
+        PublishedFile(layout.part_key(i), part.size_bytes, "", sha256, part.rows, part.row_groups)
+        for i, (part, sha256) in enumerate(zip(parts, hashes, strict=True))
+    )
+    _require_same_partition(build_manifest(planned, rejects_file), seen)  # what it raises, it raises here
+
+    def finish(files: tuple[PublishedFile, ...]) -> Manifest:
+        return build_manifest(files, rejects_file)
+
+    manifest = _make_visible(store, layout, parts, hashes, plan_id, mode, seen, finish)
+    _clean_up(store, layout, plan_id, mode, seen, manifest)
+    return manifest
+
+
+def _make_visible(
+    store: Store,
+    layout: Layout,
+    parts: Sequence[SplicedPart],
+    hashes: Sequence[str],
+    plan_id: str,
+    mode: PublishMode,
+    seen: Snapshot,
+    finish: Callable[[tuple[PublishedFile, ...]], Manifest],
+) -> Manifest:
+    from engine.stores.local import LocalStore
+
+    if mode is PublishMode.VERSIONED:
+        return publish_versioned(store, layout, parts, hashes, plan_id, seen, finish)
+    if isinstance(store, LocalStore):
+        from engine.publishing.on_disk import clear_dead_directories, publish_on_disk
+        from engine.stores.swap import SwapUnavailable
+
+        clear_dead_directories(store, layout)
+        try:
+            return publish_on_disk(store, layout, parts, hashes, plan_id, seen, finish)
+        except SwapUnavailable:
+            pass  # no such system call, or a mount point: the files are replaced one by one
+    return publish_in_place(store, layout, parts, hashes, plan_id, seen, finish)
+
+
+def write_rejects(store: Store, output: Location, plan_id: str, rejects: bytes) -> PublishedFile | None:
+    """Write the reject file of a plan, hidden beside the dataset; None when there are no rejects."""
+    if not rejects:
+        return None
+    key = check_writable(Layout.of(output).rejects_key(plan_id))
+    sha256 = hashlib.sha256(rejects).hexdigest()
+    stored = store.stat(key)
+    if stored is None or stored.size_bytes != len(rejects) or not _holds(store, key, rejects):
+        stored = store.put(key, rejects, ANY, {PLAN: plan_id})
+    return PublishedFile(key, len(rejects), stored.etag, sha256, rejects.count(b"\n"), 0)
+
+
+def remove_dataset(
+    store: Store, output: Location, previous: tuple[Manifest, str] | None, *, seen: Snapshot | None = None
+) -> None:
+    """Remove a published dataset: exactly what its manifest names; raises ``PublishConflict``."""
+    from engine.stores.local import LocalStore
+
+    layout = Layout.of(output)
+    if seen is None:
+        seen = observe(store, output)
+        if (previous[1] if previous else "") != seen.manifest_etag:
+            raise conflict(seen)
+    done = False
+    if isinstance(store, LocalStore):
+        from engine.publishing.on_disk import clear_dead_directories, remove_on_disk
+        from engine.stores.swap import SwapUnavailable
+
+        clear_dead_directories(store, layout)
+        refuse_strangers(seen, force=False)
+        try:
+            remove_on_disk(store, layout, seen)
+            done = True
+        except SwapUnavailable:
+            pass
+    if not done:
+        remove_in_place(store, layout, seen)
+    if seen.manifest is not None:
+        for file in (*seen.manifest.files, seen.manifest.rejects_file):
+            if file is not None and file.key not in seen.etags:
+                _delete_pinned(store, file)
+
+
+def verify_dataset(store: Store, output: Location, *, read_parts: bool = True) -> list[str]:
+    """What is wrong with a published dataset, a sentence each; empty when it is as its manifest says."""
+    return list(problems_of(store, output, read_parts=read_parts))
+
+
+def janitor(
+    store: Store,
+    output: Location,
+    *,
+    older_than_seconds: float = EXPIRED_SECONDS,
+    now_seconds: float | None = None,
+) -> int:
+    """Delete expired staging, versions and rejects of this partition; returns how many objects.
+
+    Only names that this engine gives are touched, and nothing that the manifest pins.
+    """
+    layout = Layout.of(output)
+    before = (time.time() if now_seconds is None else now_seconds) - older_than_seconds
+    found = read_manifest(store, output)
+    manifest = found[0] if found else None
+    switched = store.stat(layout.manifest_key)
+    deleted = _clear_expired(store, layout.all_rejects, _REJECTS, before, (manifest,))
+    deleted += _clear_expired(store, layout.all_staging, _STAGED, before, ())
+    if switched is None or switched.modified_seconds < before:
+        deleted += _clear_expired(store, layout.all_versions, _VERSION, before, (manifest,))
+    return deleted
+
+
+def _clear_expired(
+    store: Store, prefix: str, names: re.Pattern[str], before: float, manifests: Sequence[Manifest | None]
+) -> int:
+    """Delete what is older than ``before``, has one of our ``names`` and is in none of the manifests."""
+    from engine.stores.local import LocalStore
+
+    pinned = {f.key for m in manifests if m for f in (*m.files, m.rejects_file) if f}
+    deleted = 0
+    for stored in list(store.list(prefix)):
+        ours = names.fullmatch(stored.key.removeprefix(prefix)) and stored.key not in pinned
+        if ours and stored.modified_seconds < before:
+            store.delete(stored.key, if_match(stored.etag))
+            deleted += 1
+    return deleted + (store.clear_temporary(prefix, before) if isinstance(store, LocalStore) else 0)
+
+
+_STAGED = re.compile(r"[0-9a-f]{16}/[a-z]+-\d{6}-\d{6}")
+_VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}/part-\d{5,}\.parquet")
+_REJECTS = re.compile(r"[0-9a-f]{16}\.jsonl")
+
+
+def _require_same_partition(manifest: Manifest, seen: Snapshot) -> None:
+    """C16, once more at the last moment: the dataset may have been published since the plan was made."""
+    if seen.manifest is None:
+        return
+    ours, theirs = manifest.partition, seen.manifest.partition
+    for name in ("domain", "table", "interval", "data_source", "ds"):
+        left, right = getattr(ours, name), getattr(theirs, name)
+        if left and right and left != right:
+            raise PartitionConflict(
+                f"{seen.output} holds {name} {right!r} ({theirs}); this run is for {left!r}.",
+                hint="Publish to another output, or remove that dataset first.",
+            )
+
+
+def _clean_up(
+    store: Store, layout: Layout, plan_id: str, mode: PublishMode, seen: Snapshot, manifest: Manifest
+) -> None:
+    """Delete this plan's staging, old versions, and the rejects of the manifest that was replaced.
+
+    The dataset is published by now, so a store that fails here does not fail the run: what stays is hidden,
+    and the next run deletes it.
+    """
+    with suppress(StoreError):
+        before = time.time() - EXPIRED_SECONDS
+        for stored in list(store.list(layout.staging(plan_id))):
+            store.delete(stored.key)
+        if mode is PublishMode.VERSIONED and seen.manifest_modified_seconds < before:
+            # The version before this one stays: its readers may have begun a moment ago.
+            _clear_expired(store, layout.all_versions, _VERSION, before, (manifest, seen.manifest))
+        old = seen.manifest.rejects_file if seen.manifest else None
+        if old is not None and (manifest.rejects_file is None or old.key != manifest.rejects_file.key):
+            _delete_pinned(store, old)
+
+
+def _delete_pinned(store: Store, file: PublishedFile) -> None:
+
+    try:
+        store.delete(file.key, if_match(file.etag))
+    except PreconditionFailed:
+        return  # written again since: it belongs to a run that is not this one
+
+
+def _holds(store: Store, key: str, body: bytes) -> bool:
+    try:
+        return store.get(key) == body
+    except NotFound:
+        return False

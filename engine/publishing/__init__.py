@@ -1,0 +1,1 @@
+"""The steps behind ``engine.publish``; import that, not these."""

@@ -1,0 +1,92 @@
+"""Publishing on local disk: the whole directory, parts and manifest, changes in one step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from engine.errors import PreconditionFailed
+from engine.model import Manifest, Piece
+from engine.publishing.in_place import Finish, conflict
+from engine.publishing.layout import MANIFEST_NAME, PLAN, SHA256, Layout, is_hidden, is_part_name, part_name
+from engine.publishing.parts import published
+from engine.publishing.snapshot import Snapshot
+from engine.splice import SplicedPart
+from engine.stores.local import LocalStore
+from engine.stores.swap import SwapDirectory, clear_dead
+
+
+def publish_on_disk(
+    store: LocalStore,
+    layout: Layout,
+    parts: Sequence[SplicedPart],
+    hashes: Sequence[str],
+    plan_id: str,
+    seen: Snapshot,
+    finish: Finish,
+) -> Manifest:
+    """Swap in a directory of these parts; raises ``PublishConflict``, or ``SwapUnavailable`` at no harm."""
+    with _next_state(store, layout, seen) as swap:
+        files = []
+        for i, (part, sha256) in enumerate(zip(parts, hashes, strict=True)):
+            stored = swap.add(part_name(i), part.pieces, {PLAN: plan_id, SHA256: sha256})
+            files.append(published(stored, part, sha256))
+        manifest = finish(tuple(files))
+        body = layout.manifest_body(manifest)
+        swap.add(MANIFEST_NAME, (Piece(len(body), body),), {PLAN: plan_id})
+        swap.exchange(_expected(seen, layout), lambda: _shown(store, layout))
+    return manifest
+
+
+def remove_on_disk(store: LocalStore, layout: Layout, seen: Snapshot) -> None:
+    """Swap in a directory without parts and manifest, and drop it if nothing hidden is left in it."""
+    with _next_state(store, layout, seen) as swap:
+        swap.exchange(_expected(seen, layout), lambda: _shown(store, layout))
+        live = swap.live
+    if not os.listdir(live):
+        os.rmdir(live)
+
+
+def clear_dead_directories(store: LocalStore, layout: Layout) -> None:
+    """Remove what runs of this partition left in their workshop when they died."""
+    clear_dead(store, layout.live, *_workshop(store, layout), is_ours=_is_ours)
+
+
+@contextmanager
+def _next_state(store: LocalStore, layout: Layout, seen: Snapshot) -> Iterator[SwapDirectory]:
+    replaced = {key.removeprefix(layout.live) for key in _expected(seen, layout)}
+    swap = SwapDirectory(store, layout.live, *_workshop(store, layout))
+    try:
+        yield swap
+    except PreconditionFailed as error:
+        raise conflict(seen) from error
+    finally:
+        swap.clear(lambda name: name in replaced or _is_ours(name))
+
+
+def _workshop(store: LocalStore, layout: Layout) -> tuple[str, str]:
+    """The folder in which the next state is built, and how its name begins there."""
+    if layout.segment:
+        return os.path.join(store.root, layout.all_staging.rstrip("/")), "swap-"
+    live = os.path.realpath(os.path.join(store.root, layout.live.rstrip("/")))
+    return os.path.dirname(live), f".{os.path.basename(live)}.briquette-"
+
+
+def _expected(seen: Snapshot, layout: Layout) -> Mapping[str, str]:
+    expected = dict(seen.etags)
+    if seen.manifest_etag:
+        expected[layout.manifest_key] = seen.manifest_etag
+    return expected
+
+
+def _shown(store: LocalStore, layout: Layout) -> Mapping[str, str]:
+    return {
+        s.key: s.etag
+        for s in store.list(layout.live)
+        if s.key == layout.manifest_key or not is_hidden(s.key.removeprefix(layout.live))
+    }
+
+
+def _is_ours(name: str) -> bool:
+    return name == MANIFEST_NAME or is_part_name(name)

@@ -1,0 +1,127 @@
+"""What lies at an output place at one moment: the manifest, the visible files, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.errors import NotFound, OutputOccupied, PreconditionFailed, SnapshotChanged, VerificationFailed
+from engine.model import Location, Manifest
+from engine.publishing.layout import PLAN, Layout, is_hidden, is_part_name
+from engine.store import Store, Stored
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state that a publish replaces; every write is conditional on it."""
+
+    output: Location
+    manifest: Manifest | None
+    manifest_etag: str  # "" where there is no manifest
+    visible: tuple[Stored, ...]
+    ours: frozenset[str]  # visible keys that the manifest names, or that a crashed run left
+    manifest_modified_seconds: float = 0.0
+
+    @property
+    def etags(self) -> Mapping[str, str]:
+        """Etags of the visible files by key."""
+        return {s.key: s.etag for s in self.visible}
+
+    @property
+    def intact(self) -> bool:
+        """Whether the visible files are exactly those of the manifest, which no crashed run leaves."""
+        if self.manifest is None:
+            return False
+        live = Layout.of(self.output).live
+        wanted = {f.key: f.etag for f in self.manifest.files if _is_below(f.key, live)}
+        return wanted == self.etags
+
+
+def observe(store: Store, output: Location, *, force: bool = False) -> Snapshot:
+    """Look at an output place: one LIST, one GET of the manifest, a HEAD for each file of a crashed run.
+
+    ``force`` takes an unreadable manifest as none; otherwise it raises ``VerificationFailed``.
+    """
+    layout = Layout.of(output)
+    for _ in range(_ATTEMPTS):
+        listed = list(store.list(layout.live))
+        visible = tuple(s for s in listed if not is_hidden(s.key.removeprefix(layout.live)))
+        pin = next((s for s in listed if s.key == layout.manifest_key), None)
+        etag = pin.etag if pin else ""
+        manifest = None
+        if etag:
+            try:
+                manifest = _parse(store.get(layout.manifest_key, etag=etag), store, layout, force=force)
+            except (NotFound, PreconditionFailed):
+                continue  # replaced between listing and reading
+        named = {f.key for f in manifest.files} if manifest else set()
+        ours = {s.key for s in visible if s.key in named or _is_left_over(store, s, layout)}
+        modified = pin.modified_seconds if pin else 0.0
+        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified)
+    raise SnapshotChanged(
+        f"{output} was replaced {_ATTEMPTS} times while we looked at it.",
+        hint="Find out who publishes there again and again.",
+    )
+
+
+def read_manifest(store: Store, output: Location) -> tuple[Manifest, str] | None:
+    """The manifest published at ``output`` and its etag; one GET where there is one."""
+    layout = Layout.of(output)
+    for _ in range(_ATTEMPTS):
+        found = store.stat(layout.manifest_key)
+        if found is None:
+            return None
+        try:
+            body = store.get(layout.manifest_key, etag=found.etag)
+        except (NotFound, PreconditionFailed):
+            continue
+        manifest = _parse(body, store, layout, force=False)
+        assert manifest is not None
+        return manifest, found.etag
+    raise SnapshotChanged(
+        f"{store.url}/{layout.manifest_key} was replaced {_ATTEMPTS} times while we read it.",
+        hint="Find out who publishes there again and again.",
+    )
+
+
+def refuse_strangers(seen: Snapshot, *, force: bool) -> None:
+    """Raise ``OutputOccupied`` if the place holds visible files that no run of ours made.
+
+    ``force`` gives up foreign ``*.parquet`` files directly in the place; anything else is never touched.
+    """
+    live = Layout.of(seen.output).live
+    strangers = [s.key for s in seen.visible if s.key not in seen.ours]
+    if force:
+        strangers = [k for k in strangers if "/" in k.removeprefix(live) or not k.endswith(".parquet")]
+    if strangers:
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        raise OutputOccupied(
+            f"{seen.output} holds {strangers[0].removeprefix(live)}{more}, which briquette did not publish; "
+            "nothing was written.",
+            hint="Move it away or choose another output."
+            if force
+            else "Move it away, choose another output, or pass --force to replace the Parquet files there.",
+        )
+
+
+def _parse(body: bytes, store: Store, layout: Layout, *, force: bool) -> Manifest | None:
+    try:
+        return layout.manifest_of(body, f"{store.url}/{layout.manifest_key}")
+    except VerificationFailed:
+        if force:
+            return None
+        raise
+
+
+def _is_left_over(store: Store, stored: Stored, layout: Layout) -> bool:
+    """Whether a file outside the manifest is a part that a run of ours wrote before it crashed."""
+    if not is_part_name(stored.key.removeprefix(layout.live)):
+        return False
+    found = store.stat(stored.key)
+    return found is not None and PLAN in found.metadata
+
+
+def _is_below(key: str, live: str) -> bool:
+    return key.startswith(live) and not is_hidden(key.removeprefix(live))
