@@ -296,7 +296,7 @@ def _published_splits(plan: Plan, results: Sequence[SplitResult]) -> Iterator[Pu
 
 
 def staged_hashes(results: Sequence[SplitResult]) -> dict[tuple[str, int], str]:
-    """SHA-256 of the row groups that lie in the store, by key and offset: what reading them back must give."""
+    """SHA-256 of the row groups that lie in the store, by key and offset: what reading back must give."""
     groups = (g for result in results for g in result.row_groups)
     return {(g.body.key, g.body.offset): g.sha256 for g in groups if g.body.data is None and g.sha256}
 

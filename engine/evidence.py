@@ -143,7 +143,8 @@ class Evidence:
         """The column's type, and a remark for the person who reads the schema ("" if there is none)."""
         word, remark = self._of_values() if self.kinds else (NULL, "")
         words = [*self.declared, *([word] if self.kinds else [])]
-        joined = reduce(promote, words, NULL)
+        nothing: TypeWord = NULL
+        joined = reduce(promote, words, nothing)
         if joined == NULL:
             return STRING, "every value is null"
         if len({w for w in words if w != NULL}) > 1:

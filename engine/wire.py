@@ -54,12 +54,13 @@ _COLUMNAR: tuple[type, ...] = (RawObject, Split)
 def to_value(item: Any) -> Any:
     """A dataclass tree as plain JSON values; tuples of listing entries and splits become columns."""
     if is_dataclass(item) and not isinstance(item, type):
-        return {name: to_value(getattr(item, name)) for name in type(item).__dataclass_fields__}
+        return {f.name: to_value(getattr(item, f.name)) for f in fields(item)}
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, tuple | list):
-        if item and isinstance(item[0], _COLUMNAR):
-            names = tuple(type(item[0]).__dataclass_fields__)
+        first: Any = item[0] if item else None
+        if isinstance(first, _COLUMNAR):
+            names = list(_hints(type(first)))
             return {name: [to_value(getattr(i, name)) for i in item] for name in names}
         return [to_value(i) for i in item]
     if item is None or isinstance(item, str | int | float | bool):

@@ -51,7 +51,7 @@ class LocalStore(BaseStore):
         except OSError as error:
             raise self.failed("list", prefix, error) from error
         # Python compares strings by code point, which is the order of their UTF-8 bytes.
-        found.sort(key=_first)
+        found.sort(key=itemgetter(0))
         return (Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime) for key, s in found)
 
     def _walk(
@@ -445,7 +445,3 @@ def _read_metadata(path: str) -> dict[str, str]:
     except (OSError, AttributeError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _first(item: tuple[str, os.stat_result]) -> str:
-    return item[0]
