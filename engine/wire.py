@@ -58,9 +58,9 @@ def to_value(item: Any) -> Any:
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, tuple | list):
-        first: Any = item[0] if item else None
-        if isinstance(first, _COLUMNAR):
-            names = list(_hints(type(first)))
+        kind: Any = type(item[0]) if item else None
+        if kind in _COLUMNAR:
+            names = [f.name for f in fields(kind)]
             return {name: [to_value(getattr(i, name)) for i in item] for name in names}
         return [to_value(i) for i in item]
     if item is None or isinstance(item, str | int | float | bool):
