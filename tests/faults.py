@@ -38,6 +38,7 @@ class FaultyWire:
     faults: list[Fault] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     fired: int = 0
+    strip_headers: tuple[str, ...] = ()  # requests lose these on the way
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def break_(self, *faults: Fault) -> None:
@@ -96,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = http.client.HTTPConnection(self.upstream, timeout=60)
         server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if name.lower() not in ("connection", "expect"):
+            if name.lower() not in ("connection", "expect", *self.wire.strip_headers):
                 server.putheader(name, value)
         server.endheaders(body)
         reply = server.getresponse()
@@ -139,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError, ValueError):  # the connection was dropped on purpose
             super().finish()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
 

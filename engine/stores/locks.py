@@ -30,7 +30,7 @@ def locked_directory(folder: str) -> Iterator[None]:
 
 
 def try_lock(folder: str) -> int | None:
-    """A descriptor that holds the directory's lock until it is closed; None when another does, or it is gone."""
+    """A descriptor that holds the directory's lock until it is closed; None when it is taken or gone."""
     try:
         fd = _open_lock(folder)
     except FileNotFoundError:
