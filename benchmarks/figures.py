@@ -37,13 +37,16 @@ def machine() -> dict[str, Any]:
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with each peer's medians, its first complaint, and its ratio to briquette pair by pair."""
+    """The document with each peer's medians, its first complaint, and its ratio to briquette pair by pair.
+
+    A run that failed or wrote wrong rows counts for nothing: failing fast is not being fast.
+    """
     for workload in document["workloads"]:
         peers = workload["peers"]
-        ours = {run["round"]: run for run in peers.get(US, {"runs": []})["runs"]}
+        ours = {run["round"]: run for run in _right(peers.get(US, {"runs": []})["runs"])}
         for peer in peers.values():
-            runs = peer["runs"]
-            peer["wrong"] = next((run["wrong"] for run in runs if run["wrong"]), "")
+            runs = _right(peer["runs"])
+            peer["wrong"] = next((run["wrong"] for run in peer["runs"] if run["wrong"]), "")
             for name in MEDIANS:
                 values = [run[name] for run in runs if run[name] is not None]
                 peer[name] = statistics.median(values) if values else None
@@ -95,16 +98,17 @@ def _workload_table(workload: dict[str, Any]) -> list[str]:
     ]
     for name, peer in workload["peers"].items():
         title = PEERS[name].title + (" (baseline)" if PEERS[name].baseline else "")
-        walls = [run["wall_seconds"] for run in peer["runs"]]
+        walls = [run["wall_seconds"] for run in _right(peer["runs"])]
+        spread = f" ({min(walls):.2f}-{max(walls):.2f})" if walls else ""
         cells = (
             title,
-            f"{_number(peer['wall_seconds'], 2)} ({min(walls):.2f}-{max(walls):.2f})",
+            _number(peer["wall_seconds"], 2) + spread,
             _number(peer["wall_ratio"], 2),
             _number(peer["cpu_seconds"], 2),
             _number(peer["cpu_ratio"], 2),
-            _number(peer["peak_bytes"] / 1e6, 0),
-            _number(peer["output_bytes"] / 1e6, 2),
-            f"{peer['output_files']:g}",
+            _number(peer["peak_bytes"], 0, per=1e6),
+            _number(peer["output_bytes"], 2, per=1e6),
+            _number(peer["output_files"], 0),
             str(len(walls)),
             peer["wrong"].replace("|", "/") or "equal",
         )
@@ -124,8 +128,12 @@ def without_places(text: str) -> str:
     return re.sub(r"(?<![\w:/])/(?:[\w.+@=-]+/)+", "…/", text.replace(sys.prefix, "…"))
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _right(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [run for run in runs if not run["wrong"]]
+
+
+def _number(value: float | None, digits: int, *, per: float = 1.0) -> str:
+    return "-" if value is None else f"{value / per:.{digits}f}"
 
 
 def _git(*arguments: str) -> str:

@@ -1,7 +1,7 @@
 """Polars: scan with a declared schema, sink to Parquet in the streaming engine, as its guide shows.
 
-Timestamps are scanned as text and parsed with their format. Declared as Datetime, scan_ndjson finds the format
-anew for every value, which takes five to eight times as long altogether; so Polars gets the faster way.
+Timestamps are scanned as text and parsed by their format. Declared as Datetime, scan_ndjson finds the
+format anew for every value, and the whole takes five to eight times as long; so Polars gets the faster way.
 """
 
 from __future__ import annotations

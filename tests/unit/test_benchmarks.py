@@ -127,17 +127,24 @@ def test_a_command_that_does_not_end_is_ended(tmp_path: Path) -> None:
     assert told["exit_code"] < 0
 
 
-def test_ratios_are_taken_within_a_round_and_then_their_median() -> None:
-    def runs(*walls: float) -> dict[str, object]:
-        rest = {"peak_bytes": 1, "output_bytes": 1, "output_files": 1, "own_seconds": None, "wrong": ""}
-        return {
-            "runs": [{"round": i, "wall_seconds": w, "cpu_seconds": w} | rest for i, w in enumerate(walls)]
-        }
+def some_runs(*walls: float, wrong: str = "") -> dict[str, object]:
+    rest = {"peak_bytes": 1, "output_bytes": 1, "output_files": 1, "own_seconds": None, "wrong": wrong}
+    return {"runs": [{"round": i, "wall_seconds": w, "cpu_seconds": w} | rest for i, w in enumerate(walls)]}
 
-    peers = {"briquette": runs(1.0, 2.0, 4.0), "duckdb": runs(3.0, 4.0)}
+
+def test_ratios_are_taken_within_a_round_and_then_their_median() -> None:
+    peers = {"briquette": some_runs(1.0, 2.0, 4.0), "duckdb": some_runs(3.0, 4.0)}
     done = figures.complete({"workloads": [{"peers": peers}]})["workloads"][0]["peers"]
     assert done["duckdb"]["wall_ratio"] == 2.5
     assert done["briquette"]["wall_seconds"] == 2.0
+
+
+def test_a_run_that_went_wrong_counts_for_nothing() -> None:
+    peers = {"briquette": some_runs(1.0), "polars": some_runs(0.1, wrong="9 rows instead of 10")}
+    done = figures.complete({"workloads": [{"peers": peers}]})["workloads"][0]["peers"]
+    assert done["polars"]["wall_ratio"] is None
+    assert done["polars"]["wall_seconds"] is None
+    assert done["polars"]["wrong"] == "9 rows instead of 10"
 
 
 def test_messages_in_results_name_no_folder_of_this_machine() -> None:
