@@ -9,8 +9,6 @@ from typing import Any
 from engine.errors import WorkerLost
 from engine.executors import Result, Task
 
-CONNECT_SECONDS = 30
-
 
 @dataclass(frozen=True, slots=True)
 class DaskThreads:
@@ -63,7 +61,7 @@ class DaskCluster:
         try:
             with (
                 self._cluster(LocalCluster) as place,
-                Client(place, timeout=CONNECT_SECONDS, set_as_default=False) as client,
+                Client(place, set_as_default=False) as client,
             ):
                 # Unpure keys: two runs on one cluster must never share a task by its name.
                 futures = client.map(function, tasks, pure=False, key="split")

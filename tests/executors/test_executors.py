@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import pytest
 
 from engine import compact
@@ -90,12 +91,12 @@ class DiesHalfway:
         raise WorkerLost("half of the splits are done")
 
 
-def test_a_scheduler_that_is_not_there_is_a_clear_error_worth_a_retry(raw_day, tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.executors.dask.CONNECT_SECONDS", 1)
+def test_a_scheduler_that_is_not_there_is_a_clear_error_worth_a_retry(raw_day, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(WorkerLost, match=re.escape(address)) as caught:
+    quick = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with quick, pytest.raises(WorkerLost, match=re.escape(address)) as caught:
         checksums(raw_day, tmp_path, executor="dask", scheduler=address)
     assert caught.value.exit_code == 1
 
