@@ -55,8 +55,8 @@ def staging(plan: Plan) -> Location:
     return Location(plan.output.url, staging_prefix(plan.output, plan.plan_id))
 
 
-def task_for(plan: Plan, split: Split, drop_rows: tuple[int, ...] = ()) -> SplitTask:
-    """All that a worker needs for ``split``."""
+def task_for(plan: Plan, split: Split, drop_rows: tuple[int, ...] = (), *, plan_bytes: int = 0) -> SplitTask:
+    """All that a worker needs for ``split``; ``plan_bytes`` is ``plan.raw_bytes``, summed once by the caller."""
     return SplitTask(
         split_index=split.index,
         raw_url=plan.raw.url,
@@ -66,6 +66,7 @@ def task_for(plan: Plan, split: Split, drop_rows: tuple[int, ...] = ()) -> Split
         staging=staging(plan),
         inline_limit_bytes=inline_limit_bytes(plan),
         raw_bytes=split.raw_bytes,
+        plan_bytes=plan_bytes,
         drop_rows=drop_rows,
     )
 
@@ -88,7 +89,9 @@ def map_splits(
 
     if progress:
         progress(len(found), len(plan.splits), 0)
-    executor.map(compact_split, [task_for(plan, s) for s in plan.splits if s.index not in kept], on_result)
+    plan_bytes = plan.raw_bytes
+    tasks = [task_for(plan, s, plan_bytes=plan_bytes) for s in plan.splits if s.index not in kept]
+    executor.map(compact_split, tasks, on_result)
     if plan.spec.unique_key:
         _drop_losers(plan, executor, found)
     missing = [s.index for s in plan.splits if s.index not in found]

@@ -190,6 +190,7 @@ class SplitTask:
     staging: Location  # where row groups go when they are larger than ``inline_limit_bytes``
     inline_limit_bytes: int
     raw_bytes: int = 0
+    plan_bytes: int = 0  # of all splits together: what decides whether the template scan repays loading
     drop_rows: tuple[int, ...] = ()  # rows (after the split's own deduplication) that lose to a later split
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine import digest, unique
+from engine import digest, scan, unique
 from engine.decode import Decoded, decode_objects, decode_range, decode_stream
 from engine.encode import encode
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
@@ -29,6 +29,8 @@ RANGE_TAIL_BYTES = 1 << 20
 def compact_split(task: SplitTask) -> SplitResult:
     """Fetch, decode and encode one split; raises ``SourceChanged`` or ``InputError``; never for a record."""
     store = open_store(task.raw_url)
+    if scan.worthwhile(task.plan_bytes):
+        scan.warm()
     sink = _RowGroupSink(task)
     counts = _Counts(objects=len(task.objects))
     digests: list[str] = []
