@@ -56,7 +56,7 @@ def staging(plan: Plan) -> Location:
 
 
 def task_for(plan: Plan, split: Split, drop_rows: tuple[int, ...] = (), *, plan_bytes: int = 0) -> SplitTask:
-    """All that a worker needs for ``split``; ``plan_bytes`` is ``plan.raw_bytes``, summed once by the caller."""
+    """All that a worker needs for ``split``; ``plan_bytes`` is ``plan.raw_bytes``, summed once."""
     return SplitTask(
         split_index=split.index,
         raw_url=plan.raw.url,
