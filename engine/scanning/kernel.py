@@ -286,6 +286,7 @@ def scan_region(
 
 
 def scan_entry(address: Any) -> Any:
+    """The compiled entry: everything it reads and writes lies behind the address of one block."""
     block = view(address, at.BLOCK_LENGTH, np.int64)
     capacity, texts = block[at.B_CAPACITY], block[at.B_TEXT_COUNT]
     return scan_region(

@@ -131,6 +131,7 @@ class Program:
 
 
 def assemble(templates: list[Template], columns: tuple[Column, ...]) -> Program:
+    """The templates as one program for the kernel."""
     ops: list[list[int]] = []
     words = bytearray()
     masks = bytearray()

@@ -85,6 +85,7 @@ def text_end(memory: Any, p: Any) -> Any:
 
 @inline
 def same_text(memory: Any, p: Any, other: Any, q: Any, size: Any) -> Any:
+    """Whether two runs of bytes are equal, compared eight at a time."""
     while size >= 8:
         if word(memory, p) != word(other, q):
             return False
@@ -98,6 +99,7 @@ def same_text(memory: Any, p: Any, other: Any, q: Any, size: Any) -> Any:
 
 @inline
 def hash_of(memory: Any, p: Any, size: Any) -> Any:
+    """A hash of a run of bytes, for the dictionary of texts."""
     h = U(size) * MIX
     while size > 0:
         w = word(memory, p)
@@ -172,6 +174,7 @@ def forget_fresh(text_count: Any, texts: Any, chars: Any, offsets: Any, table: A
 
 @inline
 def copy_text(memory: Any, p: Any, chars: Any, q: Any, size: Any) -> None:
+    """Copy a run of bytes, eight at a time; the target has room for the last word."""
     while size > 0:
         put_word(chars, q, word(memory, p))
         p += 8
