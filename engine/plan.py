@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -29,6 +30,10 @@ INLINE_TOTAL_BYTES = 256 * MIB  # row groups that may travel through the driver 
 INLINE_SPLIT_BYTES = 16 * MIB
 
 
+_UNSAFE_KEY = re.compile(r"[\x00-\x1f\x7f]|(?:\A|/)\.{0,2}(?:/|\Z)")
+_HIDDEN = re.compile(r"(?:\A|/)[_.]")
+
+
 def is_input(key: str, prefix: str = "") -> bool:
     """Whether a key under ``prefix`` is a raw object: hidden names and folder markers are not (C1).
 
@@ -36,12 +41,12 @@ def is_input(key: str, prefix: str = "") -> bool:
     [True, False, False, False]
     """
     below = key[len(prefix) :]
-    return bool(below) and not key.endswith("/") and not any(p[:1] in ("_", ".") for p in below.split("/"))
+    return bool(below) and not key.endswith("/") and not _HIDDEN.search(below)
 
 
 def check_key(key: str) -> None:
     """Refuse keys that leave their prefix or could forge log lines; raises ``UnsafePath``."""
-    if any(p in ("", ".", "..") for p in key.split("/")) or any(ord(c) < 32 or ord(c) == 127 for c in key):
+    if _UNSAFE_KEY.search(key):
         raise UnsafePath(
             f"the key {key!r} has an empty, '.' or '..' segment or a control character.",
             hint="Rename the raw object, or compact its folder apart.",

@@ -24,6 +24,10 @@ class DaskThreads:
         on_result: Callable[[Result], None],
     ) -> None:
         """See ``Executor.map``."""
+        if len(tasks) <= 1:  # nothing to schedule: a small day does not wait for Dask's import
+            for task in tasks:
+                on_result(function(task))
+            return
         from dask.callbacks import Callback
         from dask.threaded import get
 

@@ -1,0 +1,65 @@
+"""What the disk store does with open files: whole reads, whole writes, copies inside the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Mapping
+
+_ATTRIBUTE = "user.briquette"  # where metadata lies, on file systems that keep extended attributes
+_COPY_BYTES = 1 << 30
+
+
+def read_range(fd: int, start: int, length: int) -> bytes:
+    """Up to ``length`` bytes from ``start``; fewer only where the file ends."""
+    body = os.pread(fd, length, start)
+    if len(body) == length or not body:
+        return body
+    found = [body]  # the kernel gives at most 2 GiB at once
+    at = len(body)
+    while at < length and (body := os.pread(fd, length - at, start + at)):
+        found.append(body)
+        at += len(body)
+    return b"".join(found)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def copy_range(source: int, offset: int, size: int, target: int) -> int:
+    """Copy a range to the end of ``target``; shares blocks where the file system can."""
+    done = 0
+    try:
+        while done < size and (
+            n := os.copy_file_range(source, target, min(size - done, _COPY_BYTES), offset + done)
+        ):
+            done += n
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        while done < size and (chunk := os.pread(source, min(size - done, 1 << 22), offset + done)):
+            write_all(target, chunk)
+            done += len(chunk)
+    return done
+
+
+def write_metadata(fd: int, metadata: Mapping[str, str]) -> None:
+    """Keep an object's metadata with the file, where the file system can."""
+    # Extended attributes are a help, not a need: on disk nothing is decided by metadata alone.
+    with contextlib.suppress(OSError, AttributeError):
+        os.setxattr(fd, _ATTRIBUTE, json.dumps(dict(metadata)).encode())
+
+
+def read_metadata(path: str) -> dict[str, str]:
+    """The metadata that ``write_metadata`` kept; empty where there is none."""
+    try:
+        found = json.loads(os.getxattr(path, _ATTRIBUTE))
+    except (OSError, AttributeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
