@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -294,6 +295,8 @@ def _root(
 
 def main() -> None:
     """Entry point: runs the command and turns errors into a message and an exit code."""
+    # Importing makes many objects and no garbage: collecting as often as by default costs 0.1 s of start-up.
+    gc.set_threshold(50_000, 20, 50)
     try:
         app()
     except BriquetteError as error:

@@ -16,6 +16,7 @@ class DaskThreads:
 
     threads: int
     name: str = "dask"
+    in_process: bool = True
 
     def map(
         self,
@@ -47,6 +48,7 @@ class DaskCluster:
     workers: int = 0
     memory_limit_bytes: int | None = None
     name: str = "dask"
+    in_process: bool = False
 
     def map(
         self,

@@ -84,6 +84,7 @@ def test_a_plan_begun_by_one_executor_is_finished_by_another(raw_day, expected, 
 
 class DiesHalfway:
     name = "dies"
+    in_process = True
 
     def map(self, function, tasks, on_result):
         for task in tasks[: len(tasks) // 2]:
@@ -120,10 +121,13 @@ def dask_cluster(workers: int):
         ]
         yield _address(file, workers)
     finally:
-        for process in reversed(started):
+        for process in reversed(started):  # workers before their scheduler; a worker may hang on its way out
             process.terminate()
-        for process in started:
-            process.wait(30)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         file.unlink(missing_ok=True)
 
 
