@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from engine.vectors import from_numpy
+
 DICTIONARY_LIMIT_BYTES = 1 << 20  # a larger dictionary outgrows caches, the readers' and ours
 SAMPLE_ROWS = 4_096
 _SAMPLE_BLOCKS = 4
@@ -124,8 +126,8 @@ def _in_order(array: pa.DictionaryArray) -> pa.DictionaryArray:
     if len(used) != len(dictionary) or not np.array_equal(used, np.arange(len(used))):
         places = np.zeros(len(dictionary), dtype=np.int32)
         places[used] = np.arange(len(used), dtype=np.int32)
-        indices = pa.array(places).take(indices)
-        dictionary = dictionary.take(pa.array(used))
+        indices = from_numpy(places).take(indices)
+        dictionary = dictionary.take(from_numpy(used))
     plain = plain_type(array.type)
     values = dictionary if dictionary.type == plain else dictionary.cast(plain)
     return pa.DictionaryArray.from_arrays(indices.cast(pa.int32()), values)
@@ -146,7 +148,7 @@ def _repeats(array: pa.Array) -> bool:
 
 def _spread(array: pa.Array) -> pa.Array:
     step = max(len(array) // SAMPLE_ROWS, 1)
-    return array.take(pa.array(np.arange(0, len(array), step)[:SAMPLE_ROWS])) if step > 1 else array
+    return array.take(from_numpy(np.arange(0, len(array), step)[:SAMPLE_ROWS])) if step > 1 else array
 
 
 # -- choice ------------------------------------------------------------------------------------

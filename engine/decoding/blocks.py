@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from engine.decoding.columns import Mask
 from engine.decoding.lines import Lines, Offsets, runs
+from engine.vectors import from_numpy
 
 BLOCK_BYTES = 4 << 20  # parsed at once: what a bad record can spoil
 _FEW_LINES = 64  # go to the record reader together rather than be searched for the bad one
@@ -140,7 +141,7 @@ class _Block:
             if p.unfit is not None:
                 fine[n[p.unfit] - start] = False
         if len(self._found) > 1:
-            table = table.take(pa.array(np.argsort(numbers)))
+            table = table.take(from_numpy(np.argsort(numbers)))
         row_of = np.cumsum(np.bincount(numbers - start, minlength=stop - start)) - 1
         for a, b, sound in runs(fine):
             if sound:

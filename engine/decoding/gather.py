@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.decoding.rows import output_schema
 from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, Reject
+from engine.vectors import from_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -83,7 +84,7 @@ class Gather:
             numbers = np.arange(len(self.records))
             owners = np.concatenate([np.repeat(numbers, rows) for _, rows in self._parts])
             if (np.diff(owners) < 0).any():
-                return whole.take(pa.array(np.argsort(owners, kind="stable"))).combine_chunks()
+                return whole.take(from_numpy(np.argsort(owners, kind="stable"))).combine_chunks()
         return whole.combine_chunks()
 
 
