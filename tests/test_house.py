@@ -89,6 +89,7 @@ ROOMS = (
             "engine.encode_*",
             "engine.digest",
             "engine.unique",
+            "engine.vectors",
             "engine.evidence",
             "engine.infer",
             "engine.skim",
