@@ -183,6 +183,8 @@ def janitor(
 
     Only names that this engine gives are touched, and nothing that the manifest pins.
     """
+    from engine.stores.local import LocalStore
+
     layout = Layout.of(output)
     before = (time.time() if now_seconds is None else now_seconds) - older_than_seconds
     found = read_manifest(store, output)
@@ -192,6 +194,9 @@ def janitor(
     deleted += _clear_expired(store, layout.all_staging, _STAGED, before, ())
     if switched is None or switched.modified_seconds < before:
         deleted += _clear_expired(store, layout.all_versions, _VERSION, before, (manifest,))
+    if isinstance(store, LocalStore):
+        for prefix in (layout.live, layout.all_rejects, layout.all_staging, layout.all_versions):
+            deleted += store.clear_temporary(prefix, before)
     return deleted
 
 
@@ -199,16 +204,15 @@ def _clear_expired(
     store: Store, prefix: str, names: re.Pattern[str], before: float, manifests: Sequence[Manifest | None]
 ) -> int:
     """Delete what is older than ``before``, has one of our ``names`` and is in none of the manifests."""
-    from engine.stores.local import LocalStore
-
     pinned = {f.key for m in manifests if m for f in (*m.files, m.rejects_file) if f}
     deleted = 0
     for stored in list(store.list(prefix)):
         ours = names.fullmatch(stored.key.removeprefix(prefix)) and stored.key not in pinned
         if ours and stored.modified_seconds < before:
-            store.delete(stored.key, if_match(stored.etag))
-            deleted += 1
-    return deleted + (store.clear_temporary(prefix, before) if isinstance(store, LocalStore) else 0)
+            with suppress(PreconditionFailed):  # a run has written it anew
+                store.delete(stored.key, if_match(stored.etag))
+                deleted += 1
+    return deleted
 
 
 _STAGED = re.compile(r"[0-9a-f]{16}/[a-z]+-\d{6}-\d{6}")
@@ -251,7 +255,6 @@ def _clean_up(
 
 
 def _delete_pinned(store: Store, file: PublishedFile) -> None:
-
     try:
         store.delete(file.key, if_match(file.etag))
     except PreconditionFailed:

@@ -23,6 +23,7 @@ class Snapshot:
     visible: tuple[Stored, ...]
     ours: frozenset[str]  # visible keys that the manifest names, or that a crashed run left
     manifest_modified_seconds: float = 0.0
+    versions_stand: bool = True  # whether what the manifest names outside of the place is as it says
 
     @property
     def etags(self) -> Mapping[str, str]:
@@ -31,16 +32,17 @@ class Snapshot:
 
     @property
     def intact(self) -> bool:
-        """Whether the visible files are exactly those of the manifest, which no crashed run leaves."""
-        if self.manifest is None:
+        """Whether our files are exactly those that the manifest pins, which no crashed run leaves."""
+        if self.manifest is None or not self.versions_stand:
             return False
         live = Layout.of(self.output).live
         wanted = {f.key: f.etag for f in self.manifest.files if _is_below(f.key, live)}
-        return wanted == self.etags
+        return wanted == {key: etag for key, etag in self.etags.items() if key in self.ours}
 
 
 def observe(store: Store, output: Location, *, force: bool = False) -> Snapshot:
-    """Look at an output place: one LIST, one GET of the manifest, a HEAD for each file of a crashed run.
+    """Look at an output place: one LIST, one GET of the manifest, a HEAD for each versioned file
+    and for each file of a crashed run.
 
     ``force`` takes an unreadable manifest as none; otherwise it raises ``VerificationFailed``.
     """
@@ -59,7 +61,8 @@ def observe(store: Store, output: Location, *, force: bool = False) -> Snapshot:
         named = {f.key for f in manifest.files} if manifest else set()
         ours = {s.key for s in visible if s.key in named or _is_left_over(store, s, layout)}
         modified = pin.modified_seconds if pin else 0.0
-        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified)
+        stand = manifest is None or _versions_stand(store, manifest, layout)
+        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified, stand)
     raise SnapshotChanged(
         f"{output} was replaced {_ATTEMPTS} times while we looked at it.",
         hint="Find out who publishes there again and again.",
@@ -121,6 +124,15 @@ def _is_left_over(store: Store, stored: Stored, layout: Layout) -> bool:
         return False
     found = store.stat(stored.key)
     return found is not None and PLAN in found.metadata
+
+
+def _versions_stand(store: Store, manifest: Manifest, layout: Layout) -> bool:
+    for file in manifest.files:
+        if not _is_below(file.key, layout.live):
+            now = store.stat(file.key)
+            if now is None or (now.etag, now.size_bytes) != (file.etag, file.size_bytes):
+                return False
+    return True
 
 
 def _is_below(key: str, live: str) -> bool:

@@ -200,8 +200,14 @@ class LocalStore(BaseStore):
         self.requests.note("STAGE", key)
         temporary = os.path.join(os.path.dirname(path), f"{TEMPORARY}{secrets.token_hex(8)}")
         try:
-            make_folders(os.path.dirname(path), self.root)
-            self.write_file(temporary, pieces, metadata, durable=durable)
+            for last in (False, False, False, True):
+                try:
+                    make_folders(os.path.dirname(path), self.root)
+                    self.write_file(temporary, pieces, metadata, durable=durable)
+                    break
+                except FileNotFoundError:  # another run removed the folder while it was empty
+                    if last:
+                        raise
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -111,6 +112,7 @@ class SwapDirectory:
                     with locked_directory(self.live):
                         self._require(expected, shown())
                         self._carry_over()
+                        self._keep_rights()
                         self._note()
                         _exchange(self.path, self.live)
                 sync_folder(above)
@@ -134,6 +136,13 @@ class SwapDirectory:
             if not os.path.lexists(target):
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 os.link(os.path.join(self.live, path), target, follow_symlinks=False)
+
+    def _keep_rights(self) -> None:
+        """Whoever may read the live directory may read the next one."""
+        now = os.stat(self.live)
+        with contextlib.suppress(PermissionError):
+            os.chown(self.path, now.st_uid, now.st_gid)
+        os.chmod(self.path, stat.S_IMODE(now.st_mode))
 
     def clear(self, is_replaced: Callable[[str], bool]) -> None:
         """Remove what has the hidden name now: a next state given up, or after the exchange the old one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -540,6 +541,25 @@ def test_any_place_can_be_an_output_and_hides_its_own_files_inside(store: Store)
         assert [p.name for p in Path(store.url).parent.iterdir()] == ["store"], "nothing is left beside it"
 
 
+def test_a_swapped_directory_keeps_its_rights(tmp_path: Path) -> None:
+    store, output = open_store(str(tmp_path)), Location(str(tmp_path), DS)
+    edition(OLD).publish(store, output)
+    (tmp_path / DS).chmod(0o2751)
+    edition(NEW).publish(store, output)
+    assert stat.S_IMODE((tmp_path / DS).stat().st_mode) == 0o2751
+
+
+@pytest.mark.parametrize("mode", [IN_PLACE, VERSIONED])
+def test_a_dataset_that_lost_a_part_is_not_intact(store: Store, mode: PublishMode) -> None:
+    output = at(store)
+    assert not observe(store, output).intact
+    manifest = edition(OLD, 2).publish(store, output, mode=mode)
+    store.put(f"{DS}notes.txt", b"of somebody else")
+    assert observe(store, output).intact
+    store.delete(manifest.files[1].key)
+    assert not observe(store, output).intact
+
+
 def test_a_linked_ds_folder_is_replaced_file_by_file(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     (tmp_path / "elsewhere").mkdir()
@@ -765,3 +785,28 @@ def test_large_parts_are_copied_inside_s3_and_published_by_one_completion(s3: Bu
     assert store.requests["COMPLETE"] == 1
     assert store.requests["COPY"] >= 1
     assert verify_dataset(store, output) == []
+
+
+# -- keys in the manifest ------------------------------------------------------------------------
+
+
+def test_a_dataset_stays_true_through_another_root(tmp_path: Path) -> None:
+    edition(OLD, 2, rejects=b"r\n").publish(open_store(str(tmp_path)), Location(str(tmp_path), DS))
+    root = str(tmp_path / "prices/compacted")
+    nearer, output = open_store(root), Location(root, "ds=2025-09-09/")
+    assert verify_dataset(nearer, output) == []
+    assert a_manifest_reader_sees(nearer, output) == [{OLD}, {OLD}]
+    edition(NEW).publish(nearer, output)
+    assert verify_dataset(open_store(str(tmp_path)), Location(str(tmp_path), DS)) == []
+
+
+def test_a_manifest_that_names_files_outside_its_tree_is_not_believed(store: Store) -> None:
+    output = at(store)
+    edition(OLD).publish(store, output)
+    body = store.get(f"{DS}_manifest.json")
+    store.put("prices/precious", b"mine")
+    store.put(f"{DS}_manifest.json", body.replace(b"ds=2025-09-09/part-00000.parquet", b"../precious"))
+    for act in (lambda: read_manifest(store, output), lambda: remove_dataset(store, output, None)):
+        with pytest.raises(VerificationFailed, match="cannot be trusted"):
+            act()
+    assert store.get("prices/precious") == b"mine"
