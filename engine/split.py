@@ -114,7 +114,7 @@ class _RowGroupSink:
         kind = "dedup" if self.task.drop_rows else "split"
         key = f"{place.prefix}{kind}-{self.task.split_index:06d}-{len(self._staged):06d}"
         bodies = [g.body.data for g in self._inline if g.body.data is not None]
-        stored = open_store(place.url).put(key, b"".join(bodies))
+        stored = open_store(place.url).put(key, b"".join(bodies), durable=False)  # gone after a crash anyway
         offset = 0
         for group in self._inline:
             piece = Piece(group.size_bytes, None, key, offset, stored.etag)
