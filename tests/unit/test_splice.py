@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import random
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -414,8 +413,7 @@ def test_what_is_no_parquet_file_is_refused(data):
 
 
 def attempt(data: bytes) -> None:
-    """Whatever the bytes are: row groups no larger than them or an error of ours, and in no time."""
-    started = time.perf_counter()
+    """Whatever the bytes are: row groups no larger than them, or an error of ours; a hang times out."""
     for take in (cut, lambda d: read_part_row_groups(lambda o, n: d[o : o + n], len(d), "k", "e")):
         try:
             groups = take(data)
@@ -428,7 +426,6 @@ def attempt(data: bytes) -> None:
             assert not groups or splice(groups).rows
     with contextlib.suppress(VerificationFailed):
         check(data, [50])
-    assert time.perf_counter() - started < 5
 
 
 @settings(max_examples=300, deadline=None)
@@ -476,10 +473,8 @@ def test_a_cut_file_never_crashes():
 )
 def test_a_hostile_footer_is_refused_at_once(name, footer):
     data = b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
-    started = time.perf_counter()
     with pytest.raises(CorruptObject):
         cut(data)
-    assert time.perf_counter() - started < 5
 
 
 def test_row_groups_that_claim_the_same_bytes_are_refused_before_they_are_copied():
@@ -508,13 +503,8 @@ def test_an_encrypted_file_and_columns_in_other_files_are_refused_by_name():
         cut(with_footer(data, elsewhere))
 
 
-# -- speed ---------------------------------------------------------------------------------------
-
-
-def test_two_thousand_row_groups_are_spliced_in_seconds_of_processor_time():
+def test_two_thousand_row_groups_are_spliced_and_verified():
     groups = sample(1, rows=100) * 2_000
-    started = time.process_time()
     part = splice(groups)
     verify_part(part.read_range, part.size_bytes, [100] * 2_000)
-    # About 2 s for both on one core; the bound only catches work that grows with the square.
-    assert time.process_time() - started < 15
+    assert (part.rows, part.row_groups) == (200_000, 2_000)
