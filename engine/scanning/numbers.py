@@ -32,6 +32,7 @@ OVER_NINE = U(0x7676767676767676)  # added to a byte below 128, sets its high bi
 WHOLE_POWERS = np.array([10**k for k in range(20)], np.uint64)
 FIVES_HIGH, FIVES_LOW = powers_of_five()
 INT64_MAX = U((1 << 63) - 1)
+MOST_DECIMALS = 64  # a longer tail of zeros is a number that the strict reader's limits may refuse
 NINE_BITS = U(0x1FF)
 HIDDEN_BIT = U(1 << 52)
 
@@ -64,40 +65,35 @@ def number(memory: Any, p: Any) -> Any:
         return -1, negative, ZERO, 0
     mantissa = digits_value(x, n)
     p += n
-    total = n
     while n == 8:
         x = word(memory, p) ^ ZEROS
         n = digit_count(x)
         if n > 0:
+            if mantissa >= WHOLE_POWERS[19 - n]:
+                return -1, negative, ZERO, 0
             mantissa = mantissa * WHOLE_POWERS[n] + digits_value(x, n)
         p += n
-        total += n
-        if total > 19:
-            return -1, negative, ZERO, 0
     power = 0
     c = byte(memory, p)
     if c == 46:
         p += 1
         x = word(memory, p) ^ ZEROS
         n = digit_count(x)
-        if n == 0:
+        # Nineteen digits are sure to fit; zeros in front of them do not count.
+        if n == 0 or mantissa >= WHOLE_POWERS[19 - n]:
             return -1, negative, ZERO, 0
         mantissa = mantissa * WHOLE_POWERS[n] + digits_value(x, n)
         p += n
-        total += n
         power = -n
         while n == 8:
             x = word(memory, p) ^ ZEROS
             n = digit_count(x)
             if n > 0:
+                if mantissa >= WHOLE_POWERS[19 - n] or power < -MOST_DECIMALS:
+                    return -1, negative, ZERO, 0
                 mantissa = mantissa * WHOLE_POWERS[n] + digits_value(x, n)
             p += n
-            total += n
             power -= n
-            if total > 19:
-                break
-        if total > 19:  # the integer could have wrapped around
-            return -1, negative, ZERO, 0
         c = byte(memory, p)
     if c in (101, 69):
         p += 1

@@ -349,6 +349,10 @@ def scan_values(word: str, texts: list[str]) -> dict[str, object]:
     return {starts[start]: value for start, value in zip(result.row_starts.tolist(), values, strict=True)}
 
 
+def significant_digits(text: str) -> int:
+    return len(re.sub(r"\D", "", text.split("e", maxsplit=1)[0]).lstrip("0"))
+
+
 def test_doubles_are_rounded_as_python_rounds_them_bit_for_bit():
     rng = random.Random(7)
     texts = []
@@ -357,6 +361,7 @@ def test_doubles_are_rounded_as_python_rounds_them_bit_for_bit():
         texts.append(repr(rng.uniform(-1, 1) * 10 ** rng.randint(-15, 15)))
         texts.append(f"{rng.randint(0, 10**9)}.{rng.randint(0, 10 ** rng.randint(1, 9)):04d}")
         texts.append(f"{rng.randint(1, 10 ** rng.randint(1, 19) - 1)}e{rng.randint(-60, 60)}")
+        texts.append(f"0.{'0' * rng.randint(0, 20)}{rng.randint(1, 10 ** rng.randint(1, 19) - 1)}")
     # The middle between two doubles, and its neighbours: where a rounding error would show.
     for _ in range(5_000):
         below = rng.randint(2**52, 2**53 - 1) * 2 ** rng.randint(0, 9)
@@ -365,10 +370,14 @@ def test_doubles_are_rounded_as_python_rounds_them_bit_for_bit():
     read = scan_values("float64", texts)
     wrong = {text: bits for text, bits in read.items() if bits != float_bits(float(text))}
     assert wrong == {}
-    everyday = [
-        t for t in texts if len(re.sub(r"\D", "", t.split("e")[0])) <= 17 and 1e-40 < abs(float(t)) < 1e40
-    ]
+    everyday = [t for t in texts if significant_digits(t) <= 19 and 1e-40 < abs(float(t)) < 1e40]
     assert sum(text not in read for text in everyday) == 0
+
+
+def test_a_number_longer_than_any_double_needs_is_left_to_the_strict_reader():
+    texts = ["0." + "0" * 2_000, "1." + "0" * 2_000, "1" + "0" * 40, "0." + "1" * 40, "1.5"]
+    assert list(scan_values("float64", texts)) == ["1.5"]
+    assert list(scan_values("int64", ["7", *texts])) == ["7"]
 
 
 @pytest.mark.parametrize(
