@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import engine
 from engine.errors import BatchManifestMismatch, BriquetteError, RejectLimitExceeded, VerificationFailed
@@ -49,6 +49,39 @@ class Totals:
 # -- map ---------------------------------------------------------------------------------------
 
 
+class Work(Protocol):
+    """What a run makes of the inputs of its plan; ``stage`` is the name that such plans carry."""
+
+    @property
+    def stage(self) -> str:
+        """``Plan.stage.name`` of the plans that this does."""
+
+    @property
+    def reuses(self) -> bool:
+        """Whether an unchanged split's published row groups may be taken over."""
+
+    def results(
+        self, plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+    ) -> tuple[SplitResult, ...]:
+        """Every split's result in plan order, ``kept`` as it is; the conservation of C7 is checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactSplits:
+    """Compaction: ``compact_split`` over the splits."""
+
+    stage: str = "compaction"
+    reuses: bool = True
+
+    def results(
+        self, plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+    ) -> tuple[SplitResult, ...]:
+        """See ``Work.results``."""
+        from engine.split import compact_split
+
+        return map_splits(plan, executor, kept, progress, compact_split)
+
+
 def staging(plan: Plan) -> Location:
     """Where this plan's workers put large row groups: hidden, beside the output, named by the plan."""
     from engine.publish import staging_prefix
@@ -73,11 +106,13 @@ def task_for(plan: Plan, split: Split, drop_rows: tuple[int, ...] = (), *, plan_
 
 
 def map_splits(
-    plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+    plan: Plan,
+    executor: Executor,
+    kept: Mapping[int, SplitResult],
+    progress: Progress | None,
+    kernel: Callable[[SplitTask], SplitResult],
 ) -> tuple[SplitResult, ...]:
-    """Every split's result in plan order: ``kept`` as it is, the others through the executor."""
-    from engine.split import compact_split
-
+    """Every split's result in plan order: ``kept`` as it is, the others by ``kernel`` on the executor."""
     found: dict[int, SplitResult] = dict(kept)
     read_bytes = 0
 
@@ -94,9 +129,9 @@ def map_splits(
         _load_scan_meanwhile(plan)
     plan_bytes = plan.raw_bytes
     tasks = [task_for(plan, s, plan_bytes=plan_bytes) for s in plan.splits if s.index not in kept]
-    executor.map(compact_split, tasks, on_result)
+    executor.map(kernel, tasks, on_result)
     if plan.spec.unique_key:
-        _drop_losers(plan, executor, found)
+        _drop_losers(plan, executor, found, kernel)
     missing = [s.index for s in plan.splits if s.index not in found]
     if missing:
         raise VerificationFailed(
@@ -117,16 +152,20 @@ def _load_scan_meanwhile(plan: Plan) -> None:
         threading.Thread(target=scan.warm, name="load-scan", daemon=True).start()
 
 
-def _drop_losers(plan: Plan, executor: Executor, found: dict[int, SplitResult]) -> None:
+def _drop_losers(
+    plan: Plan,
+    executor: Executor,
+    found: dict[int, SplitResult],
+    kernel: Callable[[SplitTask], SplitResult],
+) -> None:
     """C9 between splits: decode again the splits whose rows lose to a later one, without those rows."""
     from engine import unique
-    from engine.split import compact_split
 
     order = [s.index for s in plan.splits]
     losers = unique.losers_between_splits([found[i].unique_keys for i in order])
     tasks = [task_for(plan, plan.splits[i], rows) for i, rows in losers.items()]
     again: list[SplitResult] = []
-    executor.map(compact_split, tasks, again.append)
+    executor.map(kernel, tasks, again.append)
     found.update({r.split_index: r for r in again})
 
 
@@ -286,6 +325,7 @@ def manifest(
         extra_fields=totals.extra_fields,
         duplicate_json_keys=totals.duplicate_json_keys,
         writer=writer_name(),
+        stage=plan.stage,
     )
 
 

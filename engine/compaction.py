@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
-from engine.errors import EmptyInput, PartitionConflict, UsageError
+from engine.errors import EmptyInput, PartitionConflict, PlanError, UsageError
 from engine.executors import Executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
@@ -355,10 +355,16 @@ def run_plan(
     executor: Executor | None = None,
     progress: Progress | None = None,
     started: float | None = None,
+    work: assembly.Work = assembly.CompactSplits(),  # noqa: B008 - a frozen value
 ) -> CompactionResult:
-    """Execute a plan: the same for every executor, and for a plan that another engine began."""
+    """Execute a plan: the same for every executor, and for a plan that another engine began.
+
+    ``work`` says what is made of the plan's inputs: compaction, or one of the later stages.
+    """
     from engine import publish
 
+    if work.stage != plan.stage.name:
+        raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
     options = options or RunOptions()
     started = time.monotonic() if started is None else started
     store = open_store(plan.output.url)
@@ -393,8 +399,9 @@ def run_plan(
     if state is State.EMPTY:
         return done(**_nothing(plan, options, store, previous, 0))
 
-    kept = assembly.reusable_splits(plan, published, store) if options.reuse and not options.force else {}
-    results = assembly.map_splits(plan, executor, kept, progress)
+    reuse = options.reuse and work.reuses and not options.force
+    kept = assembly.reusable_splits(plan, published, store) if reuse else {}
+    results = work.results(plan, executor, kept, progress)
     totals = assembly.total(results)
     rejects = assembly.reject_lines(results)
     if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:

@@ -157,6 +157,18 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """What turns a plan's inputs into rows. ``parameters`` are those that can change a row or a verdict."""
+
+    name: str = "compaction"
+    version: int = 1  # raise it when the same inputs would give other rows
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+COMPACTION = Stage()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What will be read, how it is cut, and what it is turned into: a value, content-addressed."""
 
@@ -168,7 +180,8 @@ class Plan:
     splits: tuple[Split, ...]
     expected_records: tuple[tuple[str, int], ...]  # from _batch.manifest.json: (key, records), sorted
     input_fingerprint: str  # listing + spec: equal means nothing to do
-    plan_id: str  # content hash of all of the above
+    plan_id: str  # content hash of all the rest
+    stage: Stage = COMPACTION
 
     @property
     def raw_bytes(self) -> int:
@@ -254,6 +267,7 @@ class SplitResult:
     raw_bytes: int  # read from the store
     decoded_bytes: int  # after decompression
     unique_keys: bytes = b""  # Arrow IPC stream of the key columns, only with spec.unique_key
+    findings: bytes = b""  # what a later stage's kernel counted in these rows, for that stage's own check
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,3 +322,4 @@ class Manifest:
     extra_fields: tuple[tuple[str, int], ...]
     duplicate_json_keys: int
     writer: str  # library versions that made the bytes, e.g. "briquette 0.1.0, pyarrow 26.0.1"
+    stage: Stage = COMPACTION

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from engine.compaction import RunOptions, run_plan
 from engine.digest import rows_digest
+from engine.errors import UsageError
 from engine.listing import list_partition
-from engine.model import Location, Status
+from engine.model import COMPACTION, Location, Status
 from engine.plan import plan_partition
 from engine.reading import Dataset, open_dataset, read_tables
 from engine.store import open_store
@@ -46,6 +47,12 @@ def verify(
 
     dataset = open_dataset(url)
     problems = list(verify_dataset(open_store(dataset.output.url), dataset.output))
+    if deep and dataset.manifest.stage != COMPACTION:
+        name = dataset.manifest.stage.name
+        raise UsageError(
+            f"{dataset.output} was made by the stage {name!r}; --deep compares compacted data with raw.",
+            hint=f"Verify it without --deep, or make it again: `briquette {name} --force`.",
+        )
     if deep and not problems:
         problems = list(_compare_with_raw(dataset, options or RunOptions(), progress))
     return Verdict(dataset, deep, tuple(problems))
