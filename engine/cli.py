@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
-from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from engine import __version__
+from engine.commands.speech import begin, fail, say
 from engine.errors import EXIT_EMPTY, EXIT_RETRYABLE, BriquetteError, UsageError, VerificationFailed
 from engine.options import (
     OUTPUT,
@@ -34,50 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_spoken = Common()  # how this invocation speaks; ``main`` needs it for the error that ends it
-
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
-
-
-def _begin(common: Common, *, pandas: bool = False) -> None:
-    global _spoken  # noqa: PLW0603 - one command per process
-    from engine.report import configure_logging
-
-    if not pandas:
-        _hide_pandas_from_pyarrow()
-    _spoken = common
-    configure_logging(choice("log-format", common.log_format, ("text", "json")))
-
-
-def _hide_pandas_from_pyarrow() -> None:
-    """Let pyarrow find no pandas in this process, which makes no frames: it looks once and remembers.
-
-    pyarrow imports pandas, 0.4 s of CPU, at the first array that it makes, only to recognise a Series
-    (docs/decisions/0005-start-up.md).
-    """
-    if "pandas" in sys.modules:
-        return
-    hidden = _NoPandas()
-    sys.meta_path.insert(0, hidden)
-    try:
-        import pyarrow as pa
-
-        pa.array([])
-    finally:
-        sys.meta_path.remove(hidden)
-
-
-class _NoPandas(MetaPathFinder):
-    def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError(fullname)
-
-
-def _say(document: dict[str, Any], text: str) -> None:
-    if _spoken.json_output:
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    elif not _spoken.quiet and text:
-        sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 @app.command(cls=PanelledCommand)
@@ -100,7 +56,7 @@ def compact(
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    _begin(common)
+    begin(common)
     from engine.compaction import make_plan, run_plan
     from engine.model import OnEmpty, Status
     from engine.report import Progress, result_text
@@ -119,7 +75,7 @@ def compact(
         work = make_plan(place, spec.resolve(place, target.settings()), options)
     with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
         result = run_plan(work, options, progress=progress)
-    _say(result.to_dict(), result_text(result))
+    say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
 
@@ -137,7 +93,7 @@ def plan(
 
     State, splits, predicted parts and memory; nothing is written.
     """
-    _begin(common)
+    begin(common)
     from engine.compaction import make_plan, plan_summary
     from engine.report import plan_text
     from engine.wire import plan_to_bytes
@@ -150,7 +106,7 @@ def plan(
     if out:
         _write_file(out, plan_to_bytes(work))
     summary = plan_summary(work) | {"plan_file": str(out) if out else None}
-    _say(summary, plan_text(summary))
+    say(summary, plan_text(summary))
 
 
 @app.command(cls=PanelledCommand)
@@ -162,12 +118,12 @@ def inspect(
 
     Or one Parquet file: row groups, encodings, sizes, schema, manifest.
     """
-    _begin(common)
+    begin(common)
     from engine.inspection import inspect_url
     from engine.report import inspection_text
 
     found = inspect_url(url)
-    _say(found, inspection_text(found))
+    say(found, inspection_text(found))
 
 
 @app.command(cls=PanelledCommand)
@@ -184,14 +140,14 @@ def verify(
 
     Counts, checksums and footers against its manifest; with --deep every row against the raw objects.
     """
-    _begin(common)
+    begin(common)
     from engine.report import Progress, verdict_document, verdict_text
     from engine.verification import verify as verify_url
 
     place = url or str(target.resolve(reads=False).output)
     with Progress(shown=deep and not common.quiet, what=place) as progress:
         verdict = verify_url(place, deep=deep, options=run.resolve(), progress=progress)
-    _say(verdict_document(verdict), verdict_text(verdict))
+    say(verdict_document(verdict), verdict_text(verdict))
     if not verdict.ok:
         raise typer.Exit(VerificationFailed.exit_code)
 
@@ -208,7 +164,7 @@ def infer(
 
     One that holds every record of the target.
     """
-    _begin(common)
+    begin(common)
     from engine.compaction import infer_target
     from engine.report import inferred_document
 
@@ -216,7 +172,7 @@ def infer(
     inferred, text = infer_target(place, name)
     if out:
         _write_file(out, text.encode())
-    _say(inferred_document(inferred, text), f"wrote {out}" if out else text)
+    say(inferred_document(inferred, text), f"wrote {out}" if out else text)
 
 
 @app.command(cls=PanelledCommand)
@@ -230,12 +186,12 @@ def demo(
 
     On local disk, with Dask; no account is needed.
     """
-    _begin(common, pandas=True)
+    begin(common, pandas=True)
     from engine.demo import run_demo
 
     silent = common.quiet or common.json_output
     document = run_demo(dir, symbols, say=(lambda _: None) if silent else print)
-    _say(document, "")
+    say(document, "")
 
 
 @app.command(cls=PanelledCommand)
@@ -245,7 +201,7 @@ def doctor(target: TargetOptions, common: Common) -> None:
 
     Versions, credentials, and which conditional writes a store honours.
     """
-    _begin(common, pandas=True)
+    begin(common, pandas=True)
     from engine.doctor import examine
     from engine.report import examination_text
 
@@ -253,7 +209,7 @@ def doctor(target: TargetOptions, common: Common) -> None:
     raw = target.raw or target.input or (settings.raw_url if settings else "")
     curated = target.curated or target.output or (settings.curated_url if settings else "")
     found = examine(raw_url=raw, curated_url=curated)
-    _say(found, examination_text(found))
+    say(found, examination_text(found))
     if not found["ok"]:
         raise typer.Exit(EXIT_RETRYABLE)
 
@@ -300,25 +256,14 @@ def main() -> None:
     try:
         app()
     except BriquetteError as error:
-        _fail(error.name, error.message, error.hint, error.exit_code)
+        fail(error.name, error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
-        _fail("Interrupted", "the run was stopped; nothing was published.", "Run it again.", EXIT_RETRYABLE)
+        fail("Interrupted", "the run was stopped; nothing was published.", "Run it again.", EXIT_RETRYABLE)
     except MemoryError:
-        _fail("MemoryError", "the machine ran out of memory.", "Pass --memory-limit.", EXIT_RETRYABLE)
+        fail("MemoryError", "the machine ran out of memory.", "Pass --memory-limit.", EXIT_RETRYABLE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_RETRYABLE)
-
-
-def _fail(name: str, message: str, hint: str, exit_code: int) -> None:
-    if _spoken.json_output:
-        error = {"name": name, "message": message, "hint": hint}
-        document = {"status": "FAILED", "error": error, "exit_code": exit_code}
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    # Keys come from buckets: what cannot be printed must not reach a terminal or forge a log line.
-    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in f"{name}: {message}")
-    sys.stderr.write(f"error: {printable}\n" + (f"  next: {hint}\n" if hint else ""))
-    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

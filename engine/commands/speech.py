@@ -1,0 +1,67 @@
+"""How a command speaks: logging, the document or text on stdout, the error that ends it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.abc import MetaPathFinder
+from typing import Any
+
+from engine.options import Common, choice
+
+_spoken = Common()  # how this invocation speaks; the error that ends it needs it
+
+
+def begin(common: Common, *, pandas: bool = False) -> None:
+    """Set how this process speaks; ``pandas``: the command makes frames."""
+    global _spoken  # noqa: PLW0603 - one command per process
+    from engine.report import configure_logging
+
+    if not pandas:
+        _hide_pandas_from_pyarrow()
+    _spoken = common
+    configure_logging(choice("log-format", common.log_format, ("text", "json")))
+
+
+def _hide_pandas_from_pyarrow() -> None:
+    """Let pyarrow find no pandas in this process, which makes no frames: it looks once and remembers.
+
+    pyarrow imports pandas, 0.4 s of CPU, at the first array that it makes, only to recognise a Series
+    (docs/decisions/0005-start-up.md).
+    """
+    if "pandas" in sys.modules:
+        return
+    hidden = _NoPandas()
+    sys.meta_path.insert(0, hidden)
+    try:
+        import pyarrow as pa
+
+        pa.array([])
+    finally:
+        sys.meta_path.remove(hidden)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+def say(document: dict[str, Any], text: str) -> None:
+    """Print the document under ``--json``, else the text."""
+    if _spoken.json_output:
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    elif not _spoken.quiet and text:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def fail(name: str, message: str, hint: str, exit_code: int) -> None:
+    """Print an error as this invocation speaks, and exit."""
+    if _spoken.json_output:
+        error = {"name": name, "message": message, "hint": hint}
+        document = {"status": "FAILED", "error": error, "exit_code": exit_code}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    # Keys come from buckets: what cannot be printed must not reach a terminal or forge a log line.
+    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in f"{name}: {message}")
+    sys.stderr.write(f"error: {printable}\n" + (f"  next: {hint}\n" if hint else ""))
+    sys.exit(exit_code)
