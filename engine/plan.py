@@ -17,7 +17,7 @@ from zlib import crc32
 
 from engine import wire
 from engine.errors import BatchManifestMismatch, UnsafePath
-from engine.model import MIB, CompactionSpec, Location, Partition, Plan, RawObject, Split
+from engine.model import COMPACTION, MIB, CompactionSpec, Location, Partition, Plan, RawObject, Split, Stage
 
 BATCH_MANIFEST_NAME = "_batch.manifest.json"
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
@@ -95,16 +95,19 @@ def plan_partition(
     spec: CompactionSpec,
     listing: Iterable[RawObject],
     expected_records: tuple[tuple[str, int], ...] = (),
+    stage: Stage = COMPACTION,
 ) -> Plan:
     """Cut a listing into splits and seal the result with its content hash.
 
-    The order of ``listing`` does not matter; raises ``UnsafePath`` and ``BatchManifestMismatch``.
+    For a later stage the "raw objects" are the published parts that it reads. The order of ``listing`` does not matter; raises ``UnsafePath`` and ``BatchManifestMismatch``.
     """
     ordered = tuple(sorted(listing, key=lambda o: o.key.encode()))
     for item in ordered:
         check_key(item.key)
     check_batch_manifest(expected_records, ordered)
     spec_print = wire.spec_fingerprint(spec)
+    if stage != COMPACTION:
+        spec_print = wire.fingerprint(spec_print.encode(), wire.canonical_json(wire.to_value(stage)))
     draft = Plan(
         partition=partition,
         raw=raw,
@@ -115,6 +118,7 @@ def plan_partition(
         expected_records=expected_records,
         input_fingerprint=wire.input_fingerprint(spec_print, ordered, expected_records),
         plan_id="",
+        stage=stage,
     )
     return replace(draft, plan_id=wire.plan_id(draft))
 
