@@ -46,7 +46,7 @@ ROOMS = (
     ),
     Room(
         "text",
-        ("engine.wire", "engine.typewords"),
+        ("engine.wire", "engine.typewords", "engine.outcome"),
         may_import=("nouns",),
         libraries=(),
         why="values to text and back; a Lambda handler reads manifests with it",
@@ -196,7 +196,7 @@ ROOMS = (
         "glue",
         ("glue_wrappers", "glue_wrappers.*"),
         may_import=("*",),
-        libraries=("awsglue", "boto3", "pyarrow", "pyspark"),
+        libraries=("awsglue", "boto3", "py4j", "pyarrow", "pyspark"),
         why="the same plan and kernel on Spark: the door to Spark and to the Glue runtime",
     ),
     Room(

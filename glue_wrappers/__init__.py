@@ -1,0 +1,1 @@
+"""AWS Glue: the engine's plan and kernel with Spark as the scheduler, and the Glue jobs' entry points."""
