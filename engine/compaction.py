@@ -20,16 +20,15 @@ from engine.model import (
     MIB,
     CompactionSpec,
     ExtraFields,
-    Location,
     Manifest,
     OnEmpty,
-    Partition,
     Plan,
     PublishMode,
     Schema,
     State,
     Status,
 )
+from engine.outcome import CompactionResult as CompactionResult  # noqa: PLC0414 - also named from here
 from engine.plan import concurrency_within, plan_partition, predicted_output_bytes, projected_memory_bytes
 from engine.store import Store, open_store
 from engine.target import Target, anywhere, daily, day_prefix
@@ -47,6 +46,7 @@ class RunOptions:
     executor: str = "auto"
     workers: int = 0  # worker processes; 0 means threads of this process
     scheduler: str = ""  # address of an existing Dask cluster
+    ray_address: str = ""  # of an existing Ray cluster
     threads: int = 0  # 0 means one for each core
     memory_limit_bytes: int | None = None
     force: bool = False
@@ -54,65 +54,6 @@ class RunOptions:
     check_batch_manifest: bool = True
     unsafe_store: bool = False
     reuse: bool = True  # take over finished row groups of unchanged splits (section 8 of the design)
-
-
-@dataclass(frozen=True, slots=True)
-class CompactionResult:
-    """How a run ended. ``manifest`` is what is published now (of this run, or of the run that it equals)."""
-
-    status: Status
-    partition: Partition
-    output: Location
-    plan_id: str
-    input_fingerprint: str
-    raw_objects: int
-    raw_bytes: int
-    executor: str
-    seconds: float
-    manifest: Manifest | None
-    rejects: int = 0
-    splits: int = 0
-    splits_reused: int = 0
-    message: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of ``compact --json``."""
-        made = self.manifest if self.status is not Status.EMPTY else None
-        files = made.files if made else ()
-        return {
-            "status": self.status.value,
-            "partition": wire.to_value(self.partition),
-            "output": str(self.output),
-            "plan_id": self.plan_id,
-            "input_fingerprint": self.input_fingerprint,
-            "content_digest": made.content_digest if made else None,
-            "records": made.records if made else self.rejects,
-            "rows": made.rows if made else 0,
-            "rejects": made.rejects if made else self.rejects,
-            "duplicates": made.duplicates if made else 0,
-            "extra_fields": dict(made.extra_fields) if made else {},
-            "duplicate_json_keys": made.duplicate_json_keys if made else 0,
-            "rejects_file": made.rejects_file.key if made and made.rejects_file else None,
-            "inputs": {"objects": self.raw_objects, "bytes": self.raw_bytes},
-            "outputs": {
-                "parts": len(files),
-                "bytes": sum(f.size_bytes for f in files),
-                "files": [
-                    {
-                        "key": f.key,
-                        "bytes": f.size_bytes,
-                        "rows": f.rows,
-                        "row_groups": f.row_groups,
-                        "sha256": f.sha256,
-                    }
-                    for f in files
-                ],
-            },
-            "splits": {"all": self.splits, "reused": self.splits_reused},
-            "seconds": round(self.seconds, 3),
-            "executor": self.executor,
-            "message": self.message,
-        }
 
 
 def compact(
@@ -344,6 +285,7 @@ def executor_for(plan: Plan, options: RunOptions) -> Executor:
         workers=options.workers,
         concurrency=concurrency_within(plan, threads, options.memory_limit_bytes),
         scheduler=options.scheduler,
+        ray_address=options.ray_address,
         memory_limit_bytes=options.memory_limit_bytes,
     )
 

@@ -124,10 +124,11 @@ class SpecOptions:
 class RunChoices:
     """How it is run; none of it changes a byte of the output."""
 
-    executor: Annotated[str, option(RUN, "auto, serial or dask.")] = "auto"
-    workers: Annotated[int, option(RUN, "Dask worker processes; 0: threads of this process.", min=0)] = 0
+    executor: Annotated[str, option(RUN, "auto, serial, dask or ray.")] = "auto"
+    workers: Annotated[int, option(RUN, "Worker processes; 0: threads here (Ray: one a core).", min=0)] = 0
     threads: Annotated[int, option(RUN, "Threads; 0: one for each core.", min=0)] = 0
     scheduler: Annotated[str, option(RUN, "A running Dask scheduler, tcp://host:8786.")] = ""
+    ray_address: Annotated[str, option(RUN, "A running Ray cluster, host:6379 or auto.")] = ""
     memory_limit: Annotated[str, option(RUN, "For instance 2GB; bounds how many splits run at once.")] = ""
 
     def resolve(self, **more: Any) -> RunOptions:
@@ -139,6 +140,7 @@ class RunChoices:
             workers=self.workers,
             threads=self.threads,
             scheduler=self.scheduler,
+            ray_address=self.ray_address,
             memory_limit_bytes=parse_bytes(self.memory_limit) if self.memory_limit else None,
             **more,
         )

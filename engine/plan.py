@@ -99,7 +99,8 @@ def plan_partition(
 ) -> Plan:
     """Cut a listing into splits and seal the result with its content hash.
 
-    For a later stage the "raw objects" are the published parts that it reads. The order of ``listing`` does not matter; raises ``UnsafePath`` and ``BatchManifestMismatch``.
+    For a later stage the "raw objects" are the published parts that it reads. The order of ``listing``
+    does not matter; raises ``UnsafePath`` and ``BatchManifestMismatch``.
     """
     ordered = tuple(sorted(listing, key=lambda o: o.key.encode()))
     for item in ordered:

@@ -41,19 +41,28 @@ def open_executor(
     workers: int = 0,
     concurrency: int = 1,
     scheduler: str = "",
+    ray_address: str = "",
     memory_limit_bytes: int | None = None,
 ) -> Executor:
-    """The executor of that name; ``auto`` is Dask threads, or what ``workers``/``scheduler`` ask for."""
+    """The executor of that name; ``auto`` is Dask threads, or what ``workers`` or an address asks for."""
     from engine.errors import UsageError
 
-    if name == "serial":
-        from engine.executors.serial import Serial
+    if scheduler and ray_address:
+        raise UsageError("a run has one scheduler.", hint="Pass --scheduler (Dask) or --ray-address (Ray).")
+    if name == "ray" or (name == "auto" and ray_address):
+        from engine.executors.ray import RayCluster
 
-        return Serial()
+        return RayCluster(ray_address, workers, memory_limit_bytes)
+    if ray_address:
+        raise UsageError(f"--ray-address does not go with the executor {name}.", hint="Pass --executor ray.")
     if name in ("auto", "dask"):
         from engine.executors import dask as dask_executors
 
         if scheduler or workers:
             return dask_executors.DaskCluster(scheduler, workers, memory_limit_bytes)
         return dask_executors.DaskThreads(concurrency)
-    raise UsageError(f"there is no executor {name!r}.", hint="Use auto, serial or dask.")
+    if name == "serial":
+        from engine.executors.serial import Serial
+
+        return Serial()
+    raise UsageError(f"there is no executor {name!r}.", hint="Use auto, serial, dask or ray.")
