@@ -94,6 +94,10 @@ class EmptyInput(InputError):
     """There is nothing to compact and the caller asked for that to be an error (``on_empty = fail``)."""
 
 
+class MissingColumns(InputError):
+    """A table lacks columns that a stage needs."""
+
+
 class PartitionConflict(InputError):
     """The output path holds another partition (other interval or data source)."""
 
@@ -121,6 +125,27 @@ class RejectLimitExceeded(BriquetteError):
     """More records were rejected than the spec allows; nothing was published."""
 
     exit_code = EXIT_DATA_QUALITY
+
+
+class DataQualityFailed(BriquetteError):
+    """Too many records have a critical error; they are in quarantine and the published dataset stays."""
+
+    exit_code = EXIT_DATA_QUALITY
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"DQ_FAILED: {message}", hint=hint)
+
+
+# -- nothing to do (3) -------------------------------------------------------------------------
+
+
+class NoRawData(BriquetteError):
+    """A stage found nothing to read; nothing was written."""
+
+    exit_code = EXIT_EMPTY
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"NO_RAW_DATA: {message}", hint=hint)
 
 
 # -- worth a retry (1) -------------------------------------------------------------------------

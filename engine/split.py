@@ -1,13 +1,14 @@
 """One split from raw objects to finished row groups: what every executor calls, on every engine.
 
-``compact_split`` is a function of its task and of the bytes behind the addresses in it; running it twice,
-elsewhere, or after a crash gives the same result and leaves at most the same staged objects.
+``compact_split``, and ``change_split`` for later stages, are functions of their task and of the bytes behind
+the addresses in it; running one twice, elsewhere, or after a crash gives the same result and leaves at most
+the same staged objects.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ from engine import digest, scan, unique
 from engine.decode import Decoded, decode_objects, decode_range, decode_stream
 from engine.encode import encode
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
-from engine.model import Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
+from engine.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
 from engine.plan import is_huge
+from engine.splice import read_part_row_groups, splice
 from engine.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 # A line that starts in a byte range may end beyond it; one more megabyte nearly always holds the rest.
 RANGE_TAIL_BYTES = 1 << 20
+
+Change = Callable[["pa.Table"], tuple["pa.Table", bytes]]  # new rows, and what was counted in the old ones
 
 
 def compact_split(task: SplitTask) -> SplitResult:
@@ -50,26 +54,33 @@ def compact_split(task: SplitTask) -> SplitResult:
         duplicates += len(task.drop_rows)
         digests.append(digest.rows_digest(table))
         sink.add(encode(table, task.spec))
-    rows = counts.rows - duplicates
-    return SplitResult(
-        split_index=task.split_index,
-        records=counts.rows + len(counts.rejects),
-        rows=rows,
-        duplicates=duplicates,
-        rejects=tuple(counts.rejects),
-        row_groups=sink.finish(),
-        digest=digest.combine_digests(digests),
-        object_records=tuple(counts.object_records),
-        extra_fields=tuple(sorted(counts.extra_fields.items())),
-        duplicate_json_keys=counts.duplicate_json_keys,
-        raw_bytes=task.raw_bytes,
-        decoded_bytes=counts.decoded_bytes,
-        unique_keys=unique_keys,
-    )
+    result = counts.result(task, sink, digests, duplicates=duplicates)
+    return replace(result, unique_keys=unique_keys) if unique_keys else result
+
+
+def change_split(task: SplitTask, source: CompactionSpec, change: Change) -> SplitResult:
+    """Fetch one split, decode it as ``source`` says, change its rows, and encode them as ``task.spec`` says.
+
+    ``change`` gives each block's new rows, as many as it got, and what it counted in them; the blocks' bytes
+    are joined in ``findings``, so they must say themselves where they end. Raises as ``compact_split``.
+    """
+    store = open_store(task.raw_url)
+    if scan.worthwhile(task.plan_bytes) and not task.objects[0].key.endswith(".parquet"):
+        scan.warm()
+    sink = _RowGroupSink(task)
+    counts = _Counts(objects=len(task.objects))
+    digests: list[str] = []
+    findings: list[bytes] = []
+    for block in _blocks(store, replace(task, spec=source)):
+        table, found = change(counts.add(block))
+        findings.append(found)
+        digests.append(digest.rows_digest(table))
+        sink.add(encode(table, task.spec))
+    return replace(counts.result(task, sink, digests), findings=b"".join(findings))
 
 
 class _Counts:
-    """Sums over the blocks of a split."""
+    """Sums over the blocks of a split, and the result that they make."""
 
     def __init__(self, objects: int) -> None:
         self.rows = 0
@@ -89,6 +100,24 @@ class _Counts:
         self.duplicate_json_keys += block.duplicate_json_keys
         self.decoded_bytes += block.decoded_bytes
         return block.table
+
+    def result(
+        self, task: SplitTask, sink: _RowGroupSink, digests: Iterable[str], *, duplicates: int = 0
+    ) -> SplitResult:
+        return SplitResult(
+            split_index=task.split_index,
+            records=self.rows + len(self.rejects),
+            rows=self.rows - duplicates,
+            duplicates=duplicates,
+            rejects=tuple(self.rejects),
+            row_groups=sink.finish(),
+            digest=digest.combine_digests(digests),
+            object_records=tuple(self.object_records),
+            extra_fields=tuple(sorted(self.extra_fields.items())),
+            duplicate_json_keys=self.duplicate_json_keys,
+            raw_bytes=task.raw_bytes,
+            decoded_bytes=self.decoded_bytes,
+        )
 
 
 @dataclass
@@ -132,7 +161,10 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
     first = task.objects[0]
     try:
         if task.byte_range is not None:
-            yield _range_block(store, first, task)
+            if first.key.endswith(".parquet"):
+                yield from _row_group_blocks(store, first, task)
+            else:
+                yield _range_block(store, first, task)
         elif len(task.objects) == 1 and is_huge(first, task.spec):
             chunks = store.open_chunks(first, chunk_bytes=4 << 20)
             yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
@@ -158,3 +190,25 @@ def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:
     return decode_range(
         item.key, fetch, (start, stop), item.size_bytes, task.spec, tail_bytes=RANGE_TAIL_BYTES
     )
+
+
+def _row_group_blocks(store: Store, item: RawObject, task: SplitTask) -> Iterator[Decoded]:
+    """The row groups of a part of ours that begin in the byte range, one at a time, so that one is in memory.
+
+    Each is read in one request and decoded as a file of its own, which splicing makes of it.
+    """
+    assert task.byte_range is not None
+    start, stop = task.byte_range
+
+    def fetch(offset: int, length: int) -> bytes:
+        return store.get(item.key, etag=item.etag, start=offset, length=length)
+
+    before = 0
+    for group in read_part_row_groups(fetch, item.size_bytes, item.key, item.etag):
+        if start <= group.body.offset < stop:
+            body = Piece(group.size_bytes, fetch(group.body.offset, group.size_bytes))
+            file = splice([replace(group, body=body)]).to_bytes()
+            block = decode_objects([(item.key, file)], task.spec)
+            moved = tuple(replace(r, position=r.position + before) for r in block.rejects)
+            before += block.object_records[0]
+            yield replace(block, rejects=moved)
