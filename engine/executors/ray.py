@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +43,9 @@ class RayCluster:
             if mine:
                 self._start(ray)
             remote = ray.remote(max_retries=3)(function)
-            _collect(ray, remote, tasks, on_result)
+            # Ray prints its workers' troubles to stdout, which belongs to the caller's document.
+            with redirect_stdout(sys.stderr):
+                _collect(ray, remote, tasks, on_result)
         except ray.exceptions.RayTaskError as cause:
             raise cause.cause if isinstance(cause.cause, Exception) else cause from None
         except (ray.exceptions.RayError, ConnectionError, TimeoutError) as cause:
@@ -56,7 +60,14 @@ class RayCluster:
 
     def _start(self, ray: Any) -> None:
         if self.address:
-            ray.init(address=self.address, log_to_driver=False, logging_level="error")
+            try:
+                ray.init(address=self.address, log_to_driver=False, logging_level="error")
+            except (ray.exceptions.RayError, RuntimeError, OSError, ValueError) as cause:
+                last = str(cause).strip().rpartition("\n")[2]
+                raise WorkerLost(
+                    f"there is no Ray cluster to be reached at {self.address}: {last}.",
+                    hint="Check the address; a cluster with tokens wants RAY_AUTH_MODE=token and its token.",
+                ) from cause
             return
         more = (
             {"object_store_memory": max(self.memory_limit_bytes // 3, 80 << 20)}
