@@ -24,6 +24,14 @@ def needs_java() -> pytest.MarkDecorator:
     )
 
 
+def needs_javac() -> pytest.MarkDecorator:
+    """Tests that compile Java: stand-ins for what only Glue has."""
+    return _need(
+        shutil.which("javac") is not None,
+        "a Java compiler (on Debian: apt-get install openjdk-17-jdk-headless)",
+    )
+
+
 def needs_node() -> pytest.MarkDecorator:
     """CDK tests: jsii runs the construct library on Node.js."""
     return _need(shutil.which("node") is not None, "Node.js (on Debian: apt-get install nodejs)")

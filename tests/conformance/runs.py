@@ -21,6 +21,7 @@ from engine.compaction import (
     run_plan,
 )
 from engine.errors import EXIT_EMPTY, EXIT_OK, BriquetteError
+from engine.executors import Executor
 from engine.model import Field, Limits, Manifest, OnEmpty, Schema, Status
 from engine.schema import load_schema
 from tests.conformance.make_binary_cases import many_objects
@@ -75,10 +76,10 @@ class Ending:
 
 
 class Runs:
-    """All runs of one case below ``scratch``."""
+    """All runs of one case below ``scratch``; ``executor`` does them where a step does not name its own."""
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
-        self.folder, self.scratch = folder, scratch
+    def __init__(self, folder: Path, scratch: Path, executor: Executor | None = None) -> None:
+        self.folder, self.scratch, self.executor = folder, scratch, executor
         self.document: dict[str, Any] = json.loads((folder / "case.json").read_text())
         self.schema = self._schema()
 
@@ -104,13 +105,15 @@ class Runs:
         )
         output = self.scratch / to
         raw = self.land(step.get("raw", "raw"), partition, backwards=step.get("landed_backwards", False))
+        places = ("raw", "curated") if partition else ("input", "output")
+        executor = None if "executor" in step.get("options", {}) else self.executor
         try:
-            if "after_listing" in step:
-                target = resolve_target(input_url=str(raw), output_url=str(output))
+            if executor or "after_listing" in step:
+                names = places if partition else ("input_url", "output_url")
+                target = resolve_target(**dict(zip(names, (str(raw), str(output)), strict=True)), **partition)
                 plan = make_plan(target, resolve_spec(target, self.schema, spec), options)
-                _change(raw, step["after_listing"])
-                return Ending(run_plan(plan, options), None, output)
-            places = ("raw", "curated") if partition else ("input", "output")
+                _change(raw, step.get("after_listing", {}))
+                return Ending(run_plan(plan, options, executor=executor), None, output)
             urls = dict(zip(places, (raw, output), strict=True))
             result = compact(**urls, **partition, schema=self.schema, options=options, **spec)
         except BriquetteError as error:

@@ -1,0 +1,182 @@
+"""Spark is a scheduler, never a second meaning: bytes, errors, and plans that another executor began."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from engine.errors import CorruptObject, SourceChanged, WorkerLost
+from engine.executors.dask import DaskThreads
+from engine.executors.serial import Serial
+from engine.model import Field, Schema
+from tests.spark.local import COMPACTED_PREFIX
+
+NAMES = {"domain": DOMAIN, "table": TABLE, "interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
+SPEC = {"split_bytes": 20_000, "split_objects": 150, "target_file_mb": 0.0625}
+
+
+def planned(raw: Path, curated: Path):
+    target = resolve_target(raw=str(raw), curated=str(curated), **NAMES)
+    return make_plan(target, resolve_spec(target, None, dict(SPEC)), RunOptions())
+
+
+def checksums(result) -> list[str]:
+    return [f.sha256 for f in result.manifest.files]
+
+
+@pytest.fixture(scope="module")
+def expected(raw_day, tmp_path_factory) -> list[str]:
+    """The parts' SHA-256 as the serial executor makes them."""
+    result = run_plan(planned(raw_day, tmp_path_factory.mktemp("serial")), executor=Serial())
+    assert result.splits > 3
+    return checksums(result)
+
+
+# -- bytes -------------------------------------------------------------------------------------------
+
+
+def test_spark_gives_the_bytes_of_the_serial_run(raw_day, expected, tmp_path, executor):
+    result = run_plan(planned(raw_day, tmp_path), executor=executor)
+    assert checksums(result) == expected
+    assert result.executor == "spark"
+
+
+def test_row_groups_that_spark_staged_give_the_same_bytes(raw_day, expected, tmp_path, executor, monkeypatch):
+    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
+    assert checksums(run_plan(planned(raw_day, tmp_path), executor=executor)) == expected
+
+
+def test_a_plan_that_dask_began_is_finished_by_spark(raw_day, expected, tmp_path, executor, monkeypatch):
+    """Half of the splits are done and staged when Dask is lost; Spark publishes the serial run's bytes."""
+    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
+    plan = planned(raw_day, tmp_path)
+    with pytest.raises(WorkerLost):
+        run_plan(plan, executor=DaskThatIsLostHalfway())
+    staged = list((tmp_path / COMPACTED_PREFIX).rglob("_staging/**/split-*"))
+    assert len(staged) == len(plan.splits) // 2
+    assert not list(tmp_path.rglob("part-*.parquet"))
+    assert checksums(run_plan(plan, executor=executor)) == expected
+
+
+class DaskThatIsLostHalfway:
+    name = "dask"
+    in_process = True
+
+    def map(self, function, tasks, on_result):
+        DaskThreads(2).map(function, tasks[: len(tasks) // 2], on_result)
+        raise WorkerLost("the Dask scheduler was lost.")
+
+
+symbols = st.text("ABCXYZ.-", min_size=1, max_size=4)
+prices = st.one_of(
+    st.none(), st.floats(allow_infinity=False), st.integers(-9, 10**9), st.sampled_from(["", "x", "1.50"])
+)
+records = st.fixed_dictionaries({"symbol": symbols, "price": prices}, optional={"more": st.integers(0, 9)})
+days = st.lists(st.lists(records, max_size=4), min_size=3, max_size=9)
+
+
+@given(objects=days, per_split=st.integers(1, 3))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_partition_gives_the_same_bytes_on_every_executor(tmp_path, executor, objects, per_split):
+    raw, curated = tmp_path / "raw", tmp_path / "curated"
+    for folder in (raw, curated):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    for i, lines in enumerate(objects):
+        (raw / f"{i:02}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    schema = Schema((Field("symbol", "string", nullable=False), Field("price", "float64")))
+    target = resolve_target(input_url=str(raw), output_url=str(curated))
+    spec = resolve_spec(target, schema, {"split_objects": per_split, "max_reject_ratio": 1.0})
+    plan = make_plan(target, spec, RunOptions())
+    endings = []
+    for one in (Serial(), DaskThreads(2), executor):
+        result = run_plan(plan, executor=one)
+        parts = {p.name: p.read_bytes() for p in sorted(curated.rglob("*.parquet"))}
+        rejects = [p.read_bytes() for p in curated.rglob("*.jsonl")]
+        endings.append((result.status, parts, rejects, result.manifest and result.manifest.splits))
+        shutil.rmtree(curated)
+        curated.mkdir()
+    assert endings[1] == endings[0]
+    assert endings[2] == endings[0]
+
+
+# -- errors ------------------------------------------------------------------------------------------
+
+
+def test_bad_input_comes_home_from_spark_as_the_same_error(tmp_path, executor):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.json").write_text('{"symbol":"A"}\n')
+    (tmp_path / "raw/b.json.gz").write_bytes(b"\x1f\x8b\x08 cut off")
+    errors = []
+    for one in (Serial(), executor):
+        target = resolve_target(input_url=str(tmp_path / "raw"), output_url=str(tmp_path / "out"))
+        schema = Schema((Field("symbol", "string"),))
+        plan = make_plan(target, resolve_spec(target, schema, {"split_objects": 1}), RunOptions())
+        with pytest.raises(CorruptObject) as caught:
+            run_plan(plan, executor=one)
+        errors.append((caught.value.name, caught.value.message, caught.value.hint, caught.value.exit_code))
+    assert errors[0] == errors[1]
+    assert "b.json.gz" in errors[0][1]
+
+
+def test_an_error_of_ours_is_not_tried_again(tmp_path, executor):
+    attempts = tmp_path / "attempts"
+
+    def refuse(task: int) -> int:
+        with attempts.open("a") as file:
+            file.write(f"{task}\n")
+        raise SourceChanged(f"object {task} changed.", hint="Plan again.")
+
+    with pytest.raises(SourceChanged) as caught:
+        executor.map(refuse, [1, 2, 3], print)
+    assert (caught.value.message, caught.value.hint) == ("object 1 changed.", "Plan again.")
+    assert sorted(attempts.read_text().split()) == ["1", "2", "3"]
+
+
+def test_a_worker_that_dies_once_is_replaced(tmp_path, executor):
+    died = tmp_path / "died"
+
+    def die_once(task: int) -> int:
+        if task == 2 and not died.exists():
+            died.touch()
+            os._exit(9)
+        return task * 10
+
+    found = []
+    executor.map(die_once, [1, 2, 3], found.append)
+    assert found == [10, 20, 30]
+    assert died.exists()
+
+
+def test_memory_that_never_suffices_is_a_lost_worker_with_the_cause_in_one_line(executor):
+    def fill(task: int) -> int:
+        raise MemoryError(f"no room for split {task}\nsecond line")
+
+    with pytest.raises(WorkerLost) as caught:
+        executor.map(fill, [7], print)
+    said = "Spark could not finish 1 splits: MemoryError: no room for split 7 (attempt 2)."
+    assert caught.value.message == said
+    assert caught.value.exit_code == 1
+
+
+def test_a_worker_that_always_dies_is_a_lost_worker(executor):
+    with pytest.raises(WorkerLost, match="Python worker exited unexpectedly"):
+        executor.map(os._exit, [9], print)
+
+
+def test_no_splits_are_no_work_for_spark(executor):
+    executor.map(os._exit, [], print)
+
+
+def test_results_come_in_the_order_of_the_tasks(executor):
+    found: list[int] = []
+    executor.map(abs, [-3, 1, -2], found.append)
+    assert found == [3, 1, 2]
