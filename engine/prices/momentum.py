@@ -15,6 +15,7 @@ from engine.prices.windows import (
     rolling_min,
     smooth,
     wilder,
+    without_rounding,
 )
 
 CCI_SCALE = 0.015
@@ -54,8 +55,9 @@ def williams_r(high: Floats, low: Floats, close: Floats, rows: int) -> Floats:
 
 def cci(typical: Floats, rows: int) -> Floats:
     """Commodity channel index over 20 bars of the typical price; missing where it did not move."""
-    distance = lagged(typical, 0, rows) - rolling_mean(typical, 20, rows)
-    return ratio(distance, CCI_SCALE * rolling_mean_distance(typical, 20, rows))
+    now = lagged(typical, 0, rows)
+    usual = without_rounding(rolling_mean_distance(typical, 20, rows), now)
+    return ratio(now - rolling_mean(typical, 20, rows), CCI_SCALE * usual)
 
 
 def rate_of_change(close: Floats, bars: int, rows: int) -> Floats:

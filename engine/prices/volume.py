@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from engine.prices.columns import ACCUMULATION_SESSIONS
-from engine.prices.windows import Floats, change, lagged, ratio, rolling_mean, rolling_sum
+from engine.prices.windows import (
+    Floats,
+    change,
+    lagged,
+    ratio,
+    rolling_mean,
+    rolling_sum,
+    without_rounding,
+)
 
 
 def accumulated(flow: Floats, rows: int) -> Floats:
@@ -43,7 +51,7 @@ def money_flow_index(typical: Floats, volume: Floats, rows: int) -> Floats:
     """Share of money that changed hands at a rising typical price, over 14 changes, in percent."""
     recent = rows + 14
     flow = lagged(typical, 0, recent) * lagged(volume, 0, recent)
-    step = change(typical, 1, recent)
+    step = without_rounding(change(typical, 1, recent), lagged(typical, 0, recent))
     unknown = np.isnan(step) | np.isnan(flow)
     rising = np.where(unknown, np.nan, np.where(step > 0.0, flow, 0.0))
     falling = np.where(unknown, np.nan, np.where(step < 0.0, flow, 0.0))

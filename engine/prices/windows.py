@@ -15,6 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 MOST_WARM_UP_BARS = 100_000
+ROUNDING = 1e-13  # some hundred units of a double's last place
 
 
 def lagged(values: Floats, bars_ago: int, rows: int) -> Floats:
@@ -36,6 +37,14 @@ def lagged(values: Floats, bars_ago: int, rows: int) -> Floats:
 def change(values: Floats, bars: int, rows: int) -> Floats:
     """Difference to the value ``bars`` bars earlier."""
     return lagged(values, 0, rows) - lagged(values, bars, rows)
+
+
+def without_rounding(difference: Floats, scale: Floats) -> Floats:
+    """The difference, or zero where it is no more than rounding of numbers as large as ``scale``.
+
+    Typical prices are thirds: two that are equal on paper may differ in the last bit. That is no movement.
+    """
+    return np.where(np.abs(difference) <= ROUNDING * np.abs(scale), 0.0, difference)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
