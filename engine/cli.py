@@ -12,6 +12,7 @@ import typer
 
 from engine import __version__
 from engine.commands.speech import begin, fail, say
+from engine.commands.transform import transform
 from engine.errors import EXIT_EMPTY, EXIT_RETRYABLE, BriquetteError, UsageError, VerificationFailed
 from engine.options import (
     OUTPUT,
@@ -212,6 +213,9 @@ def doctor(target: TargetOptions, common: Common) -> None:
     say(found, examination_text(found))
     if not found["ok"]:
         raise typer.Exit(EXIT_RETRYABLE)
+
+
+app.command(cls=PanelledCommand)(transform)
 
 
 def _read_file(path: Path) -> bytes:

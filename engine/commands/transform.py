@@ -1,0 +1,97 @@
+"""``briquette transform``: the second stage of a day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from engine.commands.speech import begin, say
+from engine.options import OUTPUT, RUN, Common, RunChoices, TargetOptions, choice, expand, option
+
+if TYPE_CHECKING:
+    from engine.transform import TransformResult
+
+QUALITY = "Data quality"
+
+
+@expand
+def transform(
+    target: TargetOptions,
+    run: RunChoices,
+    common: Common,
+    *,
+    expected_min_records: Annotated[
+        int | None, option(QUALITY, "Fewer records are a warning. [default: the environment's, else 100]")
+    ] = None,
+    max_critical_error_rate: Annotated[
+        float | None,
+        option(QUALITY, "Per cent of critical errors that may be. [default: the environment's, else 5]"),
+    ] = None,
+    schema: Annotated[
+        str, option(OUTPUT, "A declared table or a TOML file, for a day that was not compacted.")
+    ] = "",
+    schema_fingerprint: Annotated[
+        str, option(OUTPUT, "URL of latest.json, where the schema's fingerprint is kept.")
+    ] = "",
+    codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = "",
+    target_file_mb: Annotated[
+        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
+    ] = 0,
+    force: Annotated[
+        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+    ] = False,
+    batch_manifest: Annotated[
+        str, option(RUN, "check or ignore _batch.manifest.json, for a day that was not compacted.")
+    ] = "check",
+    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+) -> None:
+    """Check and adjust a compacted day, and publish it.
+
+    Too many critical errors: the rows go to quarantine, and what was published stays.
+    """
+    begin(common)
+    from engine.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
+    from engine.report import Progress
+    from engine.transform import TransformOptions, transform_day
+    from engine.transform_source import places_of
+
+    settings = target.settings()
+    subdir = settings.compaction_output_subdir if settings else "compacted"
+    least = settings.expected_min_records if settings else EXPECTED_MIN_RECORDS
+    most = settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE
+    overrides: dict[str, Any] = {
+        "codec": codec or (settings.compaction_codec if settings else None),
+        "target_file_mb": target_file_mb or (settings.compaction_target_file_mb if settings else None),
+    }
+    check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
+    options = TransformOptions(
+        thresholds=Thresholds(
+            least if expected_min_records is None else expected_min_records,
+            most if max_critical_error_rate is None else max_critical_error_rate,
+        ),
+        schema=schema or None,
+        schema_fingerprint=schema_fingerprint,
+        run=run.resolve(force=force, unsafe_store=unsafe_store, check_batch_manifest=check),
+        spec_overrides=overrides,
+    )
+    places = places_of(target.resolve(), target.compacted_subdir or subdir)
+    with Progress(shown=not common.quiet, what=str(places.partition)) as progress:
+        result = transform_day(places, options, progress=progress)
+    say(result.to_dict(), transform_text(result))
+
+
+def transform_text(result: TransformResult) -> str:
+    """The summary of a transform."""
+    from engine.report import result_text, rows_of
+
+    pairs = [("read from", f"{result.read_from}  ({result.source})")]
+    if result.quality:
+        found = result.quality
+        warned = [f"{found.duplicate_keys:,} keys occur twice or more"] if found.duplicate_keys else []
+        if found.too_few_records:
+            warned.append(f"fewer than {found.thresholds.expected_min_records:,} records")
+        warned += [f"{name} is no decimal" for name in found.not_decimal]
+        pairs.append(("quality", found.sentence()))
+        pairs.append(("warnings", f"{found.warnings:,}" + (f": {', '.join(warned)}" if warned else "")))
+    if result.schema_changed is not None:
+        pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
+    return f"{result_text(result.compaction)}\n{rows_of(pairs)}"
