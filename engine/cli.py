@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from engine import __version__
+from engine.commands.indicators import indicators
 from engine.commands.speech import begin, fail, say
 from engine.commands.transform import transform
 from engine.errors import EXIT_EMPTY, EXIT_RETRYABLE, BriquetteError, UsageError, VerificationFailed
@@ -216,6 +217,7 @@ def doctor(target: TargetOptions, common: Common) -> None:
 
 
 app.command(cls=PanelledCommand)(transform)
+app.command(cls=PanelledCommand)(indicators)
 
 
 def _read_file(path: Path) -> bytes:

@@ -148,6 +148,15 @@ class NoRawData(BriquetteError):
         super().__init__(f"NO_RAW_DATA: {message}", hint=hint)
 
 
+class NoPrices(BriquetteError):
+    """There are no published prices to compute indicators from; nothing was written."""
+
+    exit_code = EXIT_EMPTY
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"NO_INPUT_DATA: {message}", hint=hint)
+
+
 # -- worth a retry (1) -------------------------------------------------------------------------
 
 

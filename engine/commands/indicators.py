@@ -1,0 +1,95 @@
+"""``briquette indicators``: the third stage of a day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from engine.commands.speech import begin, say
+from engine.errors import UsageError
+from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, expand, option
+
+if TYPE_CHECKING:
+    from engine.indicators import IndicatorsResult, IndicatorsTarget
+
+
+@expand
+def indicators(
+    run: RunChoices,
+    common: Common,
+    *,
+    env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = "",
+    curated: Annotated[str, option(DAILY, "Curated root.")] = "",
+    domain: Annotated[str, option(DAILY, "For instance market.")] = "",
+    table: Annotated[str, option(DAILY, "The table with the adjusted prices.")] = "prices",
+    ds: Annotated[str, option(DAILY, "The day, YYYY-MM-DD.")] = "",
+    set_name: Annotated[str, option(OUTPUT, "Which columns: A (27) or B (60).", "--set")] = "A",
+    lookback_days: Annotated[
+        int | None,
+        option(RUN, "Sessions to read at least. [default: the environment's, else 252]", min=1),
+    ] = None,
+    schema_fingerprint: Annotated[
+        str, option(OUTPUT, "URL of latest.json, where the schema's fingerprint is kept.")
+    ] = "",
+    codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = "",
+    target_file_mb: Annotated[
+        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
+    ] = 0,
+    force: Annotated[
+        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+    ] = False,
+    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+) -> None:
+    """Compute the technical indicators of a day.
+
+    One row for each symbol of the day, from the adjusted prices of its last sessions.
+    """
+    begin(common)
+    from config.model import load_environment
+    from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, indicators_day
+    from engine.report import Progress
+
+    settings = load_environment(env, env=_environment()) if env else None
+    place = _target(curated or (settings.curated_url if settings else ""), domain, table, ds)
+    least = settings.indicators_lookback_days if settings else LOOKBACK_DAYS
+    options = IndicatorsOptions(
+        set_name=set_name,
+        lookback_days=lookback_days or least,
+        schema_fingerprint=schema_fingerprint,
+        codec=codec or (settings.compaction_codec if settings else "zstd"),
+        target_file_mb=target_file_mb or (settings.compaction_target_file_mb if settings else 256),
+        run=run.resolve(force=force, unsafe_store=unsafe_store),
+    )
+    with Progress(shown=not common.quiet, what=str(place.partition)) as progress:
+        result = indicators_day(place, options, progress=progress)
+    say(result.to_dict(), indicators_text(result))
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def _target(curated: str, domain: str, table: str, ds: str) -> IndicatorsTarget:
+    from engine.indicators import indicators_target
+
+    missing = [n for n, v in {"--curated": curated, "--domain": domain, "--ds": ds}.items() if not v]
+    if missing:
+        raise UsageError(f"the target lacks {', '.join(missing)}.", hint=f"Pass {', '.join(missing)}.")
+    return indicators_target(curated=curated, domain=domain, table=table, ds=ds)
+
+
+def indicators_text(result: IndicatorsResult) -> str:
+    """The summary of a run."""
+    from engine.report import result_text, rows_of
+
+    pairs = [("set", f"{result.set_name}, {result.sessions} sessions read")]
+    for name, words in (("impossible_values", "impossible"), ("too_large_values", "too large")):
+        found = result.findings.get(name)
+        if found:
+            pairs.append(
+                (words, ", ".join(f"{column} {count}" for column, count in found.items()) + ": null")
+            )
+    if result.schema_changed is not None:
+        pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
+    return f"{result_text(result.run)}\n{rows_of(pairs)}"

@@ -1,0 +1,315 @@
+"""The indicators stage: the prices of a day's last sessions in, one row for each symbol out.
+
+It is a plan whose inputs are the published parts of every session in the look-back, pinned by their
+manifests, so publishing, UNCHANGED, repair and executors are those of a compaction. The kernel is one task:
+a panel of 8,000 symbols is computed in less time than it would take to ship it to several workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from engine import assembly, digest
+from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
+from engine.encode import encode
+from engine.errors import DataQualityFailed, NoPrices
+from engine.model import (
+    MIB,
+    CompactionSpec,
+    Field,
+    Location,
+    Partition,
+    Plan,
+    Schema,
+    SplitResult,
+    SplitTask,
+    Stage,
+    Status,
+)
+from engine.plan import plan_partition
+from engine.prices.columns import IndicatorSet, indicator_set, sessions_needed
+from engine.prices.indicators import compute
+from engine.prices.panel import (
+    panel_from_tables,
+)
+from engine.schema import type_word
+from engine.schema_record import record_schema
+from engine.sessions import Session, days_of, ds_of, schema_of, sessions_until
+from engine.store import open_store, parse_url
+from engine.target import below, check_ds
+
+if TYPE_CHECKING:
+    from engine.compaction import Progress
+    from engine.executors import Executor
+
+INDICATORS, VERSION = "indicators", 1
+LOOKBACK_DAYS = 252
+# One split, whatever its size: a panel is computed as a whole.
+WHOLE = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class IndicatorsTarget:
+    """What is computed and where; ``prices`` holds ``ds=<day>/`` folders, ``output`` is the day's own."""
+
+    partition: Partition
+    prices: Location
+    output: Location
+    quarantine: Location
+
+
+@dataclass(frozen=True, slots=True)
+class IndicatorsResult:
+    """How a run ended; ``findings`` is empty where nothing was computed."""
+
+    run: CompactionResult
+    set_name: str
+    sessions: int
+    findings: Mapping[str, Any]
+    schema_changed: bool | None = None  # None: no place to record the schema was given
+
+    @property
+    def status(self) -> Status:
+        return self.run.status
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``indicators --json``."""
+        return self.run.to_dict() | {
+            "stage": INDICATORS,
+            "indicator_set": self.set_name,
+            "sessions": self.sessions,
+            "findings": dict(self.findings),
+            "schema_changed": self.schema_changed,
+        }
+
+
+def indicators_target(*, curated: str, domain: str, ds: str, table: str = "prices") -> IndicatorsTarget:
+    """The places of the daily pipeline: ``<curated>/<domain>/<table>`` in, ``…/indicators`` out."""
+    check_ds(ds)
+    root = parse_url(curated)
+    return places(below(root, domain, table), below(root, domain, INDICATORS), domain=domain, ds=ds)
+
+
+def places(prices: Location, output: Location, *, domain: str, ds: str) -> IndicatorsTarget:
+    """The places below two folders, each the one above its ``ds=<ds>/`` folders."""
+    return IndicatorsTarget(
+        Partition(domain=domain, table=INDICATORS, ds=ds),
+        prices,
+        below(output, f"ds={ds}"),
+        below(output, "quarantine", f"ds={ds}"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IndicatorsOptions:
+    """What a run may decide. ``lookback_days`` are sessions, the day's own included, and a least number."""
+
+    set_name: str = "A"
+    lookback_days: int = LOOKBACK_DAYS
+    schema_fingerprint: str = ""
+    codec: str = "zstd"
+    target_file_mb: float = 256
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+def indicators(
+    *,
+    curated: str | os.PathLike[str],
+    domain: str,
+    ds: str,
+    table: str = "prices",
+    options: IndicatorsOptions | None = None,
+    progress: Progress | None = None,
+) -> IndicatorsResult:
+    """Compute one day's indicators from ``<curated>/<domain>/<table>/ds=…/`` and publish them.
+
+    They lie under ``<curated>/<domain>/indicators/ds=<ds>/``. Raises as ``indicators_day``.
+    """
+    place = indicators_target(curated=os.fspath(curated), domain=domain, table=table, ds=ds)
+    return indicators_day(place, options or IndicatorsOptions(), progress=progress)
+
+
+def indicators_day(
+    target: IndicatorsTarget,
+    options: IndicatorsOptions,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> IndicatorsResult:
+    """What ``indicators``, the command and the Glue job call.
+
+    More sessions than ``lookback_days`` are read where the set's windows and recursions need them. Raises
+    ``NoPrices`` where the day has no published prices, ``DataQualityFailed`` after putting the day's prices
+    into quarantine, and the errors of a compaction.
+    """
+    started = time.monotonic()
+    chosen = indicator_set(options.set_name)
+    wanted = max(options.lookback_days, sessions_needed(chosen))
+    ds = target.partition.ds
+    sessions = sessions_until(open_store(target.prices.url), target.prices, ds, wanted)
+    if not sessions or sessions[-1].ds != ds:
+        raise NoPrices(
+            f"there are no published prices under {below(target.prices, f'ds={ds}')}.",
+            hint="Run `briquette transform` for that day first.",
+        )
+    plan = plan_indicators(target, sessions, chosen, wanted, options)
+    aside = Quarantine(target.quarantine, sessions[-1], target.prices, options.run)
+    work = ComputeIndicators(chosen.name, aside)
+    result = run_plan(plan, options.run, executor=executor, progress=progress, started=started, work=work)
+    changed = None
+    if options.schema_fingerprint:
+        changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
+    return IndicatorsResult(result, chosen.name, len(sessions), work.findings, changed)
+
+
+def plan_indicators(
+    target: IndicatorsTarget,
+    sessions: Sequence[Session],
+    chosen: IndicatorSet,
+    wanted: int,
+    options: IndicatorsOptions,
+) -> Plan:
+    """The plan of a day: every part of every session, as one split."""
+    spec = CompactionSpec(
+        schema=output_schema(chosen),
+        codec=options.codec,
+        target_part_bytes=int(options.target_file_mb * MIB),
+        split_bytes=WHOLE,
+        split_objects=WHOLE,
+    )
+    check_spec(spec)
+    return plan_partition(
+        target.partition,
+        target.prices,
+        target.output,
+        spec,
+        [part for session in sessions for part in session.parts],
+        stage=Stage(INDICATORS, VERSION, (("sessions", str(wanted)), ("set", chosen.name))),
+    )
+
+
+def output_schema(chosen: IndicatorSet) -> Schema:
+    """The set's columns in the engine's own words."""
+    fields = [Field(f.name, str(type_word(f.type)), f.nullable) for f in chosen.schema]
+    return Schema(tuple(fields), name=f"indicators.{chosen.name}")
+
+
+# -- the kernel ------------------------------------------------------------------------------------
+
+
+class ComputeIndicators:
+    """The work of a run: one task; what the kernel found stays in ``findings``."""
+
+    stage = INDICATORS
+    reuses = False
+
+    def __init__(self, set_name: str, quarantine: Quarantine) -> None:
+        self.findings: Mapping[str, Any] = {}
+        self._set_name = set_name
+        self._quarantine = quarantine
+
+    def results(
+        self,
+        plan: Plan,
+        executor: Executor,
+        kept: Mapping[int, SplitResult],
+        progress: Progress | None,
+    ) -> tuple[SplitResult, ...]:
+        """See ``engine.assembly.Work``; a day that fails its checks goes into quarantine first."""
+        # The same inputs give the same batch: the upper 60 bits of their fingerprint.
+        kernel = partial(
+            indicator_split,
+            set_name=self._set_name,
+            ds=plan.partition.ds,
+            prefix=plan.raw.prefix,
+            batch_id=int(plan.input_fingerprint[:15], 16),
+        )
+        try:
+            results = assembly.map_splits(plan, executor, kept, progress, kernel)
+        except DataQualityFailed as failed:
+            self._quarantine.fill(plan, executor)
+            raise DataQualityFailed(
+                f"{failed.message.removeprefix('DQ_FAILED: ')} They are in {self._quarantine.place}; "
+                f"nothing changed under {plan.output}.",
+                hint="Mend the prices of that day and transform it again.",
+            ) from failed
+        self.findings = json.loads(results[0].findings)
+        return results
+
+
+def indicator_split(task: SplitTask, *, set_name: str, ds: str, prefix: str, batch_id: int) -> SplitResult:
+    """Read the panel, compute the day's rows and encode them; raises ``DataQualityFailed``."""
+    chosen = indicator_set(set_name)
+    days = days_of(open_store(task.raw_url), task.objects, prefix)
+    today = days[-1][1]
+    nameless = today.column("symbol").null_count
+    placed = panel_from_tables(days, only_last_session=True)
+    last = date.fromisoformat(ds)
+    twice = [symbol for session, symbol in placed.duplicates if session == last]
+    if nameless or twice:
+        shown = ", ".join(twice[:5]) + (" ..." if len(twice) > 5 else "")
+        raise DataQualityFailed(
+            f"the prices of {ds} have {len(twice)} records beyond the first of their symbol"
+            f"{f' ({shown})' if twice else ''} and {nameless} without a symbol, of {len(today)}.",
+        )
+    day = compute(placed.panel, chosen, batch_id=batch_id)
+    rows = day.table.num_rows
+    # The day's records become its rows; those of the look-back are only looked at.
+    first = next(i for i, part in enumerate(task.objects) if ds_of(part.key, prefix) == ds)
+    records = [rows if i == first else 0 for i in range(len(task.objects))]
+    findings = {
+        "symbols": rows,
+        "sessions": len(days),
+        "impossible_values": dict(day.impossible),
+        "too_large_values": dict(day.too_large),
+        "repeated_records_in_lookback": len(placed.duplicates),
+    }
+    return SplitResult(
+        split_index=task.split_index,
+        records=rows,
+        rows=rows,
+        duplicates=0,
+        rejects=(),
+        row_groups=tuple(encode(day.table, task.spec)),
+        digest=digest.combine_digests([digest.rows_digest(day.table)]),
+        object_records=tuple(records),
+        extra_fields=(),
+        duplicate_json_keys=0,
+        raw_bytes=task.raw_bytes,
+        decoded_bytes=task.raw_bytes,
+        findings=json.dumps(findings).encode(),
+    )
+
+
+# -- quarantine ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Publishes a day's prices as they were read, where nobody takes them for indicators."""
+
+    place: Location
+    session: Session
+    prices: Location
+    options: RunOptions
+
+    def fill(self, plan: Plan, executor: Executor) -> None:
+        """Publish them with the engine's own plan and kernel."""
+        schema = self.session.schema or schema_of(open_store(self.prices.url), self.session.parts[0])
+        aside = plan_partition(
+            plan.partition,
+            self.prices,
+            self.place,
+            CompactionSpec(schema, plan.spec.codec, plan.spec.target_part_bytes),
+            self.session.parts,
+            stage=Stage("quarantine", VERSION, plan.stage.parameters),
+        )
+        work = assembly.CompactSplits(stage="quarantine", reuses=False)
+        run_plan(aside, self.options, executor=executor, work=work)
