@@ -59,14 +59,7 @@ def glue(awsglue, jar, tmp_path):
 
 
 # Glue writes these before a job's own arguments.
-GLUE_ADDS = (
-    "--job-bookmark-option",
-    "job-bookmark-disable",
-    "--TempDir",
-    "s3://temporary/",
-    "--JOB_ID",
-    "j_1",
-)
+GLUE_ADDS = ("--job-bookmark-option", "job-bookmark-disable", "--TempDir", "s3://temp/", "--JOB_ID", "j_1")
 
 
 def test_a_run_that_published_is_committed(glue, raw_day, tmp_path):

@@ -16,7 +16,7 @@ from tests.servers import Bucket, new_bucket
 from tests.spark.installs import s3a_jars
 from tests.spark.local import DAY, OUTPUT, RAW_PREFIX, glue_arguments, run_python, spark_conf
 
-# Hadoop 3.4 (Spark 4) writes its defaults as "60s", which the S3A of Hadoop 3.3 does not read: numbers instead.
+# Hadoop 3.4 (Spark 4) writes its defaults as "60s", which S3A of Hadoop 3.3 does not read: numbers instead.
 S3A = {
     "path.style.access": "true",
     "connection.ssl.enabled": "false",
