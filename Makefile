@@ -12,7 +12,7 @@ export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package check bench lock clean
+.PHONY: help install demo test test-slow test-aws lint format types house package glue check bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, wo
 
 package: $(VENV)/.dev ## Build the wheel and check that it works outside this checkout
 	@$(BIN)/python scripts/check_wheel.py
+
+glue: $(VENV)/.dev ## Build the wheel and the Glue job scripts with their parameters
+	@$(BIN)/python scripts/build_glue.py
 
 check: lint types house package test ## All of the above but the slow tests, as CI runs them
 

@@ -13,6 +13,7 @@ import pytest
 
 from engine import compact
 from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from glue_wrappers import compaction_job
 from scripts.build_glue import KERNEL, PLACE, RUNTIMES, SCAN, Runtime, build_wheel, parameters, pins
 from tests.spark.installs import uv
 from tests.spark.local import ROOT, glue_arguments, run_python, spark_conf
@@ -52,6 +53,13 @@ def test_the_script_fills_in_where_the_artifacts_lie(tmp_path) -> None:
         assert (tmp_path / "glue" / wheel.rpartition("/")[2]).is_file()
         assert arguments["--python-modules-installer-option"] == "--no-deps"
     assert (tmp_path / "glue/compaction_job.py").is_file()
+
+
+def test_the_documentation_names_every_argument_and_parameter() -> None:
+    page = (ROOT / "docs/glue.md").read_text(encoding="utf-8")
+    parameters_of_glue = parameters("briquette.whl", [])["6.0"]["default_arguments"]
+    wanted = [*(argument.name for argument in compaction_job.ARGUMENTS), *parameters_of_glue]
+    assert [name for name in wanted if f"`{name}" not in page] == []
 
 
 @pytest.mark.timeout(300)
