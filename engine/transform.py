@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
 from engine.compaction import CompactionResult, Progress, RunOptions, resolve_target, run_plan
-from engine.errors import DataQualityFailed, NoRawData, UsageError
+from engine.errors import DataQualityFailed, NoRawData, OutputOccupied, UsageError
 from engine.model import (
     CompactionSpec,
     ExtraFields,
@@ -136,7 +136,10 @@ class TransformSplits:
             stage,
         )
         work = assembly.CompactSplits(stage=QUARANTINE, reuses=False)
-        run_plan(aside, self.options, executor=executor, work=work)
+        try:
+            run_plan(aside, self.options, executor=executor, work=work)
+        except OutputOccupied:  # Parquet of an earlier program: a quarantine is there to be overwritten
+            run_plan(aside, replace(self.options, force=True), executor=executor, work=work)
 
 
 # -- the story -------------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
     part, output = target.partition, target.output
     if part.table:
         root = output.prefix.removesuffix(f"{compacted_subdir}/ds={part.ds}/")
+        if root == output.prefix:
+            raise UsageError(f"{output} is not below a folder {compacted_subdir!r}.")
         return Places(part, target.raw, output, Location(output.url, root))
     above, _, last = output.prefix.rstrip("/").rpartition("/")
     if part.ds or not last.startswith("ds="):

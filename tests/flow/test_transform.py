@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import assembly, compact
-from engine.compaction import RunOptions
+from engine.compaction import RunOptions, resolve_target
 from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
 from engine.errors import (
     BatchManifestMismatch,
@@ -36,6 +36,7 @@ from engine.reading import open_dataset, read_tables
 from engine.store import ANY, WRITE_VERBS, open_store
 from engine.target import below
 from engine.transform import transform
+from engine.transform_source import places_of
 from tests.flow.test_cli import NAMES, briquette
 from tests.flow.test_cli import document as printed
 from tests.invariants import assert_conserves, assert_only_parts_are_visible, snapshot
@@ -101,7 +102,7 @@ def test_a_compacted_day_is_adjusted_and_published(store_url):
     assert (result.quality.records, result.quality.critical, result.quality.warnings) == (3, 0, 1)
     assert_conserves(result.compaction.manifest)
     found = {r["symbol"]: r for r in rows(store_url)}
-    assert found["A"]["open"], found["A"]["raw_open"] == (4.0, 8.0)
+    assert (found["A"]["open"], found["A"]["raw_open"]) == (4.0, 8.0)
     assert (found["A"]["close"], found["A"]["volume"], found["A"]["adjustment_factor"]) == (5.0, 200.0, 0.5)
     assert (found["B"]["open"], found["C"]["close"], found["C"]["adjustment_factor"]) == (8.0, 2.0, 1.0)
     assert list(found["A"])[8:] == [
@@ -301,6 +302,16 @@ def test_a_crash_while_the_quarantine_is_written_is_made_good_by_running_again(s
     assert not keys(store_url, OUT)
 
 
+def test_a_quarantine_of_another_writer_is_overwritten(tmp_path):
+    where = compacted(str(tmp_path), bad_day())
+    (tmp_path / QUARANTINE).mkdir(parents=True)
+    (tmp_path / QUARANTINE / "part-00000-9f2b.snappy.parquet").write_bytes(b"of Spark")
+    with pytest.raises(DataQualityFailed):
+        transform(**where)
+    assert_only_parts_are_visible(tmp_path / QUARANTINE)
+    assert len(rows(str(tmp_path), QUARANTINE)) == 20
+
+
 def test_a_day_that_was_mended_is_published(tmp_path):
     where = compacted(str(tmp_path), bad_day())
     with pytest.raises(DataQualityFailed):
@@ -442,6 +453,34 @@ def test_parts_that_are_not_those_of_the_manifest_are_not_read(store_url):
     open_store(store_url).put(f"{COMPACTED}part-00000.parquet", b"other")
     with pytest.raises(SourceChanged, match="not those of their manifest"):
         transform(**where)
+
+
+def test_a_compaction_published_between_plan_and_reading_is_noticed(store_url):
+    where = compacted(store_url)
+    transform(**where)
+    open_store(store_url).put(f"{DAY}late.json", json.dumps(bar("Z")).encode())
+    compact(**where)
+    store = open_store(f"{store_url}/curated")
+    before = rows(store_url)
+
+    def publish_again(verb: str, key: str) -> None:
+        if verb == "GET" and "compacted" in key and key.endswith(".parquet"):
+            store.requests.before = None
+            open_store(store_url).put(f"{DAY}later.json", json.dumps(bar("ZZ")).encode())
+            compact(**where)
+
+    store.requests.before = publish_again
+    with pytest.raises(SourceChanged):
+        transform(**where)
+    assert store.requests.before is None
+    assert rows(store_url) == before
+    assert transform(**where).quality.records == 5
+
+
+def test_a_folder_that_is_not_the_compacted_one_is_refused(tmp_path):
+    target = resolve_target(raw=str(tmp_path), curated=str(tmp_path), **MARKET)
+    with pytest.raises(UsageError, match="not below a folder 'pressed'"):
+        places_of(target, "pressed")
 
 
 def test_another_data_source_s_day_is_refused(tmp_path):
