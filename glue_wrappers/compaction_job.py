@@ -6,7 +6,6 @@ arguments. The plan, the kernel and the publish are the engine's own, so the byt
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,12 +94,19 @@ def target_of(arguments: Arguments) -> Target:
 
 
 def bucket_url(name: str) -> str:
-    """The URL of a bucket; a path or a URL, for runs without AWS, is one already.
+    """The URL of a bucket; what begins with ``/`` or ``.`` is a path, for runs without AWS.
 
     >>> bucket_url("raw"), bucket_url("./raw"), bucket_url("file:///data/raw")
     ('s3://raw', './raw', 'file:///data/raw')
     """
-    return name if "/" in name or name.startswith(".") else f"s3://{name}"
+    if "://" in name or name.startswith(("/", ".")):
+        return name
+    if "/" in name:  # as a path it would be a folder of the worker's own disk, gone with the worker
+        raise UsageError(
+            f"{name!r} is no bucket's name.",
+            hint="Pass the bucket alone and the rest as the prefix; a path begins with / or ./",
+        )
+    return f"s3://{name}"
 
 
 def new_plan(arguments: Arguments, target: Target, options: RunOptions) -> Plan:
@@ -127,8 +133,8 @@ def schema_of(arguments: Arguments, target: Target) -> Schema | str:
 def stored_plan(arguments: Arguments, target: Target) -> Plan:
     """The plan under ``--plan_uri``, which must be one for this partition; its places and spec hold."""
     uri = arguments["plan_uri"]
-    folder, _, name = re.sub(r"^(?!.*/)", "./", uri).rpartition("/")
-    place = parse_url(folder or "/")
+    folder, slash, name = uri.rpartition("/")
+    place = parse_url(folder or slash or ".")
     plan = plan_from_bytes(open_store(place.url).get(place.prefix + name), where=uri)
     for word in ("interval", "data_source", "ds"):
         planned, asked = getattr(plan.partition, word), getattr(target.partition, word)

@@ -16,12 +16,13 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here wants Java, and runs in one worker of pytest-xdist so that it shares the session."""
-    marks = (pytest.mark.spark, pytest.mark.xdist_group("spark"), needs_java())
+    """Everything here wants Java; what uses the session runs in one worker of pytest-xdist, to share it."""
     for item in items:
         if item.path.is_relative_to(HERE):
-            for mark in marks:
-                item.add_marker(mark)
+            item.add_marker(pytest.mark.spark)
+            item.add_marker(needs_java())
+            if "spark" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group("spark"))
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ def run_python(
         env={**inherited, **environment(), **(variables or {})},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
