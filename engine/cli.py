@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from engine import __version__
+from engine.commands.config import config
 from engine.commands.indicators import indicators
 from engine.commands.speech import begin, fail, say
 from engine.commands.transform import transform
@@ -218,6 +219,7 @@ def doctor(target: TargetOptions, common: Common) -> None:
 
 app.command(cls=PanelledCommand)(transform)
 app.command(cls=PanelledCommand)(indicators)
+app.add_typer(config, name="config")
 
 
 def _read_file(path: Path) -> bytes:

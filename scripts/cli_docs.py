@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperOption
@@ -32,9 +34,8 @@ With `--json` one document goes to stdout and nothing else does; progress and me
 
 def page() -> str:
     """The whole page."""
-    group = typer.main.get_command(app)
     out = [HEAD]
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for name, command in sorted(_commands(typer.main.get_command(app))):
         arguments = [p for p in command.params if isinstance(p, TyperArgument)]
         words = "".join(f" {str(p.name).upper()}" for p in arguments)
         out.append(f"## briquette {name}\n\n    briquette {name}{words} [OPTIONS]\n\n{command.help}\n")
@@ -42,6 +43,16 @@ def page() -> str:
         lines += [_option(p) for p in command.params if isinstance(p, TyperOption) and not p.hidden]
         out.append("| option | meaning |\n|---|---|\n" + "\n".join(lines) + "\n")
     return "\n".join(out)
+
+
+def _commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its words, those of groups too."""
+    for name, command in group.commands.items():
+        words = f"{above} {name}".strip()
+        if hasattr(command, "commands"):
+            yield from _commands(command, words)
+        else:
+            yield words, command
 
 
 def _option(option: TyperOption) -> str:
