@@ -35,14 +35,15 @@ def typed_column(values: Floats, kind: pa.DataType) -> tuple[pa.Array, int]:
         few = np.abs(values) < LARGEST_WITH_PLACES
         places = np.where(few, np.rint(np.where(few, values, 0.0) * FLOAT_PLACES) / FLOAT_PLACES, values)
         fits = np.abs(places) <= np.finfo(np.float32).max
-        array = pa.array(np.where(fits, places, 0.0).astype(np.float32), mask=~(fits & known))
+        held = np.where(fits, places, 0.0).astype(np.float32) + np.float32(0.0)  # no negative zero
+        array = pa.array(held, mask=~(fits & known))
     elif types.is_integer(kind):
         whole = np.rint(values)
         fits = np.abs(whole) < min(LARGEST_BIGINT, 2.0 ** (kind.bit_width - 1))
         array = pa.array(np.where(fits, whole, 0.0).astype(np.int64), mask=~(fits & known)).cast(kind)
     else:
         fits = np.isfinite(values)
-        array = pa.array(np.where(fits, values, 0.0), mask=~(fits & known))
+        array = pa.array(np.where(fits, values, 0.0) + 0.0, mask=~(fits & known))
     return array, int((known & ~fits).sum())
 
 

@@ -174,6 +174,24 @@ def test_money_flow_is_the_risers_share():
     assert value(panel, "mfi_14") == pytest.approx(100 * rises / (rises + falls), rel=1e-12)
 
 
+def test_typical_prices_that_are_equal_on_paper_are_no_movement():
+    # 10.07 + 9.99 + 10.03 = 10.11 + 9.95 + 10.03 = 30.09; as doubles their thirds differ in the last bit
+    wide, narrow = [10.11, 9.95], [10.07, 9.99]
+    high, low = zip(*[wide, narrow] * 10, strict=True)
+    panel = one_symbol([10.03] * 20, high=high, low=low)
+    assert (sum((*wide, 10.03)) / 3) != (sum((*narrow, 10.03)) / 3)
+    assert math.isnan(value(panel, "mfi_14"))
+    assert math.isnan(value(panel, "cci_20"))
+
+
+def test_a_bar_without_range_moves_no_money_but_counts_as_traded():
+    # 19 bars that close at their top with volume 1000, one without range: 19 of 20 parts
+    close = [10.0] * 20
+    panel = one_symbol(close, high=close, low=[9.0] * 10 + [10.0] + [9.0] * 9)
+    assert value(panel, "cmf_20") == 19 / 20
+    assert value(panel, "adi") == 19_000
+
+
 def test_accumulation_starts_over_after_250_bars():
     rising = np.arange(1.0, 402.0)
     panel = one_symbol(rising, high=rising, low=rising - 1, volume=np.full(401, 3.0))
@@ -359,6 +377,12 @@ def test_floats_keep_six_places_and_never_become_infinite(number):
         assert column.to_pylist() == [None]
     else:
         assert abs(column[0].as_py() - number) <= 0.5e-6 + abs(number) * 2.0**-23
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int64(), pa.decimal128(5, 2)])
+def test_zero_has_no_sign(kind):
+    column, _ = typed_column(np.array([-0.0, -1e-9 if kind == pa.float32() else 0.0]), kind)
+    assert [math.copysign(1, v) for v in column.to_pylist()] == [1, 1]
 
 
 def test_whole_numbers_are_rounded_and_never_wrap():
