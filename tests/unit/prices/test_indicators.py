@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.errors import SchemaError, UsageError
 from engine.prices.columns import SET_A, SET_B, indicator_set, sessions_needed
-from engine.prices.indicators import compute, compute_block, history
+from engine.prices.indicators import _void_impossible, compute, compute_block, history
 from engine.prices.panel import Panel, panel_from_columns, panel_from_tables
 from engine.prices.typed import typed_column
 from tests.unit.prices.histories import cut, names, one_symbol, random_panel, weekdays
@@ -325,6 +325,14 @@ def test_impossible_values_are_null_counted_and_cost_quality():
     assert all(table[name] is None for name in wrong)
     assert table["is_validated"] == 0
     assert table["quality_score"] == round((1 - len(wrong) / len(SET_B.checked)) * 100)
+
+
+def test_rounding_beyond_an_end_is_put_back_and_is_no_violation():
+    rsi = next(c for c in SET_B.columns if c.name == "rsi_14")
+    values = {"rsi_14": np.array([100.00000000000001, -1e-15, 100.001, 50.0, NAN])}
+    found = _void_impossible(values, [rsi])
+    np.testing.assert_array_equal(values["rsi_14"], [100.0, 0.0, NAN, 50.0, NAN])
+    assert found["rsi_14"].tolist() == [False, False, True, False, False]
 
 
 def test_set_a_voids_impossible_values_too():

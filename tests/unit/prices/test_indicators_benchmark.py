@@ -1,4 +1,4 @@
-"""The benchmark of the indicators at a tiny scale: bars that stay the same, figures that say what was done."""
+"""The benchmark of the indicators at a tiny scale: bars that stay the same, figures that say what ran."""
 
 from __future__ import annotations
 
