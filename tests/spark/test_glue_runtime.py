@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,33 @@ def glue(awsglue, jar, tmp_path):
 
 # Glue writes these before a job's own arguments.
 GLUE_ADDS = ("--job-bookmark-option", "job-bookmark-disable", "--TempDir", "s3://temp/", "--JOB_ID", "j_1")
+
+
+COMPARE = """
+import json, sys
+from awsglue.utils import getResolvedOptions
+from glue_wrappers.arguments import _resolved
+names, argv = json.loads(sys.argv[1])
+official = getResolvedOptions(["script", *argv], names)
+print(json.dumps([{name: official[name] for name in names}, _resolved(argv, names)]))
+"""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--ds", "2025-09-09", "--codec=zstd"],
+        ["--ds=a=b", *GLUE_ADDS, "--codec", "x y", "--enable-metrics", "true"],
+        ["--codec", "lz4", "--ds", "1", "--ds", "2", "stray", "--unknown", "3"],
+        ["--ds", "-1.5", "--codec", "-7"],
+    ],
+)
+def test_our_reading_of_arguments_is_the_official_one(awsglue, tmp_path, argv):
+    command = ["-c", COMPARE, json.dumps([["ds", "codec"], argv])]
+    ended = run_python(command, folder=tmp_path, variables={"PYTHONPATH": f"{ROOT}:{awsglue}"})
+    assert ended.code == 0, ended.err
+    official, ours = ended.document
+    assert ours == official
 
 
 def test_a_run_that_published_is_committed(glue, raw_day, tmp_path):
