@@ -12,6 +12,7 @@ import typer
 
 from engine import __version__
 from engine.commands.config import config
+from engine.commands.days import backfill, run
 from engine.commands.indicators import indicators
 from engine.commands.speech import begin, fail, say
 from engine.commands.transform import transform
@@ -219,6 +220,8 @@ def doctor(target: TargetOptions, common: Common) -> None:
 
 app.command(cls=PanelledCommand)(transform)
 app.command(cls=PanelledCommand)(indicators)
+app.command(cls=PanelledCommand)(run)
+app.command(cls=PanelledCommand)(backfill)
 app.add_typer(config, name="config")
 
 

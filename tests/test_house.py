@@ -156,6 +156,7 @@ ROOMS = (
             "engine.assembly",
             "engine.verification",
             "engine.backfill",
+            "engine.flow",
             "engine.indicators",
             "engine.schema_record",
             "engine.sessions",

@@ -1,0 +1,215 @@
+"""``briquette run`` and ``briquette backfill``: one day through all stages, or many days."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.commands.speech import begin, say
+from engine.errors import UsageError
+from engine.options import (
+    DAILY,
+    OUTPUT,
+    RUN,
+    Common,
+    RunChoices,
+    SpecOptions,
+    TargetOptions,
+    choice,
+    expand,
+    option,
+)
+
+if TYPE_CHECKING:
+    from engine.backfill import BackfillResult
+    from engine.flow import DayResult, FlowOptions, Step
+    from engine.model import CompactionSpec
+    from engine.target import Target
+
+FORCE = Annotated[
+    bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+]
+SET = Annotated[str, option(OUTPUT, "Which indicators: A (27 columns) or B (60).", "--set")]
+BATCH_MANIFEST = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
+MARKS = {"DONE": "done", "SKIPPED": "skip", "FAILED": "FAIL"}
+
+
+@expand
+def run(
+    target: TargetOptions,
+    spec: SpecOptions,
+    choices: RunChoices,
+    common: Common,
+    *,
+    set_name: SET = "A",
+    force: FORCE = False,
+    batch_manifest: BATCH_MANIFEST = "check",
+) -> None:
+    """Take a day through all stages on this machine.
+
+    Preflight, compaction, guard, transform, indicators: the flow that runs on AWS, without an account.
+    """
+    begin(common)
+    from engine.flow import run_day
+
+    place = target.resolve()
+    _require_daily(place)
+    options = _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest)
+    quiet = common.quiet or common.json_output
+    result = run_day(place, _spec(spec, target), options, on_step=None if quiet else _print_step)
+    say(result.to_dict(), f"{result.status}  {place.partition}")
+    _end(result.exit_code, result.error)
+
+
+@expand
+def backfill(
+    target: TargetOptions,
+    spec: SpecOptions,
+    choices: RunChoices,
+    common: Common,
+    *,
+    start: Annotated[str, option(DAILY, "First day, YYYY-MM-DD.")] = "",
+    end: Annotated[str, option(DAILY, "Last day, included.")] = "",
+    stages: Annotated[str, option(RUN, "compaction, or all: transform and indicators too.")] = "compaction",
+    days_at_once: Annotated[int, option(RUN, "Days that run side by side.", min=1, max=64)] = 1,
+    set_name: SET = "A",
+    force: FORCE = False,
+    batch_manifest: BATCH_MANIFEST = "check",
+) -> None:
+    """Compact many days, each on its own.
+
+    A day that fails stops no other. Run it again: days that are done say UNCHANGED and cost a listing.
+    """
+    begin(common)
+    from engine.backfill import backfill as run_days
+    from engine.flow import run_day
+    from engine.target import days
+
+    if not (start and end) or target.ds:
+        raise UsageError("a backfill is from --start to --end.", hint="Pass both, and no --ds.")
+    wanted = list(days(start, end))
+    if stages == "all" and days_at_once > 1:
+        raise UsageError(
+            "indicators read the days before, so all stages go day by day.", hint="Leave out --days-at-once."
+        )
+    only = choice("stages", stages, ("compaction", "all")) == "compaction"
+    options = replace(
+        _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest),
+        only_compaction=only,
+    )
+    places = [replace(target, ds=day).resolve() for day in wanted]
+    for place in places[:1]:
+        _require_daily(place)
+    make_spec = _spec(spec, target)
+    view = _DayLines(len(places), shown=not (common.quiet or common.json_output))
+    result = run_days(
+        places,
+        lambda place: run_day(place, make_spec, options),
+        days_at_once=days_at_once,
+        on_day=view,
+    )
+    say(result.to_dict(), backfill_text(result))
+    raise typer.Exit(result.exit_code)
+
+
+def _require_daily(place: Target) -> None:
+    if not place.partition.table:
+        raise UsageError(
+            "the stages need to know the table.",
+            hint="Pass --domain, --table, --interval and --data-source with --raw and --curated, or --env.",
+        )
+
+
+def _spec(spec: SpecOptions, target: TargetOptions) -> Callable[[Target], CompactionSpec]:
+    settings = target.settings()
+    return lambda place: spec.resolve(place, settings)
+
+
+def _options(
+    target: TargetOptions, choices: RunChoices, *, set_name: str, force: bool, batch_manifest: str
+) -> FlowOptions:
+    from engine.flow import FlowOptions
+    from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions
+    from engine.prices.columns import indicator_set
+    from engine.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
+    from engine.transform import TransformOptions
+
+    settings = target.settings()
+    indicator_set(set_name)  # a wrong name is said before anything is done
+    check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
+    given: dict[str, Any] = {}
+    if settings:
+        given = {"codec": settings.compaction_codec, "target_file_mb": settings.compaction_target_file_mb}
+    return FlowOptions(
+        run=choices.resolve(force=force, check_batch_manifest=check),
+        transform=TransformOptions(
+            thresholds=Thresholds(
+                settings.expected_min_records if settings else EXPECTED_MIN_RECORDS,
+                settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE,
+            ),
+            spec_overrides=given,
+        ),
+        indicators=IndicatorsOptions(
+            set_name=set_name,
+            lookback_days=settings.indicators_lookback_days if settings else LOOKBACK_DAYS,
+            **given,
+        ),
+        compacted_subdir=target.compacted_subdir
+        or (settings.compaction_output_subdir if settings else "compacted"),
+    )
+
+
+def _print_step(step: Step) -> None:
+    took = f"{step.seconds:6.2f} s" if step.outcome != "SKIPPED" else " " * 8
+    sys.stdout.write(f"  {MARKS[step.outcome]}  {step.name:<11} {took}  {step.message}\n")
+    sys.stdout.flush()
+
+
+def _end(exit_code: int, error: Exception | None) -> None:
+    from engine.errors import BriquetteError
+
+    if isinstance(error, BriquetteError):
+        sys.stderr.write(f"  next: {error.hint}\n" if error.hint else "")
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+@dataclass(slots=True)
+class _DayLines:
+    """A line for each day as it ends: how far the backfill is, and what became of the day."""
+
+    total: int
+    shown: bool
+    done: int = 0
+
+    def __call__(self, day: DayResult) -> None:
+        self.done += 1
+        if not self.shown:
+            return
+        seconds = sum(step.seconds for step in day.steps)
+        what = f"{day.error.name}: {day.error.message}" if day.error else f"{day.rows:,} rows"
+        width = len(str(self.total))
+        sys.stdout.write(
+            f"  {self.done:>{width}}/{self.total}  {day.ds}  {day.status:<9} {seconds:6.2f} s  {what}\n"
+        )
+        sys.stdout.flush()
+
+
+def backfill_text(result: BackfillResult) -> str:
+    """The summary of a backfill: counts, and every day that failed with what to do."""
+    from engine.report import plural, size_text
+
+    stats = result.to_dict()["stats"]
+    published = len(result.days) - stats["failed"] - stats["empty"] - stats["unchanged"]
+    head = (
+        f"{plural(stats['days'], 'day')}: {published} published, {stats['unchanged']} unchanged, "
+        f"{stats['empty']} empty, {stats['failed']} failed; "
+        f"{plural(stats['rowCount'], 'row')} in {plural(stats['fileCount'], 'part')}, "
+        f"{size_text(stats['bytesWritten'])} written"
+    )
+    lines = [f"  {day.ds}  {day.error.name}: {day.error}" for day in result.failed if day.error]
+    return "\n".join([head, *lines])

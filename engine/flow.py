@@ -1,0 +1,218 @@
+"""A day through all stages on this machine: what Step Functions does on AWS, without an account.
+
+The steps and the words of a day's result are those of docs/flow.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from engine.compaction import CompactionResult, RunOptions, make_plan, run_plan, state_of
+from engine.errors import EXIT_EMPTY, EXIT_OK, BriquetteError, VerificationFailed
+from engine.indicators import IndicatorsOptions, indicators_day, places
+from engine.model import CompactionSpec, Location, Plan, State, Status
+from engine.store import open_store
+from engine.target import Target, below
+from engine.transform import TransformOptions, transform_day
+from engine.transform_source import places_of
+
+if TYPE_CHECKING:
+    from engine.compaction import Progress
+
+PREFLIGHT, COMPACTION, GUARD, TRANSFORM, INDICATORS = (
+    "preflight",
+    "compaction",
+    "guard",
+    "transform",
+    "indicators",
+)
+STEPS = (PREFLIGHT, COMPACTION, GUARD, TRANSFORM, INDICATORS)
+FAILED, DONE, SKIPPED = "FAILED", "DONE", "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a day: DONE, SKIPPED or FAILED, and a sentence about it."""
+
+    name: str
+    outcome: str
+    message: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """What became of a day. ``status`` is that of its compaction, or FAILED."""
+
+    ds: str
+    status: str
+    steps: tuple[Step, ...]
+    rows: int = 0
+    bytes: int = 0
+    files: int = 0
+    error: BriquetteError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that a command for this day alone ends with."""
+        if self.error is not None:
+            return self.error.exit_code
+        return EXIT_EMPTY if self.status == Status.EMPTY else EXIT_OK
+
+    def to_dict(self) -> dict[str, Any]:
+        """The day as docs/flow.md has it, and its steps."""
+        document: dict[str, Any] = {
+            "ds": self.ds,
+            "status": self.status,
+            "engine": "dask",
+            "fallback": False,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "files": self.files,
+            "steps": [
+                {"name": s.name, "outcome": s.outcome, "message": s.message, "seconds": round(s.seconds, 3)}
+                for s in self.steps
+            ],
+        }
+        if self.error is not None:
+            failed = next((s.name for s in self.steps if s.outcome == FAILED), "")
+            document |= {"error": self.error.name, "cause": self.error.message, "step": failed}
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
+    """What the stages of a day may decide; ``only_compaction`` ends after the guard."""
+
+    run: RunOptions = field(default_factory=RunOptions)
+    transform: TransformOptions = field(default_factory=TransformOptions)
+    indicators: IndicatorsOptions = field(default_factory=IndicatorsOptions)
+    compacted_subdir: str = "compacted"
+    only_compaction: bool = False
+
+
+def run_day(
+    target: Target,
+    make_spec: Callable[[Target], CompactionSpec],
+    options: FlowOptions,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+    progress: Progress | None = None,
+) -> DayResult:
+    """Take one day through the stages; an error of a stage ends the day and is in its result, not raised."""
+    return _Day(target, make_spec, options, on_step or (lambda _: None), progress).run()
+
+
+class _Day:
+    """The steps of one day as they happen."""
+
+    def __init__(
+        self,
+        target: Target,
+        make_spec: Callable[[Target], CompactionSpec],
+        options: FlowOptions,
+        on_step: Callable[[Step], None],
+        progress: Progress | None,
+    ) -> None:
+        self.target, self.make_spec, self.options = target, make_spec, options
+        self.on_step, self.progress = on_step, progress
+        self.steps: list[Step] = []
+        self.compaction: CompactionResult | None = None
+        self.plan: Plan | None = None
+
+    def run(self) -> DayResult:
+        last = GUARD if self.options.only_compaction else INDICATORS
+        wanted = STEPS[: STEPS.index(last) + 1]
+        goes_on = True
+        for name in wanted:
+            if not goes_on:
+                self._note(Step(name, SKIPPED, "nothing to do"))
+                continue
+            started = time.monotonic()
+            try:
+                goes_on, message = getattr(self, f"_{name}")()
+            except BriquetteError as error:
+                self._note(Step(name, FAILED, f"{error.name}: {error}", time.monotonic() - started))
+                return replace(self._result(), status=FAILED, error=error)
+            self._note(Step(name, DONE, message, time.monotonic() - started))
+        return self._result()
+
+    def _note(self, step: Step) -> None:
+        self.steps.append(step)
+        self.on_step(step)
+
+    def _result(self) -> DayResult:
+        made = self.compaction
+        files = made.manifest.files if made and made.manifest and made.status is not Status.EMPTY else ()
+        return DayResult(
+            ds=self.target.partition.ds,
+            status=made.status.value if made else FAILED,
+            steps=tuple(self.steps),
+            rows=sum(f.rows for f in files),
+            bytes=sum(f.size_bytes for f in files),
+            files=len(files),
+        )
+
+    # -- the steps: whether the day goes on, and a sentence ------------------------------------------
+
+    def _preflight(self) -> tuple[bool, str]:
+        from engine.publish import observe
+
+        self.plan = make_plan(self.target, self.make_spec(self.target), self.options.run)
+        seen = observe(open_store(self.plan.output.url), self.plan.output, force=self.options.run.force)
+        state = state_of(self.plan, seen.manifest, seen.intact)
+        counts = f"{_count(len(self.plan.listing), 'raw object')}, {_count(len(self.plan.splits), 'split')}"
+        message = f"{state.value}, {counts}, {_count(self.plan.raw_bytes, 'byte')}"
+        return True, message if state is not State.EMPTY else f"no raw objects under {self.plan.raw}"
+
+    def _compaction(self) -> tuple[bool, str]:
+        assert self.plan is not None
+        self.compaction = run_plan(self.plan, self.options.run, progress=self.progress)
+        made = self.compaction.manifest
+        if self.compaction.status is Status.EMPTY or made is None:
+            return True, f"EMPTY, {self.compaction.message}"
+        rejects = f", {_count(made.rejects, 'reject')}" if made.rejects else ""
+        what = f"{_count(made.rows, 'row')} in {_count(len(made.files), 'part')}{rejects}"
+        return True, f"{self.compaction.status.value}, {what}"
+
+    def _guard(self) -> tuple[bool, str]:
+        """Nothing fresh means nothing to process; parts that are not the manifest's stop the day."""
+        from engine.publish import read_manifest, verify_dataset
+
+        assert self.plan is not None
+        store, output = open_store(self.plan.output.url), self.plan.output
+        found = read_manifest(store, output)
+        if found is None:
+            return False, f"nothing under {output}"
+        manifest, _ = found
+        if manifest.input_fingerprint != self.plan.input_fingerprint:
+            return False, f"what lies under {output} is not of this run"
+        problems = verify_dataset(store, output, read_parts=False)
+        if problems:
+            raise VerificationFailed(problems[0], hint="Run it again; compaction mends the dataset.")
+        what = f"{_count(manifest.rows, 'row')} in {_count(len(manifest.files), 'part')}"
+        return manifest.rows > 0, f"{what}, all there and of this run"
+
+    def _transform(self) -> tuple[bool, str]:
+        day = places_of(self.target, self.options.compacted_subdir)
+        result = transform_day(day, replace(self.options.transform, run=self._later_run()))
+        found = f", {result.quality.sentence()}" if result.quality else ""
+        return True, f"{result.status.value}, {day.output}{found}"
+
+    def _indicators(self) -> tuple[bool, str]:
+        part = self.target.partition
+        table = places_of(self.target, self.options.compacted_subdir).table
+        above = Location(table.url, table.prefix.rstrip("/").rpartition("/")[0] + "/")
+        place = places(table, below(above, "indicators"), domain=part.domain, ds=part.ds)
+        result = indicators_day(place, replace(self.options.indicators, run=self._later_run()))
+        return True, f"{result.status.value}, set {result.set_name} over {_count(result.sessions, 'session')}"
+
+    def _later_run(self) -> RunOptions:
+        return replace(self.options.run, on_empty=RunOptions().on_empty)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
