@@ -42,7 +42,11 @@ class RayCluster:
         try:
             if mine:
                 self._start(ray)
-            remote = ray.remote(max_retries=3)(function)
+
+            def call(task: Task) -> Result:  # Ray takes plain functions only; a kernel may be a partial
+                return function(task)
+
+            remote = ray.remote(max_retries=3)(call)
             # Ray prints its workers' troubles to stdout, which belongs to the caller's document.
             with redirect_stdout(sys.stderr):
                 _collect(ray, remote, tasks, on_result)
