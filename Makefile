@@ -47,6 +47,10 @@ demo: $(VENV)/.demo $(VENV)/.warm ## Make a raw day, compact and verify it, show
 bench: $(VENV)/.dev $(VENV)/.warm ## Run the benchmark suite
 	@$(BIN)/python -m benchmarks.suite
 
+diagram: ## Draw docs/flow.svg from docs/flow.dot (needs Node.js)
+	@npm install --silent --no-audit --no-fund --prefix build/diagram @viz-js/viz@3.31.0
+	@node scripts/diagram.mjs docs/flow.dot docs/flow.svg
+
 # -- checks -------------------------------------------------------------------------------------
 
 test: install ## Run the tests: all but those marked slow or aws

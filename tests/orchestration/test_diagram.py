@@ -1,0 +1,33 @@
+"""The picture of the flow is the one its text describes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_picture_was_drawn_after_its_text_last_changed():
+    digest = hashlib.sha256((DOCS / "flow.dot").read_bytes()).hexdigest()
+    assert digest in (DOCS / "flow.svg").read_text(encoding="utf-8"), "run make diagram"
+
+
+def test_the_picture_shows_engine_choice_fallback_and_the_way_around_the_transform():
+    picture = (DOCS / "flow.svg").read_text(encoding="utf-8")
+    edges = set(re.findall(r"<title>(\w+)&#45;&gt;(\w+)</title>", picture))
+    wanted = {
+        ("preflight", "proceed"),
+        ("proceed", "engine"),
+        ("engine", "dask"),
+        ("engine", "glue"),
+        ("class_", "glue"),
+        ("glue", "guard"),
+        ("guard", "should"),
+        ("should", "transform"),
+        ("should", "result"),
+        ("transform", "indicators"),
+    }
+    assert wanted <= edges, wanted - edges
+    assert "<title>cluster_compaction</title>" in picture
