@@ -248,6 +248,25 @@ def test_the_verdict_counts_keys_that_meet_only_across_splits(tmp_path):
     assert result.quality.duplicate_keys == 500
 
 
+def test_a_verdict_after_late_data_counts_the_parts_that_did_not_change_too(tmp_path, s3):
+    write_raw_day(tmp_path / "raw", 3_000)
+    # On S3 a part with the same bytes keeps its etag, and so its split keeps its fingerprint.
+    where = names(str(tmp_path)) | {"curated": f"{s3.url}/curated"}
+    small = {"target_file_mb": 0.0625, "split_bytes": 1 << 15}
+    compact(**where, **small)
+    first = transform(**where, split_bytes=1 << 16)
+    (tmp_path / DAY / "ZZZZZZ.json").write_text(json.dumps(bar("ZZZZZZ")) + "\n")
+    compact(**where, **small)
+    again = transform(**where, split_bytes=1 << 16)
+    common = _fingerprints(first) & _fingerprints(again)
+    assert common, "the case needs a split that stayed as it was"
+    assert again.quality.records == first.quality.records + 1 == again.compaction.manifest.rows
+
+
+def _fingerprints(result) -> set[str]:
+    return {s.fingerprint for s in result.compaction.manifest.splits}
+
+
 # -- data quality ------------------------------------------------------------------------------------
 
 

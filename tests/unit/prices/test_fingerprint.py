@@ -165,6 +165,23 @@ def test_two_writers_lose_no_change_wherever_they_meet(store, before, other, ste
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("before", [(), (A,), (C, A), (B, A)])
+def test_a_slow_writer_puts_no_old_schema_back(store, before, step):
+    for made in before:
+        record(store, made)
+    told = []
+    Interrupted(store, step, lambda: told.extend([record(store, C), record(store, B)]))
+    record(store, B)
+    store.requests.before = None
+    if not told:
+        return  # the writer had fewer requests
+    # Where an etag is a hash of the bytes (S3), a previous.json that came back to what the slow writer saw
+    # looks as if it never changed: then it gets the schema before C. It still differs from latest.
+    same_again = before == (C, A) and holds(store) == (A, B)
+    assert same_again or holds(store) == (C, B)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("before", [(), (A,), (C, A), (B, A)])
 def test_a_writer_that_dies_anywhere_is_made_good_by_the_next(store, before, step):
     for made in before:
         record(store, made)
