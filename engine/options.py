@@ -147,6 +147,31 @@ class RunChoices:
 
 
 @dataclass(frozen=True, slots=True)
+class StageOptions:
+    """How a later stage publishes."""
+
+    schema_fingerprint: Annotated[
+        str, option(OUTPUT, "URL of latest.json, where the schema's fingerprint is kept.")
+    ] = ""
+    codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = ""
+    target_file_mb: Annotated[
+        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
+    ] = 0
+    force: Annotated[
+        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+    ] = False
+    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False
+
+    def sizes(self, settings: Settings | None) -> dict[str, Any]:
+        """``codec`` and ``target_file_mb`` where a flag or the environment says them."""
+        given = {
+            "codec": self.codec or (settings.compaction_codec if settings else ""),
+            "target_file_mb": self.target_file_mb or (settings.compaction_target_file_mb if settings else 0),
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class Common:
     """How a command speaks."""
 
@@ -216,7 +241,7 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, type[Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         kind = hints[name]
-        if kind not in (TargetOptions, SpecOptions, RunChoices, Common):
+        if kind not in (TargetOptions, SpecOptions, RunChoices, StageOptions, Common):
             flat.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         groups[name] = kind

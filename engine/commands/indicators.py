@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from engine.commands.speech import begin, say
 from engine.errors import UsageError
-from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, expand, option
+from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, StageOptions, expand, option
 
 if TYPE_CHECKING:
     from engine.indicators import IndicatorsResult, IndicatorsTarget
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @expand
 def indicators(
+    stage: StageOptions,
     run: RunChoices,
     common: Common,
     *,
@@ -27,17 +28,6 @@ def indicators(
         int | None,
         option(RUN, "Sessions to read at least. [default: the environment's, else 252]", min=1),
     ] = None,
-    schema_fingerprint: Annotated[
-        str, option(OUTPUT, "URL of latest.json, where the schema's fingerprint is kept.")
-    ] = "",
-    codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = "",
-    target_file_mb: Annotated[
-        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
-    ] = 0,
-    force: Annotated[
-        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
-    ] = False,
-    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
 ) -> None:
     """Compute the technical indicators of a day.
 
@@ -54,10 +44,9 @@ def indicators(
     options = IndicatorsOptions(
         set_name=set_name,
         lookback_days=lookback_days or least,
-        schema_fingerprint=schema_fingerprint,
-        codec=codec or (settings.compaction_codec if settings else "zstd"),
-        target_file_mb=target_file_mb or (settings.compaction_target_file_mb if settings else 256),
-        run=run.resolve(force=force, unsafe_store=unsafe_store),
+        schema_fingerprint=stage.schema_fingerprint,
+        run=run.resolve(force=stage.force, unsafe_store=stage.unsafe_store),
+        **stage.sizes(settings),
     )
     with Progress(shown=not common.quiet, what=str(place.partition)) as progress:
         result = indicators_day(place, options, progress=progress)

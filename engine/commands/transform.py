@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from engine.commands.speech import begin, say
-from engine.options import OUTPUT, RUN, Common, RunChoices, TargetOptions, choice, expand, option
+from engine.options import (
+    OUTPUT,
+    RUN,
+    Common,
+    RunChoices,
+    StageOptions,
+    TargetOptions,
+    choice,
+    expand,
+    option,
+)
 
 if TYPE_CHECKING:
     from engine.transform import TransformResult
@@ -16,6 +26,7 @@ QUALITY = "Data quality"
 @expand
 def transform(
     target: TargetOptions,
+    stage: StageOptions,
     run: RunChoices,
     common: Common,
     *,
@@ -29,20 +40,9 @@ def transform(
     schema: Annotated[
         str, option(OUTPUT, "A declared table or a TOML file, for a day that was not compacted.")
     ] = "",
-    schema_fingerprint: Annotated[
-        str, option(OUTPUT, "URL of latest.json, where the schema's fingerprint is kept.")
-    ] = "",
-    codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = "",
-    target_file_mb: Annotated[
-        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
-    ] = 0,
-    force: Annotated[
-        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
-    ] = False,
     batch_manifest: Annotated[
         str, option(RUN, "check or ignore _batch.manifest.json, for a day that was not compacted.")
     ] = "check",
-    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
 ) -> None:
     """Check and adjust a compacted day, and publish it.
 
@@ -58,10 +58,6 @@ def transform(
     subdir = settings.compaction_output_subdir if settings else "compacted"
     least = settings.expected_min_records if settings else EXPECTED_MIN_RECORDS
     most = settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE
-    overrides: dict[str, Any] = {
-        "codec": codec or (settings.compaction_codec if settings else None),
-        "target_file_mb": target_file_mb or (settings.compaction_target_file_mb if settings else None),
-    }
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     options = TransformOptions(
         thresholds=Thresholds(
@@ -69,9 +65,9 @@ def transform(
             most if max_critical_error_rate is None else max_critical_error_rate,
         ),
         schema=schema or None,
-        schema_fingerprint=schema_fingerprint,
-        run=run.resolve(force=force, unsafe_store=unsafe_store, check_batch_manifest=check),
-        spec_overrides=overrides,
+        schema_fingerprint=stage.schema_fingerprint,
+        run=run.resolve(force=stage.force, unsafe_store=stage.unsafe_store, check_batch_manifest=check),
+        spec_overrides=stage.sizes(settings),
     )
     places = places_of(target.resolve(), target.compacted_subdir or subdir)
     with Progress(shown=not common.quiet, what=str(places.partition)) as progress:
