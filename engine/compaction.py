@@ -9,27 +9,33 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
-from engine.errors import EmptyInput, PartitionConflict, PlanError, UsageError
+from engine.errors import EmptyInput, PlanError, UsageError
 from engine.executors import Executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
-    MIB,
     CompactionSpec,
-    ExtraFields,
-    Manifest,
     OnEmpty,
     Plan,
-    PublishMode,
     Schema,
     State,
     Status,
 )
 from engine.outcome import CompactionResult as CompactionResult  # noqa: PLC0414 - also named from here
-from engine.plan import concurrency_within, plan_partition, predicted_output_bytes, projected_memory_bytes
+from engine.plan import (
+    check_identity,
+    concurrency_within,
+    plan_partition,
+    predicted_output_bytes,
+    projected_memory_bytes,
+)
+from engine.plan import state_of as state_of  # noqa: PLC0414 - also named from here
+from engine.spec import CODECS as CODECS  # noqa: PLC0414 - likewise
+from engine.spec import check_spec as check_spec  # noqa: PLC0414 - likewise
+from engine.spec import spec_of
 from engine.store import Store, open_store
 from engine.target import Target, anywhere, daily, day_prefix
 
@@ -150,7 +156,7 @@ def resolve_spec(
     target: Target, schema: Schema | str | os.PathLike[str] | None, overrides: dict[str, Any]
 ) -> CompactionSpec:
     """A run's spec: the table's defaults, then ``overrides``; infers the schema where none is given."""
-    from engine.schema import TableSpec, check_schema, load_table
+    from engine.schema import TableSpec, load_table
 
     part = target.partition
     if isinstance(schema, Schema):
@@ -161,37 +167,7 @@ def resolve_spec(
         declared = load_table(f"{part.domain}.{part.table}")
     else:
         declared = TableSpec(infer_target(target)[0].schema)
-    values = {k: v for k, v in overrides.items() if v is not None}
-    if "target_file_mb" in values:
-        values["target_part_bytes"] = int(float(values.pop("target_file_mb")) * MIB)
-    for name, kind in (("extra_fields", ExtraFields), ("publish", PublishMode)):
-        if name in values:
-            values[name] = kind(values[name])
-    if "unique_key" in values:
-        values["unique_key"] = tuple(values["unique_key"])
-    unknown = sorted(values.keys() - {f.name for f in fields(CompactionSpec)})
-    if unknown:
-        raise UsageError(f"there is no option {unknown[0]!r} of a compaction spec.")
-    spec = CompactionSpec(schema=check_schema(declared.schema), **(declared.spec_defaults() | values))
-    check_spec(spec)
-    return spec
-
-
-def check_spec(spec: CompactionSpec) -> None:
-    """Refuse a spec that cannot be run; raises ``UsageError``."""
-    columns = {f.name for f in spec.schema.fields}
-    unknown = [c for c in spec.unique_key if c not in columns]
-    if unknown:
-        raise UsageError(f"unique_key names {unknown[0]!r}, which the schema does not have.")
-    if spec.codec not in CODECS:
-        raise UsageError(f"there is no codec {spec.codec!r}.", hint=f"Use one of {', '.join(CODECS)}.")
-    if spec.target_part_bytes < 1 << 16:
-        raise UsageError("the target file size is under 64 KiB.", hint="Pass --target-file-mb 1 or more.")
-    if not 0 <= spec.max_reject_ratio <= 1:
-        raise UsageError(f"max_reject_ratio is {spec.max_reject_ratio}, not between 0 and 1.")
-
-
-CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
+    return spec_of(declared, overrides)
 
 
 def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
@@ -246,30 +222,6 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
             "memory_bytes": projected_memory_bytes(plan, default_threads()),
         },
     }
-
-
-def check_identity(plan: Plan, published: Manifest) -> None:
-    """Refuse to replace another partition's dataset (C16); raises ``PartitionConflict``."""
-    for name in ("domain", "table", "interval", "data_source", "ds"):
-        ours, theirs = getattr(plan.partition, name), getattr(published.partition, name)
-        if ours and theirs and ours != theirs:
-            raise PartitionConflict(
-                f"{plan.output} holds {name} {theirs!r} ({published.partition}); this run is for {ours!r}.",
-                hint="Publish to another --curated or compacted_subdir, or remove that dataset first.",
-            )
-
-
-def state_of(plan: Plan, published: Manifest | None, intact: bool) -> State:  # noqa: FBT001
-    """What a run of this plan would find: NEW, CHANGED, UNCHANGED or EMPTY.
-
-    ``intact``: the visible files are those of the manifest, which a crashed run does not leave.
-    """
-    if not plan.listing:
-        return State.EMPTY
-    if published is None:
-        return State.NEW
-    same = published.input_fingerprint == plan.input_fingerprint
-    return State.UNCHANGED if same and intact else State.CHANGED
 
 
 def default_threads() -> int:

@@ -16,8 +16,20 @@ from itertools import pairwise
 from zlib import crc32
 
 from engine import wire
-from engine.errors import BatchManifestMismatch, UnsafePath
-from engine.model import COMPACTION, MIB, CompactionSpec, Location, Partition, Plan, RawObject, Split, Stage
+from engine.errors import BatchManifestMismatch, PartitionConflict, UnsafePath
+from engine.model import (
+    COMPACTION,
+    MIB,
+    CompactionSpec,
+    Location,
+    Manifest,
+    Partition,
+    Plan,
+    RawObject,
+    Split,
+    Stage,
+    State,
+)
 
 BATCH_MANIFEST_NAME = "_batch.manifest.json"
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
@@ -174,6 +186,33 @@ def _byte_ranges(objects: Sequence[RawObject], spec: CompactionSpec) -> Iterable
     count = -(-item.size_bytes // spec.split_bytes)
     edges = [item.size_bytes * i // count for i in range(count + 1)]
     return tuple(pairwise(edges))
+
+
+# -- a plan beside what is published --------------------------------------------------------------
+
+
+def check_identity(plan: Plan, published: Manifest) -> None:
+    """Refuse to replace another partition's dataset (C16); raises ``PartitionConflict``."""
+    for name in ("domain", "table", "interval", "data_source", "ds"):
+        ours, theirs = getattr(plan.partition, name), getattr(published.partition, name)
+        if ours and theirs and ours != theirs:
+            raise PartitionConflict(
+                f"{plan.output} holds {name} {theirs!r} ({published.partition}); this run is for {ours!r}.",
+                hint="Publish to another --curated or compacted_subdir, or remove that dataset first.",
+            )
+
+
+def state_of(plan: Plan, published: Manifest | None, intact: bool) -> State:  # noqa: FBT001
+    """What a run of this plan would find: NEW, CHANGED, UNCHANGED or EMPTY.
+
+    ``intact``: the visible files are those of the manifest, which a crashed run does not leave.
+    """
+    if not plan.listing:
+        return State.EMPTY
+    if published is None:
+        return State.NEW
+    same = published.input_fingerprint == plan.input_fingerprint
+    return State.UNCHANGED if same and intact else State.CHANGED
 
 
 # -- numbers that a plan predicts ----------------------------------------------------------------

@@ -227,9 +227,7 @@ def open_store(url: str) -> Store:
 
 def _new_store(root: str) -> Store:
     if root.startswith("s3://"):
-        from engine.stores.s3 import S3Store
-
-        return S3Store(root.removeprefix("s3://"))
+        return _s3_store(root.removeprefix("s3://"))
     if root.startswith("memory://"):
         from engine.stores.memory import MemoryStore
 
@@ -237,6 +235,18 @@ def _new_store(root: str) -> Store:
     from engine.stores.local import LocalStore
 
     return LocalStore(root)
+
+
+def _s3_store(bucket: str) -> Store:
+    try:
+        import obstore  # noqa: F401 - only whether it is there: a Lambda's package leaves it out
+    except ImportError:
+        from engine.stores.s3_plain import PlainS3Store
+
+        return PlainS3Store(bucket)
+    from engine.stores.s3 import S3Store
+
+    return S3Store(bucket)
 
 
 _ENVIRONMENT = (

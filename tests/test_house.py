@@ -60,8 +60,8 @@ ROOMS = (
     ),
     Room(
         "plan",
-        ("engine.plan",),
-        may_import=("nouns", "text"),
+        ("engine.plan", "engine.spec"),
+        may_import=("nouns", "text", "schema"),
         libraries=(),
         why="a plan is a value: listing and spec in, document out, no I/O",
     ),
@@ -214,7 +214,7 @@ ROOMS = (
     Room(
         "handlers",
         ("orchestration.handlers", "orchestration.handlers.*"),
-        may_import=("nouns", "text", "plan", "store", "places", "publish", "settings"),
+        may_import=("nouns", "text", "schema", "plan", "store", "places", "publish", "settings"),
         libraries=("boto3", "botocore"),
         why="Lambdas: what they import is their cold start",
     ),
@@ -249,6 +249,7 @@ LIGHT = (
     "engine.plan",
     "engine.publish",
     "engine.schema",
+    "engine.spec",
     "engine.store",
     "engine.wire",
     "config.model",

@@ -1,0 +1,1 @@
+"""The flow on AWS: handlers, stacks, alarms, and the state machine that ties them."""
