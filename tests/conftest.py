@@ -60,3 +60,24 @@ def store(store_url: str) -> Iterator[Store]:
     opened.requests.reset()
     yield opened
     opened.requests.before = None
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """The one Spark session of a run, as a JVM takes seconds: two threads; a failed task runs once more."""
+    from pyspark.sql import SparkSession
+
+    from tests.spark.local import SETTINGS
+    from tests.spark.local import environment as spark_environment
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in spark_environment().items():
+            patch.setenv(name, value)
+        builder = SparkSession.builder.master("local[2,2]").appName("tests")
+        for name, value in SETTINGS.items():
+            builder = builder.config(name, value)
+        warehouse = tmp_path_factory.mktemp("spark-warehouse")
+        session = builder.config("spark.sql.warehouse.dir", str(warehouse)).getOrCreate()
+        session.sparkContext.setLogLevel("OFF")  # tasks fail on purpose
+        yield session
+        session.stop()

@@ -37,27 +37,34 @@ class RayCluster:
         if not tasks:
             return
         ray = _ray()
+        # Ray's own threads print its workers' troubles to stdout, which belongs to the caller's document.
+        with redirect_stdout(sys.stderr):
+            self._map(ray, function, tasks, on_result)
+
+    def _map(
+        self,
+        ray: Any,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_result: Callable[[Result], None],
+    ) -> None:
         hint = "Check the workers' memory and `ray status`, then run again: nothing was published."
         mine = not ray.is_initialized()
+
+        def call(task: Task) -> Result:  # Ray takes plain functions only; a kernel may be a partial
+            return function(task)
+
         try:
             if mine:
                 self._start(ray)
-
-            def call(task: Task) -> Result:  # Ray takes plain functions only; a kernel may be a partial
-                return function(task)
-
-            remote = ray.remote(max_retries=3)(call)
-            # Ray prints its workers' troubles to stdout, which belongs to the caller's document.
-            with redirect_stdout(sys.stderr):
-                _collect(ray, remote, tasks, on_result)
+            _collect(ray, ray.remote(max_retries=3)(call), tasks, on_result)
         except ray.exceptions.RayTaskError as cause:
             raise cause.cause if isinstance(cause.cause, Exception) else cause from None
         except (ray.exceptions.RayError, ConnectionError, TimeoutError) as cause:
             where = self.address or "this machine"
             first = str(cause).strip().partition("\n")[0]
-            raise WorkerLost(
-                f"Ray on {where} lost work ({type(cause).__name__}: {first}).", hint=hint
-            ) from cause
+            what = f"{type(cause).__name__}: {first}"
+            raise WorkerLost(f"Ray on {where} lost work ({what}).", hint=hint) from cause
         finally:
             if mine:
                 ray.shutdown()

@@ -18,6 +18,7 @@ from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_targe
 from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
 from engine.errors import SourceChanged, UsageError
 from engine.executors import open_executor
+from engine.transform import transform
 from tests.conformance.runs import Ending, Runs
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
@@ -121,6 +122,18 @@ def test_a_day_of_many_splits_gives_the_bytes_of_the_serial_run_from_another_pro
     sums = [f["sha256"] for f in document["outputs"]["files"]]
     assert len(sums) > 1
     assert sums == [f.sha256 for f in serial.manifest.files]
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_transform_on_ray_publishes_the_parts_of_a_serial_run(raw_day: Path, tmp_path: Path) -> None:
+    where = {"raw": raw_day, "curated": tmp_path, **NAMES}
+    compact(**where, **SPEC)
+    made = []
+    for name in ("serial", "ray"):
+        result = transform(**where, split_bytes=1 << 16, options=RunOptions(executor=name, force=True))
+        assert (result.compaction.executor, result.compaction.splits > 2) == (name, True)
+        made.append([f.sha256 for f in result.compaction.manifest.files])
+    assert made[0] == made[1]
 
 
 @pytest.mark.usefixtures("connected")

@@ -199,21 +199,6 @@ def test_every_executor_publishes_the_same_bytes(tmp_path, s3):
     assert made["serial"] == made["threads"] == made["processes"]
 
 
-@pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(300)
-def test_ray_publishes_the_parts_of_a_serial_run(tmp_path):
-    write_raw_day(tmp_path / "raw", 1_000)
-    where = names(str(tmp_path))
-    compact(**where, target_file_mb=0.0625, split_bytes=1 << 15)
-    made = []
-    for name in ("serial", "ray"):
-        options = RunOptions(executor=name, workers=2 if name == "ray" else 0, force=True)
-        result = transform(**where, split_bytes=1 << 16, options=options)
-        assert (result.compaction.executor, result.compaction.splits > 2) == (name, True)
-        made.append([f.sha256 for f in result.compaction.manifest.files])
-    assert made[0] == made[1]
-
-
 def test_a_huge_part_is_read_by_ranges_of_its_row_groups(tmp_path):
     write_raw_day(tmp_path / "raw", 4_000)
     where = names(str(tmp_path))

@@ -7,9 +7,7 @@ by one row group gives wrong rows or an error here, whole reads and filtered one
 from __future__ import annotations
 
 import datetime as dt
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -160,23 +158,6 @@ ENGINES: dict[str, Callable[[str, Range | None], pa.Table]] = {
     "datafusion": with_datafusion,
     "clickhouse": with_clickhouse,
 }
-
-
-@pytest.fixture(scope="session")
-def spark() -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.session.timeZone", "UTC")
-        .getOrCreate()
-    )
-    yield session
-    session.stop()
 
 
 # -- the parts ---------------------------------------------------------------------------------------

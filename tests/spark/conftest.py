@@ -1,8 +1,7 @@
-"""One Spark session for all tests of this folder: a JVM takes seconds to start."""
+"""What the tests with Spark share; the one session is in tests/conftest.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from engine.demo import write_raw_day
 from glue_wrappers.spark_executor import SparkExecutor
 from tests.needs import needs_java
-from tests.spark.local import SETTINGS, environment
 
 HERE = Path(__file__).parent
 
@@ -23,24 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs_java())
             if "spark" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group("spark"))
-
-
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """A session with two threads that tries a failed task once more."""
-    from pyspark.sql import SparkSession
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        builder = SparkSession.builder.master("local[2,2]").appName("tests")
-        for name, value in SETTINGS.items():
-            builder = builder.config(name, value)
-        warehouse = tmp_path_factory.mktemp("spark-warehouse")
-        session = builder.config("spark.sql.warehouse.dir", str(warehouse)).getOrCreate()
-        session.sparkContext.setLogLevel("OFF")  # tasks fail on purpose
-        yield session
-        session.stop()
 
 
 @pytest.fixture(scope="session")
