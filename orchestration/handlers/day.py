@@ -1,0 +1,170 @@
+"""One day as preflight finds it: the real plan, what is published of it, and whether anything is to do."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from config.model import Settings
+from engine import wire
+from engine.errors import PreconditionFailed
+from engine.listing import list_partition
+from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Schema, State
+from engine.plan import check_identity, plan_partition, state_of
+from engine.publish import Snapshot, observe
+from engine.schema import TableSpec, load_table, table_names
+from engine.spec import spec_of
+from engine.store import IF_ABSENT, Store, if_match, open_store, parse_url
+from engine.target import Target, below, daily
+from orchestration.handlers.arguments import INDICATORS, artifact_uri
+from orchestration.handlers.request import Request
+
+FORCED, UNPLANNED = "FORCED", "UNPLANNED"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What was found. ``plan`` is None where only the engine can plan, because no schema is declared."""
+
+    target: Target
+    listing: tuple[RawObject, ...]
+    plan: Plan | None
+    state: str  # of engine.model.State, or FORCED, or UNPLANNED
+    done: bool  # compacted, transformed and followed by indicators, all from these very raw objects
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the raw objects as they lie there."""
+        return sum(o.size_bytes for o in self.listing)
+
+    @property
+    def run_id(self) -> str:
+        """What the result of a run of this day is named by: equal inputs, equal name."""
+        if self.plan is not None:
+            return self.plan.plan_id[:16]
+        where = f"{self.target.raw} {self.target.output}".encode()
+        return wire.fingerprint(b"unplanned", where, wire.listing_bytes(self.listing))[:16]
+
+
+def target_of(request: Request, settings: Settings, ds: str) -> Target:
+    """The day's places; raises ``UsageError`` for words that no path may hold."""
+    return daily(
+        raw=settings.raw_url,
+        curated=settings.curated_url,
+        domain=request.domain,
+        table=request.table_name,
+        interval=request.interval,
+        data_source=request.data_source,
+        ds=ds,
+        compacted_subdir=settings.compaction_output_subdir,
+    )
+
+
+def look_at(request: Request, settings: Settings, ds: str) -> Day:
+    """List, plan, and compare with what is published; writes nothing. Raises ``engine.errors``."""
+    target = target_of(request, settings, ds)
+    curated = open_store(target.output.url)
+    seen = observe(curated, target.output, force=request.reprocess)
+    options = {
+        "codec": settings.compaction_codec,
+        "target_file_mb": settings.compaction_target_file_mb,
+    }
+    spec = declared_spec(request, options)
+    bare = spec or CompactionSpec(Schema(()))
+    found = list_partition(open_store(target.raw.url), target.raw, bare)
+
+    def planned(spec: CompactionSpec) -> Plan:
+        partition = target.partition
+        return plan_partition(
+            partition, target.raw, target.output, spec, found.objects, found.expected_records
+        )
+
+    plan = planned(spec) if spec else None
+    if plan is None and seen.manifest is not None:
+        # The same raw objects would be given the same inferred schema, so what is published tells.
+        again = planned(spec_of(_as_declared(seen.manifest), options))
+        plan = again if state_of(again, seen.manifest, seen.intact) is State.UNCHANGED else None
+    if plan is not None and seen.manifest is not None:
+        check_identity(plan, seen.manifest)
+    state = _state(request, found.objects, plan, seen)
+    done = state == State.UNCHANGED and _is_done(curated, settings, target, seen)
+    return Day(target, found.objects, plan, state, done)
+
+
+def declared_spec(request: Request, options: dict[str, object]) -> CompactionSpec | None:
+    """The spec by the table's declared schema, the very one that a run uses; None where none is declared."""
+    table = f"{request.domain}.{request.table_name}"
+    return spec_of(load_table(table), options) if table in table_names() else None
+
+
+def _as_declared(published: Manifest) -> TableSpec:
+    spec = published.spec
+    return TableSpec(spec.schema, spec.unique_key, spec.extra_fields, spec.max_reject_ratio)
+
+
+def _state(request: Request, listing: tuple[RawObject, ...], plan: Plan | None, seen: Snapshot) -> str:
+    if not listing:
+        return State.EMPTY.value
+    if request.reprocess:
+        return FORCED
+    return state_of(plan, seen.manifest, seen.intact).value if plan is not None else UNPLANNED
+
+
+# -- whether the later stages have followed ----------------------------------------------------------
+
+
+def _is_done(store: Store, settings: Settings, target: Target, compacted: Snapshot) -> bool:
+    """Whether the curated day was made from these very parts, and the indicators after it."""
+    part, root = target.partition, parse_url(settings.curated_url)
+    prices = observe(store, below(root, part.domain, part.table, f"ds={part.ds}"))
+    if not _follows(prices, compacted):
+        return False
+    if part.table == INDICATORS:
+        return True
+    indicators = observe(store, below(root, part.domain, INDICATORS, f"ds={part.ds}"))
+    published = _published_seconds(indicators)
+    return bool(published) and published >= _published_seconds(prices)
+
+
+def _follows(later: Snapshot, compacted: Snapshot) -> bool:
+    """Our own transform pins the parts that it read; of plain Spark's output only the time is known."""
+    assert compacted.manifest is not None
+    if later.manifest is None:
+        return _published_seconds(later) >= compacted.manifest_modified_seconds
+    parts = tuple(RawObject(f.key, f.size_bytes, f.etag) for f in compacted.manifest.files)
+    return later.intact and later.manifest.input_fingerprint == _input_fingerprint(later.manifest, parts)
+
+
+def _input_fingerprint(published: Manifest, inputs: tuple[RawObject, ...]) -> str:
+    """The fingerprint that ``published`` would have, had it been made from ``inputs``."""
+    spec_print = wire.spec_fingerprint(published.spec)
+    if published.stage != COMPACTION:
+        stage = wire.canonical_json(wire.to_value(published.stage))
+        spec_print = wire.fingerprint(spec_print.encode(), stage)
+    ordered = sorted(inputs, key=lambda o: o.key.encode())
+    return wire.input_fingerprint(spec_print, ordered, ())
+
+
+def _published_seconds(seen: Snapshot) -> float:
+    """When a dataset was published, by the store's clock; 0 where there is none."""
+    if seen.manifest is not None:
+        return seen.manifest_modified_seconds
+    plain = [s.modified_seconds for s in seen.visible if s.key.endswith(".parquet")]
+    return max(plain, default=0.0)
+
+
+# -- the stored plan ---------------------------------------------------------------------------------
+
+
+def store_plan(plan: Plan, settings: Settings) -> str:
+    """Write the plan under its own content hash, once; returns its URI."""
+    part = plan.partition
+    uri = artifact_uri(settings, part.domain, part.table, "_plans", f"{plan.plan_id}.json")
+    folder, _, name = uri.rpartition("/")
+    place = parse_url(folder)
+    store, key, body = open_store(place.url), place.prefix + name, wire.plan_to_bytes(plan)
+    there = store.stat(key)
+    if there is None or there.size_bytes != len(body):  # another size: an upload that was meddled with
+        with suppress(PreconditionFailed):  # another preflight of the same day was faster
+            store.put(key, body, if_match(there.etag) if there else IF_ABSENT)
+    return uri

@@ -1,0 +1,41 @@
+"""The settings of the environment that a Lambda belongs to, from the variables that the stack gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from config.model import PREFIX, Settings, load_environment
+from engine.store import parse_url
+
+DEFAULT_ENVIRONMENT = "dev"
+
+# The pipeline's own variables. They win over the environment's file, BRIQUETTE_<KEY> wins over them.
+_PLAIN = {
+    "COMPACTION_OUTPUT_SUBDIR": "compaction_output_subdir",
+    "MAX_BACKFILL_DAYS": "max_backfill_days",
+    "EXPECTED_MIN_RECORDS": "expected_min_records",
+    "MAX_CRITICAL_ERROR_RATE": "max_critical_error_rate",
+}
+_BUCKETS = {"RAW_BUCKET": "raw_url", "CURATED_BUCKET": "curated_url", "ARTIFACTS_BUCKET": "artifacts_url"}
+
+
+def environment_name(env: Mapping[str, str]) -> str:
+    """``dev`` where the variable ENVIRONMENT is missing or empty."""
+    return env.get("ENVIRONMENT") or DEFAULT_ENVIRONMENT
+
+
+def settings_from(env: Mapping[str, str]) -> Settings:
+    """The environment's settings with the pipeline's variables among their layers; raises ``ConfigError``.
+
+    A bucket variable replaces the bucket of a place; a prefix that the file gives stays.
+    """
+    name = environment_name(env)
+    filed = load_environment(name, env={})
+    given = {PREFIX + key.upper(): env[variable] for variable, key in _PLAIN.items() if env.get(variable)}
+    for variable, key in _BUCKETS.items():
+        if env.get(variable):
+            place = str(getattr(filed, key))
+            prefix = parse_url(place).prefix if place.startswith("s3://") else ""
+            given[PREFIX + key.upper()] = f"s3://{env[variable]}/{prefix}".rstrip("/")
+    ours = {variable: text for variable, text in env.items() if variable.startswith(PREFIX) and text}
+    return load_environment(name, env=given | ours)
