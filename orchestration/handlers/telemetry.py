@@ -63,7 +63,8 @@ def metric_document(
 
 def line_of(document: Mapping[str, Any]) -> str:
     """A document as one line of ASCII: what is not JSON by itself is shown as text."""
-    return json.dumps(document, separators=(",", ":"), default=str)
+    text = json.dumps(document, separators=(",", ":"), default=str)
+    return text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
 
 
 def log(level: str, message: str, correlation_id: str = "", **fields: Any) -> None:
