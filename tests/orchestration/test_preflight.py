@@ -9,12 +9,14 @@ import pytest
 from engine.compaction import RunOptions, resolve_spec, resolve_target, run_plan
 from engine.errors import StoreError
 from engine.model import Status
+from engine.stores.s3 import S3Store
+from engine.stores.s3_plain import PlainS3Store
 from engine.wire import plan_from_bytes
 from glue_wrappers import compaction_job, indicators_job, transform_job
 from glue_wrappers.arguments import parse_arguments
 from orchestration.handlers.preflight import handler, preflight
 from tests.faults import Fault
-from tests.orchestration.conftest import DS, EVENT, PREFIX
+from tests.orchestration.conftest import DS, EVENT, PREFIX, Account
 
 BUCKETS = {
     "ENVIRONMENT": "dev",
@@ -412,10 +414,10 @@ def test_a_table_without_a_schema_is_left_to_the_engine_until_it_is_published(ac
 
 
 @pytest.mark.parametrize("operation", ["ListObjectsV2", "HeadObject", "PutObject"])
-def test_a_store_that_refuses_is_an_error_never_an_answer(faulty_s3, monkeypatch, operation):
-    from tests.orchestration.conftest import Account
-
+@pytest.mark.parametrize("client", [S3Store, PlainS3Store])
+def test_a_store_that_refuses_is_an_error_never_an_answer(faulty_s3, monkeypatch, operation, client):
     bucket, wire = faulty_s3
+    monkeypatch.setattr("engine.store._s3_store", client)
     account = Account(bucket)
     for name, value in account.env.items():
         monkeypatch.setenv(name, value)
