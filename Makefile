@@ -8,11 +8,15 @@ PACKAGES := benchmarks config engine glue_wrappers orchestration scripts
 CODE     := $(strip $(foreach d,$(PACKAGES),$(if $(shell find $d -name '*.py' 2>/dev/null | head -1),$d)))
 PYTEST   := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
+# The construct library runs on any Node.js that works; which ones its authors support is not news at every run.
+JSII     := JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION=1 JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION=1 \
+            JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=18,19,20,21,23
+
 export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package glue check bench lock clean
+.PHONY: help install demo test test-slow test-aws lint format types house package glue synth check bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,8 +86,12 @@ package: $(VENV)/.dev ## Build the wheel and check that it works outside this ch
 glue: $(VENV)/.dev ## Build the wheel and the Glue job scripts with their parameters
 	@$(BIN)/python scripts/build_glue.py
 
+synth: $(VENV)/.dev ## Write the CloudFormation templates of every environment to cdk.out; no account, no Docker
+	@CDK_OUTDIR=cdk.out $(JSII) $(BIN)/python -m orchestration.app
+	@ls cdk.out/*.template.json
+
 check: lint types house package test ## All of the above but the slow tests, as CI runs them
 
 clean: ## Remove the environment, caches and what was built
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build cdk.out dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The parts of the stacks, each named by what it is for."""

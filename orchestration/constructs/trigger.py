@@ -1,0 +1,71 @@
+"""A raw day that ingestion has announced starts an execution; an announcement that cannot is kept."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from config.model import Settings
+from orchestration import alarms
+from orchestration.constructs import permissions as may
+from orchestration.constructs.acknowledged import acknowledge
+from orchestration.constructs.flow import Flow
+from orchestration.constructs.functions import Functions
+
+RETRIES = 8
+GIVE_UP_HOURS = 6
+
+
+class Trigger(Construct):
+    """One rule on the last key that ingestion writes: one event for a day, not one for each raw object."""
+
+    def __init__(
+        self, scope: Construct, name: str, settings: Settings, *, functions: Functions, flow: Flow
+    ) -> None:
+        super().__init__(scope, name)
+        env = settings.environment
+        # One queue for both: EventBridge that cannot reach the Lambda, and the Lambda that fails three times.
+        queue = sqs.Queue(
+            self,
+            "DeadLetters",
+            queue_name=alarms.dead_letters(env),
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(queue, SQS3="This is the queue of dead letters.")
+        function = functions.function(
+            "trigger",
+            [
+                may.allow(("states:StartExecution",), (flow.machine_arn,)),
+                may.allow(("sqs:SendMessage",), (queue.queue_arn,)),
+            ],
+            environment={"STATE_MACHINE_ARN": flow.machine_arn},
+            dead_letters=queue,
+        )
+        manifest = f"/{settings.raw_manifest_basename}{settings.raw_manifest_suffix}"
+        rule = events.Rule(
+            self,
+            "Announced",
+            rule_name=f"{env}-daily-prices-announced",
+            description=f"Ingestion has written a day: its {manifest[1:]} was created.",
+            event_pattern=events.EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created"],
+                detail={
+                    "bucket": {"name": [settings.raw_bucket]},
+                    "object": {"key": [{"suffix": manifest}]},
+                },
+            ),
+        )
+        rule.add_target(
+            targets.LambdaFunction(
+                function,
+                dead_letter_queue=queue,
+                retry_attempts=RETRIES,
+                max_event_age=Duration.hours(GIVE_UP_HOURS),
+            )
+        )

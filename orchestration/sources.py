@@ -1,0 +1,56 @@
+"""The folders that are deployed, copied from this checkout: what Lambdas import, what the image is made of.
+
+A copy holds nothing but what it names, so an asset changes only when its own files do.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FUNCTIONS = ("config", "engine", "orchestration/__init__.py", "orchestration/handlers")
+CONTAINER = (
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "requirements.lock",
+    "scripts/warm.py",
+    "config",
+    "engine",
+    "glue_wrappers",
+    "orchestration",
+    "benchmarks",
+)
+SUFFIXES = (".asl.json", ".lock", ".md", ".py", ".sh", ".toml", "LICENSE")
+
+
+def copy_functions(into: Path) -> Path:
+    """The Lambdas' folder: the standard library and boto3 are all that it needs besides."""
+    return _copy(FUNCTIONS, into, skip=(".md", ".sh"))
+
+
+def copy_container(into: Path) -> Path:
+    """The build context, with the Dockerfile at its top."""
+    _copy(CONTAINER, into)
+    shutil.copy(ROOT / "orchestration/container/Dockerfile", into / "Dockerfile")
+    return into
+
+
+def _copy(names: tuple[str, ...], into: Path, skip: tuple[str, ...] = ()) -> Path:
+    shutil.rmtree(into, ignore_errors=True)
+    for name in names:
+        source = ROOT / name
+        files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+        for path in sorted(files):
+            if (
+                "__pycache__" in path.parts
+                or not path.name.endswith(SUFFIXES)
+                or path.name.endswith(skip or " ")
+            ):
+                continue
+            target = into / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    return into

@@ -1,0 +1,21 @@
+"""What must survive: the buckets and the catalog's database."""
+
+from __future__ import annotations
+
+from aws_cdk import App, Stack
+
+from config.model import Settings
+from orchestration.constructs.lake import Lake
+
+
+class StorageStack(Stack):
+    """``lake``. Where removal_policy is ``retain`` the stack cannot be deleted by accident either."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        super().__init__(
+            app,
+            f"{settings.environment}-briquette-storage",
+            description=f"briquette {settings.environment}: buckets and catalog",
+            termination_protection=settings.removal_policy == "retain",
+        )
+        self.lake = Lake(self, "Lake", settings)
