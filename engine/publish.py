@@ -11,13 +11,13 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError
 from engine.model import Location, Manifest, PublishedFile, PublishMode
 from engine.publishing.in_place import conflict, publish_in_place, remove_in_place
 from engine.publishing.layout import PLAN, Layout
-from engine.publishing.parts import BodyHashes, verified_hashes
+from engine.publishing.parts import BodyHashes, PartHashes, check_footers
 from engine.publishing.probe import probe_store, require_safe_store
 from engine.publishing.snapshot import Snapshot, observe, read_manifest, refuse_strangers
 from engine.publishing.verify import problems_of
@@ -80,20 +80,21 @@ def publish(
         if seen.manifest is not None and (previous[1] if previous else "") != seen.manifest_etag:
             raise conflict(seen)
     refuse_strangers(seen, force=force)
-    hashes = verified_hashes(store, parts, body_hashes)
+    check_footers(store, parts)
     if not unsafe_store:
         require_safe_store(store, layout.above, multipart=any(p.size_bytes > _SMALL_BYTES for p in parts))
-    rejects_file = write_rejects(store, output, plan_id, rejects)
-    planned = tuple(
-        PublishedFile(layout.part_key(i), part.size_bytes, "", sha256, part.rows, part.row_groups)
-        for i, (part, sha256) in enumerate(zip(parts, hashes, strict=True))
-    )
-    _require_same_partition(build_manifest(planned, rejects_file), seen)  # what it raises, it raises here
+    with closing(PartHashes(store, parts, body_hashes)) as hashes:
+        rejects_file = write_rejects(store, output, plan_id, rejects)
+        planned = tuple(
+            PublishedFile(layout.part_key(i), part.size_bytes, "", "", part.rows, part.row_groups)
+            for i, part in enumerate(parts)
+        )
+        _require_same_partition(build_manifest(planned, rejects_file), seen)  # what it raises, it raises here
 
-    def finish(files: tuple[PublishedFile, ...]) -> Manifest:
-        return build_manifest(files, rejects_file)
+        def finish(files: tuple[PublishedFile, ...]) -> Manifest:
+            return build_manifest(files, rejects_file)
 
-    manifest = _make_visible(store, layout, parts, hashes, plan_id, mode, seen, finish)
+        manifest = _make_visible(store, layout, parts, hashes, plan_id, mode, seen, finish)
     _clean_up(store, layout, plan_id, mode, seen, manifest)
     return manifest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,15 +30,37 @@ class DaskThreads:
             for task in tasks:
                 on_result(function(task))
             return
+        with ThreadPoolExecutor(self.threads) as pool:
+            # The kernel leaves the interpreter free, so the first tasks run while Dask is imported.
+            first = [pool.submit(function, task) for task in tasks[: self.threads]]
+            try:
+                if len(tasks) > len(first):
+                    self._schedule(pool, function, tasks[len(first) :], first, on_result)
+                for future in first:
+                    on_result(future.result())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _schedule(
+        self,
+        pool: ThreadPoolExecutor,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        first: Sequence[Future[Result]],
+        on_result: Callable[[Result], None],
+    ) -> None:
         from dask.callbacks import Callback
         from dask.threaded import get
 
         def after(_key: Any, result: Any, *_: Any) -> None:
             on_result(result)
+            for future in first:
+                if future.done() and future.exception():
+                    future.result()  # raises what that task raised, now rather than at the end
 
         graph = {("split", i): (function, task) for i, task in enumerate(tasks)}
         with Callback(posttask=after):
-            get(graph, list(graph), num_workers=self.threads)
+            get(graph, list(graph), pool=pool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,17 @@ def publish_on_disk(
     """Swap in a directory of these parts; raises ``PublishConflict``, or ``SwapUnavailable`` at no harm."""
     with _next_state(store, layout, seen) as swap:
         files = []
-        for i, (part, sha256) in enumerate(zip(parts, hashes, strict=True)):
-            stored = swap.add(part_name(i), part.pieces, {PLAN: plan_id, SHA256: sha256})
-            files.append(published(stored, part, sha256))
+        for i, part in enumerate(parts):
+            # The part is hashed while it is written: its hash is asked for when its bytes are out.
+            stored = swap.add(
+                part_name(i),
+                part.pieces,
+                lambda i=i: {PLAN: plan_id, SHA256: hashes[i]},  # type: ignore[misc]
+            )
+            files.append(published(stored, part, hashes[i]))
         manifest = finish(tuple(files))
         body = layout.manifest_body(manifest)
-        swap.add(MANIFEST_NAME, (Piece(len(body), body),), {PLAN: plan_id})
+        swap.add(MANIFEST_NAME, (Piece(len(body), body),), lambda: {PLAN: plan_id})
         swap.exchange(_expected(seen, layout), lambda: _shown(store, layout))
     return manifest
 

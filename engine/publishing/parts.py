@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import overload
 
 from engine.errors import VerificationFailed
 from engine.model import Piece, PublishedFile
@@ -17,13 +18,40 @@ HASH_THREADS = 4
 BodyHashes = Mapping[tuple[str, int], str]  # SHA-256 of staged bodies by (key, offset)
 
 
-def verified_hashes(store: Store, parts: Sequence[SplicedPart], bodies: BodyHashes) -> list[str]:
-    """The SHA-256 of each part, whose footers and bodies are what they say; ``VerificationFailed``."""
-    with ThreadPoolExecutor(HASH_THREADS) as threads:
-        return list(threads.map(lambda part: _verified_hash(store, part, bodies), parts))
+class PartHashes(Sequence[str]):
+    """The SHA-256 of each part, whose staged bodies are what their splits wrote, found in the background.
+
+    Asking for one waits for it, and raises ``VerificationFailed``; meanwhile the parts can be written where
+    nobody looks yet.
+    """
+
+    def __init__(self, store: Store, parts: Sequence[SplicedPart], bodies: BodyHashes) -> None:
+        self._threads = ThreadPoolExecutor(HASH_THREADS)
+        self._found = [self._threads.submit(_verified_hash, store, part, bodies) for part in parts]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [found.result() for found in self._found[index]]
+        return self._found[index].result()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _verified_hash(store: Store, part: SplicedPart, bodies: BodyHashes) -> str:
+def check_footers(store: Store, parts: Sequence[SplicedPart]) -> None:
+    """Raise ``VerificationFailed`` for a part whose footer is not what its splits made."""
+    for part in parts:
+        _check_footer(store, part)
+
+
+def _check_footer(store: Store, part: SplicedPart) -> None:
     def read(offset: int, length: int) -> bytes:
         return read_range(store, part.pieces, offset, length)
 
@@ -36,6 +64,9 @@ def _verified_hash(store: Store, part: SplicedPart, bodies: BodyHashes) -> str:
             hint="Nothing was published. This is a defect of briquette: report it.",
         )
     verify_part(read, part.size_bytes, rows)
+
+
+def _verified_hash(store: Store, part: SplicedPart, bodies: BodyHashes) -> str:
     whole = hashlib.sha256()
     size = 0
     for piece in part.pieces:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 
@@ -203,7 +203,7 @@ class LocalStore(BaseStore):
             for last in (False, False, False, True):
                 try:
                     make_folders(os.path.dirname(path), self.root)
-                    self.write_file(temporary, pieces, metadata, durable=durable)
+                    self.write_file(temporary, pieces, lambda: metadata, durable=durable)
                     break
                 except FileNotFoundError:  # another run removed the folder while it was empty
                     if last:
@@ -219,9 +219,17 @@ class LocalStore(BaseStore):
         )
 
     def write_file(
-        self, path: str, pieces: Sequence[Piece], metadata: Mapping[str, str], *, durable: bool
-    ) -> None:
-        """A new file at an absolute path from inline bytes and ranges of this store's files."""
+        self,
+        path: str,
+        pieces: Sequence[Piece],
+        metadata: Callable[[], Mapping[str, str]],
+        *,
+        durable: bool,
+    ) -> Mapping[str, str]:
+        """A new file at an absolute path from inline bytes and ranges of this store's files.
+
+        ``metadata`` is asked for when the bytes are written, and returned.
+        """
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             for piece in pieces:
@@ -229,10 +237,12 @@ class LocalStore(BaseStore):
                     write_all(fd, piece.data)
                 else:
                     self._copy_range(piece, fd)
-            if metadata:
-                write_metadata(fd, metadata)
+            known = metadata()
+            if known:
+                write_metadata(fd, known)
             if durable:
                 os.fsync(fd)
+            return known
         finally:
             os.close(fd)
 

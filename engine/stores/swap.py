@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.errors import PreconditionFailed
 from engine.model import Piece
-from engine.store import NO_METADATA, Stored, check_writable
+from engine.store import Stored, check_writable
 from engine.stores.local import TEMPORARY, LocalStore, file_etag, make_folders, sync_folder
 from engine.stores.locks import locked_directory, try_lock
 
@@ -82,17 +82,20 @@ class SwapDirectory:
                 return path, held
         raise SwapUnavailable(f"{workshop} is cleared away again and again")
 
-    def add(self, name: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA) -> Stored:
-        """Write one file of the next state; it is stored under its live key from the exchange on."""
+    def add(self, name: str, pieces: Sequence[Piece], metadata: Callable[[], Mapping[str, str]]) -> Stored:
+        """Write one file of the next state; it is stored under its live key from the exchange on.
+
+        ``metadata`` is asked for when the bytes are written.
+        """
         key = check_writable(self.live_prefix + name)
         self._store.requests.note("STAGE", key)
         path = os.path.join(self.path, name)
         try:
-            self._store.write_file(path, pieces, metadata, durable=True)
+            known = self._store.write_file(path, pieces, metadata, durable=True)
             found = os.stat(path)
         except OSError as error:
             raise self._store.failed("write", key, error) from error
-        return Stored(key, found.st_size, file_etag(found), dict(metadata), found.st_mtime)
+        return Stored(key, found.st_size, file_etag(found), dict(known), found.st_mtime)
 
     def exchange(self, expected: Mapping[str, str], shown: Callable[[], Mapping[str, str]]) -> None:
         """Become the live directory, if ``shown()`` (etags by key) is still ``expected`` under the locks.
