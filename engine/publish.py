@@ -250,6 +250,9 @@ def _clean_up(
         if mode is PublishMode.VERSIONED and seen.manifest_modified_seconds < before:
             # The version before this one stays: its readers may have begun a moment ago.
             _clear_expired(store, layout.all_versions, _VERSION, before, (manifest, seen.manifest))
+            _clear_expired(store, layout.all_rejects, _REJECTS, before, (manifest, seen.manifest))
+        if seen.manifest and any(f.key.startswith(layout.all_versions) for f in seen.manifest.files):
+            return  # that version stays for a while: its manifest can be put back, so its rejects stay too
         old = seen.manifest.rejects_file if seen.manifest else None
         if old is not None and (manifest.rejects_file is None or old.key != manifest.rejects_file.key):
             _delete_pinned(store, old)

@@ -206,7 +206,8 @@ def test_publishing_again_leaves_only_the_new_dataset(
     assert a_manifest_reader_sees(store, output) == [{NEW}] * counts[1]
     assert a_lister_sees(store, output) == ([{NEW}] * counts[1] if modes[1] is IN_PLACE else [])
     assert manifest.rejects_file is None
-    assert list(store.list("prices/compacted/_rejects/")) == []
+    # A version before this one can be put back, and its manifest names its reject file.
+    assert bool(list(store.list("prices/compacted/_rejects/"))) == (modes[0] is VERSIONED)
     assert list(store.list("prices/compacted/_staging/")) == []
 
 
@@ -810,3 +811,19 @@ def test_a_manifest_that_names_files_outside_its_tree_is_not_believed(store: Sto
         with pytest.raises(VerificationFailed, match="cannot be trusted"):
             act()
     assert store.get("prices/precious") == b"mine"
+
+
+def test_a_versioned_dataset_can_be_rolled_back_by_its_manifest_with_its_rejects(store: Store) -> None:
+    output = at(store)
+    before = replace(edition(OLD), rejects=b'{"key": "a"}\n')
+    before.publish(store, output, mode=PublishMode.VERSIONED)
+    key = f"{output.prefix}_manifest.json"
+    kept = store.get(key)
+    new = replace(edition(NEW, rejects=b'{"key": "b"}\n'), version=NEW << 200)
+    new.publish(store, output, mode=PublishMode.VERSIONED)
+    store.put(key, kept)
+    assert verify_dataset(store, output) == []
+    found = read_manifest(store, output)
+    assert found is not None
+    assert found[0].rejects_file is not None
+    assert store.get(found[0].rejects_file.key) == b'{"key": "a"}\n'
