@@ -1,0 +1,264 @@
+"""The flow, executed: its file in a Step Functions interpreter, over real Lambdas, containers and Glue jobs.
+
+Each scenario has a day of its own; those that need Spark start first and run beside the others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from engine import compact
+from orchestration.flow import definition, substituted
+from tests.needs import needs_java
+from tests.orchestration.flow_lab import CURATED, RAW, ROLE, WORDS, FlowLab, flow_lab
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.xdist_group("flow"),
+    pytest.mark.timeout(600),
+    needs_java(),
+]
+
+EMPTY, CORRUPT, GOOD = "2025-01-04", "2025-01-05", "2025-01-06"  # in a row: a backfill takes all three
+KILLED, TORN, NO_ECS, UNREACHABLE = "2025-01-07", "2025-01-08", "2025-01-09", "2025-01-10"
+COMPACTED = "market/prices/compacted"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The lab, and the executions that are under way, by day."""
+
+    lab: FlowLab
+    arns: dict[str, str]
+    corrupt_key: str
+
+    def ended(self, ds: str) -> Any:
+        return self.lab.wait(self.arns[ds])
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory):
+    with flow_lab(tmp_path_factory.mktemp("flow")) as lab:
+        lab.land(GOOD)
+        lab.break_(
+            GOOD,
+            {"service": "ecs", "error": "ECS.ServerException"},
+            {"service": "transform", "error": "Glue.ConcurrentRunsExceededException"},
+            {"service": "transform", "error": "Glue.ConcurrentRunsExceededException"},
+            {"service": "guard", "error": "Lambda.TooManyRequestsException"},
+        )
+        lab.land(KILLED, close=-5.0)
+        lab.break_(KILLED, {"service": "ecs", "kill": "PUT"})
+        lab.land(TORN, 20)
+        foreign = {"Bucket": CURATED, "Key": f"{COMPACTED}/ds={TORN}/other.parquet"}
+        lab.break_(TORN, {"service": "ecs", "put": {**foreign, "Body": "PAR1"}})
+        lab.land(NO_ECS, 20)
+        lab.break_(
+            NO_ECS,
+            *[{"service": "ecs", "error": "ECS.AmazonECSException", "cause": "no capacity"}] * 5,
+            {"service": "compaction", "error": "Glue.EntityNotFoundException", "cause": "no such job"},
+        )
+        corrupt_key = lab.land_corrupt(CORRUPT)
+        days = (GOOD, KILLED, CORRUPT, EMPTY, TORN, NO_ECS)
+        yield Started(lab, {ds: lab.start(ds=ds) for ds in days}, corrupt_key)
+
+
+# -- what needs no Spark -------------------------------------------------------------------------
+
+
+def test_an_empty_partition_succeeds_and_starts_no_later_stage(flow):
+    ended = flow.ended(EMPTY)
+    assert ended.status == "SUCCEEDED"
+    assert ended.output["ok"]
+    assert ended.day(EMPTY)["status"] == "EMPTY"
+    assert ended.output["stats"]["empty"] == 1
+    assert flow.lab.calls(EMPTY, "glue") == []
+
+
+def test_bad_input_fails_the_day_with_the_engines_own_words_and_is_not_given_to_glue(flow):
+    ended = flow.ended(CORRUPT)
+    assert (ended.status, ended.error) == ("FAILED", "CorruptObject")
+    day = ended.day(CORRUPT)
+    assert (day["status"], day["step"], day["fallback"]) == ("FAILED", "compaction", False)
+    assert flow.corrupt_key in day["cause"]
+    assert flow.lab.calls(CORRUPT, "glue") == []
+
+
+def test_a_failed_day_is_told_to_the_topic_as_the_whole_summary(flow):
+    flow.ended(CORRUPT)
+    told = {summary["correlationId"]: summary for summary in flow.lab.messages()}
+    summary = told[f"market:prices:{CORRUPT}"]
+    assert (summary["ok"], summary["error"], summary["stats"]["failed"]) == (False, "CorruptObject", 1)
+    assert summary["partitions"][0]["ds"] == CORRUPT
+
+
+def test_the_guard_refuses_a_torn_dataset_and_the_later_stages_do_not_run(flow):
+    ended = flow.ended(TORN)
+    day = ended.day(TORN)
+    assert (ended.error, day["step"]) == ("TornDataset", "guard")
+    assert "other.parquet" in day["cause"]
+    assert flow.lab.calls(TORN, "glue") == []
+
+
+def test_without_ecs_glue_is_given_the_same_plan_after_the_retries(flow):
+    ended = flow.ended(NO_ECS)
+    asked = flow.lab.calls(NO_ECS, "ecs")
+    assert len(asked) == 5  # the first and four retries
+    (run,) = flow.lab.calls(NO_ECS, "glue")
+    command = asked[0]["command"]
+    assert run["arguments"]["--plan_uri"] == command[command.index("--plan-uri") + 1]
+    day = ended.day(NO_ECS)
+    assert (day["engine"], day["fallback"], day["status"]) == ("glue", True, "FAILED")
+    assert day["reason"] == "Dask ended with ECS.AmazonECSException"
+    assert (day["error"], day["cause"]) == ("Glue.EntityNotFoundException", "no such job")
+
+
+def test_a_request_that_preflight_refuses_fails_with_its_code(flow):
+    ended = flow.lab.run(date_range={"start": "2025-01-09", "end": "2025-01-01"})
+    assert (ended.status, ended.error) == ("FAILED", "PRE_VALIDATION_FAILED")
+    assert "after its end" in ended.cause
+    assert ended.output["partitions"] == []
+
+
+def test_an_object_of_no_interest_succeeds_without_a_day(flow):
+    ended = flow.lab.run(source_bucket=RAW, source_key="a/b.txt", allowed_suffixes=[".manifest.json"])
+    assert ended.status == "SUCCEEDED"
+    assert ended.output["partitions"] == []
+
+
+def test_a_preflight_that_cannot_reach_the_store_fails_the_execution_with_what_it_said(flow):
+    said = json.dumps({"errorType": "StoreError", "errorMessage": "LIST s3://lab-raw failed 7 times."})
+    flow.lab.break_(UNREACHABLE, {"service": "preflight", "error": "StoreError", "cause": said})
+    ended = flow.lab.run(ds=UNREACHABLE)
+    assert (ended.error, ended.cause) == ("StoreError", "LIST s3://lab-raw failed 7 times.")
+    assert ended.output["step"] == "preflight"
+
+
+def test_a_topic_that_cannot_be_reached_does_not_hide_the_failure(flow):
+    values = {**flow.lab.values, "Topic": "arn:aws:sns:us-east-1:000000000000:gone"}
+    states = flow.lab.client("stepfunctions")
+    machine = states.create_state_machine(
+        name="flow-without-topic", definition=substituted(definition(), values), roleArn=ROLE
+    )["stateMachineArn"]
+    asked = json.dumps({**WORDS, "ds": "2025-02-30"})
+    ended = flow.lab.wait(states.start_execution(stateMachineArn=machine, input=asked)["executionArn"])
+    assert (ended.status, ended.error) == ("FAILED", "PRE_VALIDATION_FAILED")
+
+
+# -- whole days ----------------------------------------------------------------------------------
+
+
+def test_a_day_goes_through_all_stages_though_aws_throttles(flow):
+    ended = flow.ended(GOOD)
+    assert ended.status == "SUCCEEDED", ended
+    day = ended.day(GOOD)
+    assert (day["status"], day["engine"], day["fallback"]) == ("PUBLISHED", "dask", False)
+    assert day["rows"] == flow.lab.manifest(f"{COMPACTED}/ds={GOOD}").rows > 0
+    assert ended.output["stats"]["rowCount"] == day["rows"]
+    assert len(ended.output["glueRunIds"]) == 2
+    for table in ("prices", "indicators"):
+        assert flow.lab.manifest(f"market/{table}/ds={GOOD}").rows > 0
+    assert len(flow.lab.calls(GOOD, "ecs")) == 2
+    assert [call["job"] for call in flow.lab.calls(GOOD, "glue")] == ["transform"] * 3 + ["indicators"]
+
+
+def test_the_first_day_of_a_table_starts_the_crawler(flow):
+    flow.ended(GOOD)
+    crawler = flow.lab.client("glue").get_crawler(Name="crawler")["Crawler"]
+    assert crawler["State"] == "RUNNING" or crawler["LastCrawl"]["Status"] == "SUCCEEDED"
+
+
+def test_the_same_day_again_is_skipped_before_anything_starts(flow):
+    flow.ended(GOOD)
+    before = len(flow.lab.calls(GOOD, "ecs"))
+    ended = flow.lab.run(ds=GOOD)
+    day = ended.day(GOOD)
+    assert (ended.status, day["status"], day["reason"]) == ("SUCCEEDED", "SKIPPED", "IDEMPOTENT_SKIP")
+    assert ended.output["stats"]["skipped"] == 1
+    assert len(flow.lab.calls(GOOD, "ecs")) == before
+
+
+def test_a_backfill_reports_each_day_and_one_that_fails_stops_no_other(flow):
+    for ds in (EMPTY, CORRUPT, GOOD):
+        flow.ended(ds)
+    ended = flow.lab.run(date_range={"start": EMPTY, "end": GOOD})
+    assert [day["ds"] for day in ended.output["partitions"]] == [EMPTY, CORRUPT, GOOD]
+    assert [day["status"] for day in ended.output["partitions"]] == ["EMPTY", "FAILED", "SKIPPED"]
+    assert (ended.status, ended.error) == ("FAILED", "CorruptObject")
+    assert ended.output["correlationId"] == f"market:prices:{EMPTY}..{GOOD}"
+    counts = {name: ended.output["stats"][name] for name in ("days", "failed", "skipped", "empty")}
+    assert counts == {"days": 3, "failed": 1, "skipped": 1, "empty": 1}
+    assert len(json.dumps(ended.day(CORRUPT))) < 1_000  # so that a month of failures fits into a payload
+
+
+def test_glue_finishes_the_plan_of_a_container_that_was_killed_with_the_same_bytes(flow, tmp_path):
+    ended = flow.ended(KILLED)
+    day = ended.day(KILLED)
+    assert (day["engine"], day["fallback"]) == ("glue", True)
+    assert day["reason"] == "Dask ended with exit code 137"
+    assert ended.output["stats"]["fallbacks"] == 1
+    (file,) = flow.lab.manifest(f"{COMPACTED}/ds={KILLED}").files
+    words = {name: WORDS[name] for name in ("domain", "interval", "data_source")} | {"table": "prices"}
+    here = compact(raw=f"s3://{RAW}", curated=tmp_path, ds=KILLED, codec="zstd", target_file_mb=256, **words)
+    assert [file.sha256] == [made["sha256"] for made in here.to_dict()["outputs"]["files"]]
+
+
+def test_data_quality_fails_the_day_by_its_own_name(flow):
+    ended = flow.ended(KILLED)
+    assert (ended.status, ended.error) == ("FAILED", "DQ_FAILED")
+    day = ended.day(KILLED)
+    assert (day["error"], day["step"]) == ("DQ_FAILED", "transform")
+    assert "DQ_FAILED" in day["cause"]
+    assert flow.lab.keys(CURATED, f"market/prices/ds={KILLED}/") == []
+    assert [call["job"] for call in flow.lab.calls(KILLED, "glue")] == ["compaction", "transform"]
+
+
+def test_reprocess_forces_every_stage_and_a_later_failure_names_its_step(flow):
+    flow.ended(GOOD)
+    flow.lab.break_(GOOD, {"service": "transform", "error": "Glue.EntityNotFoundException", "cause": "gone"})
+    ended = flow.lab.run(ds=GOOD, reprocess=True)
+    assert "--force" in flow.lab.calls(GOOD, "ecs")[-1]["command"]
+    assert flow.lab.calls(GOOD, "glue")[-1]["arguments"]["--force"] == "true"
+    day = ended.day(GOOD)
+    assert (day["status"], day["step"], day["error"]) == (
+        "FAILED",
+        "transform",
+        "Glue.EntityNotFoundException",
+    )
+    assert day["rows"] > 0  # its compaction was published
+
+
+@pytest.mark.slow
+def test_reprocess_goes_through_all_stages_again(flow):
+    flow.ended(GOOD)
+    ended = flow.lab.run(ds=GOOD, reprocess=True)
+    assert (ended.status, ended.day(GOOD)["status"]) == ("SUCCEEDED", "PUBLISHED")
+    assert len(ended.output["glueRunIds"]) == 2
+
+
+@pytest.mark.slow
+def test_a_run_may_choose_glue_for_every_stage(flow):
+    ds = "2025-02-03"
+    flow.lab.land(ds)
+    ended = flow.lab.run(ds=ds, engine="glue")
+    day = ended.day(ds)
+    assert (day["status"], day["engine"], day["fallback"]) == ("PUBLISHED", "glue", False)
+    assert flow.lab.calls(ds, "ecs") == []
+    assert len(ended.output["glueRunIds"]) == 3
+
+
+@pytest.mark.slow
+def test_a_backfill_of_three_days_publishes_the_good_ones(flow):
+    first, bad, last = "2025-03-03", "2025-03-04", "2025-03-05"
+    flow.lab.land(first)
+    flow.lab.land_corrupt(bad)
+    flow.lab.land(last)
+    ended = flow.lab.run(date_range={"start": first, "end": last})
+    assert [day["status"] for day in ended.output["partitions"]] == ["PUBLISHED", "FAILED", "PUBLISHED"]
+    assert ended.status == "FAILED"
+    for ds in (first, last):
+        assert flow.lab.manifest(f"market/indicators/ds={ds}").rows > 0

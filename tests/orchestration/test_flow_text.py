@@ -1,0 +1,196 @@
+"""The flow's text: what can be known of it without running it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.model import load_environment
+from glue_wrappers import compaction_job, indicators_job, transform_job
+from orchestration.flow import FILE, SUBSTITUTIONS, definition, names_in, substituted
+from orchestration.handlers import arguments
+from orchestration.handlers.request import read_request
+from tests.needs import needs_node
+
+VALIDATOR = "asl-validator@4.0.0"
+VALUES = {name: "a,b" for name, _ in SUBSTITUTIONS}
+FLOW: dict[str, Any] = json.loads(substituted(definition(), VALUES))
+DAY: dict[str, Any] = FLOW["States"]["EachDay"]["ItemProcessor"]
+LEVELS = pytest.mark.parametrize("level", [FLOW, DAY], ids=["flow", "day"])
+
+# statelint 3.1 knows these fields only as JSONPath states have them. AWS takes expressions in JSONata states,
+# and a Label on a Distributed Map: states-language.net's own tool is behind its own text.
+BEHIND = (
+    r"States\.EachDay\.MaxConcurrency is \"\{% .* but should be numeric",
+    r"Field \"Label\" not allowed in State Machine\.States\.EachDay",
+    r"\.TimeoutSeconds is \"\{% .* but should be an Integer",
+)
+RETRIED = {
+    "lambda:invoke": {
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.TooManyRequestsException",
+    },
+    "ecs:runTask.sync": {"ECS.AmazonECSException", "ECS.ServerException", "AmazonECS.Unknown"},
+    "glue:startJobRun.sync": {
+        "Glue.ConcurrentRunsExceededException",
+        "Glue.InternalServiceException",
+        "Glue.ThrottlingException",
+    },
+}
+
+
+def tasks() -> Iterator[tuple[str, dict[str, Any]]]:
+    for level in (FLOW, DAY):
+        yield from ((name, state) for name, state in level["States"].items() if state["Type"] == "Task")
+
+
+def next_of(state: dict[str, Any]) -> list[str]:
+    """The states that may follow."""
+    places = [state, *state.get("Choices", ()), *state.get("Catch", ())]
+    return [place[word] for place in places for word in ("Next", "Default") if word in place]
+
+
+def expressions(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith("{%"):
+        yield value[2:-2]
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from expressions(inner)
+
+
+# -- other people's checks -----------------------------------------------------------------------
+
+
+def test_statelint_finds_nothing_but_what_it_does_not_know_yet():
+    statelint = Path(sys.executable).with_name("statelint")
+    ended = subprocess.run([statelint, FILE], capture_output=True, text=True, check=False)
+    found = [line.strip() for line in ended.stdout.splitlines() if not re.match(r"\d+ errors?:", line)]
+    assert [line for line in found if line and not any(re.search(known, line) for known in BEHIND)] == []
+
+
+@needs_node()
+def test_asl_validator_finds_nothing():
+    folder = Path(sys.prefix) / "share" / VALIDATOR.replace("@", "-")
+    program = folder / "node_modules/.bin/asl-validator"
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", VALIDATOR]
+        installed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        if installed.returncode:
+            reason = f"npm cannot install {VALIDATOR}: {installed.stderr.strip()[-300:]}"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    ended = subprocess.run([program, "--json-path", FILE], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+# -- shape ---------------------------------------------------------------------------------------
+
+
+def test_the_names_in_the_text_are_those_that_a_deployment_is_told_to_give():
+    assert names_in(definition()) == {name for name, _ in SUBSTITUTIONS}
+
+
+@LEVELS
+def test_every_path_ends_and_every_state_is_on_one(level):
+    states, seen = level["States"], set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a loop: {' -> '.join((*path, name))}"
+        following = next_of(states[name])
+        ends = states[name]["Type"] in ("Succeed", "Fail") or states[name].get("End", False)
+        assert bool(following) != ends, f"{name} neither ends nor goes on, or both"
+        seen.add(name)
+        for after in following:
+            walk(after, (*path, name))
+
+    walk(level["StartAt"], ())
+    assert seen == set(states)
+
+
+@LEVELS
+def test_every_choice_has_a_default(level):
+    assert all("Default" in s for s in level["States"].values() if s["Type"] == "Choice")
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [*tasks()], ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_task_is_bounded_retried_with_jitter_and_caught(name, task):
+    assert task["TimeoutSeconds"]
+    for retry in task["Retry"]:
+        assert retry["JitterStrategy"] == "FULL"
+        assert retry["MaxDelaySeconds"] >= retry["IntervalSeconds"]
+        assert "States.ALL" not in retry["ErrorEquals"], "a refusal is not worth a second try"
+    assert task["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+
+
+@pytest.mark.parametrize("service", RETRIED)
+def test_what_aws_calls_transient_is_retried(service):
+    concerned = [task for _, task in tasks() if task["Resource"] == f"arn:aws:states:::{service}"]
+    assert concerned
+    for task in concerned:
+        assert RETRIED[service] <= {error for retry in task["Retry"] for error in retry["ErrorEquals"]}
+
+
+@LEVELS
+def test_every_variable_has_a_value_from_the_first_state_on(level):
+    """JSONata that finds nothing is an error; children of a Distributed Map see none of their parent's."""
+    states = {name: state for name, state in level["States"].items() if name != "EachDay"}
+    given = set(states[level["StartAt"]]["Assign"])
+    whole = " ".join(expressions(states))
+    own = set(re.findall(r"\$(\w+) *:=", whole)) | {"value", "name"}
+    used = set(re.findall(r"\$([a-zA-Z]\w*)(?!\w*\()", whole)) - {"states"}
+    assert used - own <= given, used - own - given
+    assert {name for state in states.values() for name in state.get("Assign", ())} <= given
+
+
+def test_a_day_that_fails_ends_as_a_result_and_not_as_a_failed_child():
+    assert {name for name, state in DAY["States"].items() if state["Type"] == "Fail"} == set()
+    assert {name for name, state in DAY["States"].items() if state.get("End")} == {"DayResult"}
+
+
+def test_the_map_is_distributed_and_bounded_by_the_settings():
+    assert DAY["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+    assert "settings.maxConcurrency" in FLOW["States"]["EachDay"]["MaxConcurrency"]
+
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def all_arguments(*, reprocess: bool) -> dict[str, dict[str, str]]:
+    event = {"domain": "market", "table_name": "prices", "interval": "1d", "data_source": "y"}
+    event |= {"ds": "2025-01-06", "reprocess": reprocess}
+    settings = load_environment("dev", env={})
+    request = read_request(event, environment="dev", max_days=1)
+    shared = arguments.glue_args(request, settings, "2025-01-06")
+    return {
+        "compaction_args": arguments.compaction_args(request, shared, "s3://a/plan.json"),
+        "transform_args": arguments.transform_args(request, shared),
+        "indicators_args": arguments.indicators_args(request, settings, shared),
+    }
+
+
+@pytest.mark.parametrize("reprocess", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize(
+    ("state", "script"),
+    [("CompactOnGlue", compaction_job), ("Transform", transform_job), ("Indicators", indicators_job)],
+    ids=["compaction", "transform", "indicators"],
+)
+def test_the_arguments_of_a_glue_state_are_those_that_its_script_declares(state, script, reprocess):
+    passed = re.search(r"\$work\.(\w+)", DAY["States"][state]["Arguments"]["Arguments"])
+    assert passed
+    given = all_arguments(reprocess=reprocess)[passed[1]]
+    declared = {f"--{argument.name}" for argument in script.ARGUMENTS}
+    required = {f"--{argument.name}" for argument in script.ARGUMENTS if argument.required}
+    assert set(given) <= declared
+    assert required - {"--JOB_NAME"} <= set(given)
+    assert all(isinstance(value, str) for value in given.values())
