@@ -31,9 +31,19 @@ def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG
     log("INFO", "compaction output inspected", correlation, **said)
     if answer["shouldProcess"]:
         environment = environment_name(os.environ)
-        metrics = {"PartitionCommitted": 1}
-        put_metrics(metrics, environment=environment, table=".".join(table), ds=answer["ds"])
+        put_metrics(
+            metrics_of(event, answer), environment=environment, table=".".join(table), ds=answer["ds"]
+        )
     return answer
+
+
+def metrics_of(event: Mapping[str, Any], answer: Document) -> dict[str, int]:
+    """What a committed day counts. The container tells its own sizes; of a Glue run only the guard knows."""
+    counts = {"PartitionCommitted": 1, "FallbackUsed": int(event.get("fallback") is True)}
+    if event.get("engine") == "glue":
+        sizes = {"Rows": "rows", "OutputFiles": "objectCount", "OutputBytes": "bytes"}
+        counts |= {metric: answer[name] for metric, name in sizes.items()}
+    return counts
 
 
 def inspect(event: Mapping[str, Any], env: Mapping[str, str]) -> Document:

@@ -46,6 +46,18 @@ def test_a_whole_fresh_day_is_to_be_transformed(published, capsys):
     assert metrics["PartitionCommitted"] == 1
 
 
+def test_the_guard_counts_a_fallback_and_the_sizes_that_only_it_knows_of_a_glue_run(published, capsys):
+    _, event = published
+    answer = handler({**event, "engine": "glue", "fallback": True}, None)
+    metrics = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert (metrics["FallbackUsed"], metrics["Rows"], metrics["OutputFiles"]) == (1, 2, 1)
+    assert metrics["OutputBytes"] == answer["bytes"]
+    handler({**event, "engine": "dask", "fallback": False}, None)
+    metrics = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert metrics["FallbackUsed"] == 0
+    assert "Rows" not in metrics  # the container told them
+
+
 def test_a_day_of_other_raw_objects_is_not_what_was_asked_for(published, capsys):
     account, event = published
     account.land("ZM")
