@@ -60,6 +60,8 @@ class Settings:
     compaction_codec: str = key("compression of the parts", choices=_CODECS)
     compaction_output_subdir: str = key("directory of compacted data below the table", default="compacted")
     compaction_timeout_minutes: int = key("a compaction that runs longer is stopped", at_least=1)
+    transform_timeout_minutes: int = key("a transform that runs longer is stopped", default=30, at_least=1)
+    indicators_timeout_minutes: int = key("indicators that run longer are stopped", default=30, at_least=1)
 
     # Compaction on Glue
     compaction_worker_type: str = key("Glue worker type", choices=_WORKER_TYPES)

@@ -16,7 +16,6 @@ from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.lake import database_name
 
 GLUE_VERSION = "6.0"  # pinned: without it Glue takes its newest
-LATER_STAGES_TIMEOUT_MINUTES = 30
 SCRIPTS = "glue/"  # below the artifacts bucket: `make glue` writes what lies there
 TABLES = ("market/prices", "market/indicators")
 # Names that begin with _ are the engine's own; compacted rows are an input of the table, not rows of it.
@@ -51,8 +50,12 @@ class GlueStages(Construct):
         )
         minutes = settings.compaction_timeout_minutes
         self.compaction = self._stage("daily-prices-compaction", "compaction_job", minutes)
-        self.transform = self._stage("daily-prices-data-etl", "transform_job", LATER_STAGES_TIMEOUT_MINUTES)
-        self.indicators = self._stage("market-indicators-etl", "indicators_job", LATER_STAGES_TIMEOUT_MINUTES)
+        self.transform = self._stage(
+            "daily-prices-data-etl", "transform_job", settings.transform_timeout_minutes
+        )
+        self.indicators = self._stage(
+            "market-indicators-etl", "indicators_job", settings.indicators_timeout_minutes
+        )
         self.crawler = self._crawler(settings)
 
     def permissions_to_run(self) -> list[iam.PolicyStatement]:

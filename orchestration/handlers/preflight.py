@@ -18,7 +18,6 @@ from orchestration.handlers.surroundings import environment_name, settings_from
 from orchestration.handlers.telemetry import log
 
 IDEMPOTENT_SKIP = "IDEMPOTENT_SKIP"
-LATER_STAGES_TIMEOUT_SECONDS = 1_800  # of the transform and of the indicators, as the pipeline sets it
 Document = dict[str, Any]
 
 
@@ -59,8 +58,8 @@ def expanded(request: Request, settings: Settings) -> Document:
         "settings": {
             "maxConcurrency": settings.sfn_max_concurrency,
             "compactionTimeoutSeconds": settings.compaction_timeout_minutes * 60,
-            "transformTimeoutSeconds": LATER_STAGES_TIMEOUT_SECONDS,
-            "indicatorsTimeoutSeconds": LATER_STAGES_TIMEOUT_SECONDS,
+            "transformTimeoutSeconds": settings.transform_timeout_minutes * 60,
+            "indicatorsTimeoutSeconds": settings.indicators_timeout_minutes * 60,
             "catalogUpdate": request.catalog_update or settings.catalog_update,
         },
         "correlationId": request.correlation_id,
