@@ -194,3 +194,24 @@ def test_the_arguments_of_a_glue_state_are_those_that_its_script_declares(state,
     assert set(given) <= declared
     assert required - {"--JOB_NAME"} <= set(given)
     assert all(isinstance(value, str) for value in given.values())
+
+
+# -- the interpreter -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", ["_run_distributed_map", "_execute_task", "_call_lambda"])
+def test_a_ministack_that_is_built_otherwise_ends_the_launcher_with_what_to_mend(gone, tmp_path):
+    program = (
+        f"import ministack.services.stepfunctions as s; del s.{gone}; import tests.orchestration.launcher"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=FILE.parents[1],
+        env={**os.environ, "FLOW_LAB": str(tmp_path), "GATEWAY_PORT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert f"ministack.services.stepfunctions.{gone}" in ended.stderr
+    assert "mend the launcher" in ended.stderr
