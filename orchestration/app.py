@@ -1,13 +1,13 @@
 """The CDK app: for each environment what must survive, and what runs. ``make synth`` writes its templates.
 
-Context values (``cdk deploy -c name=value``, or the arguments of ``synth``):
+Context values (``cdk deploy -c name=value``, ``-c`` may be repeated):
 ``environments`` (default all), ``image`` (a container image instead of the build context), ``vpc`` and
 ``subnets`` (separated by commas) instead of a network of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from pathlib import Path
 
 from aws_cdk import App, Tags, Validations
@@ -50,12 +50,6 @@ def build(app: App, *, sources_folder: Path) -> App:
     return app
 
 
-def synth(outdir: Path, sources_folder: Path, context: Mapping[str, str] | None = None) -> Path:
-    """Write the cloud assembly to ``outdir``; no account, no Docker and no network are needed."""
-    build(App(outdir=str(outdir), context=dict(context or {})), sources_folder=sources_folder).synth()
-    return outdir
-
-
 def _environments(app: App) -> tuple[str, ...]:
     asked = str(app.node.try_get_context("environments") or "")
     return tuple(asked.split(",")) if asked else environment_names()
@@ -79,4 +73,5 @@ def _wheel() -> str:
 
 
 if __name__ == "__main__":
-    build(App(), sources_folder=ROOT / "build/cdk").synth()
+    # Where the assembly goes, and the context, App takes from the variables of the CDK's command line.
+    build(App(), sources_folder=Path(os.environ.get("BRIQUETTE_CDK_SOURCES") or ROOT / "build/cdk")).synth()

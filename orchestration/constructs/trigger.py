@@ -11,7 +11,6 @@ from constructs import Construct
 from config.model import Settings
 from orchestration import alarms
 from orchestration.constructs import permissions as may
-from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.flow import Flow
 from orchestration.constructs.functions import Functions
 
@@ -36,7 +35,6 @@ class Trigger(Construct):
             enforce_ssl=True,
             retention_period=Duration.days(14),
         )
-        acknowledge(queue, SQS3="This is the queue of dead letters.")
         function = functions.function(
             "trigger",
             [

@@ -14,6 +14,7 @@ from engine.indicators import IndicatorsOptions, indicators
 from engine.plan import BATCH_MANIFEST_NAME
 from engine.store import open_store
 from engine.transform import transform
+from tests.orchestration.synthesis import Assembly, synthesise
 from tests.servers import Bucket
 
 DS = "2025-09-09"
@@ -99,3 +100,9 @@ def account(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> Account:
     for name, value in found.env.items():
         monkeypatch.setenv(name, value)
     return found
+
+
+@pytest.fixture(scope="session")
+def assembly(tmp_path_factory) -> Assembly:
+    """The templates of every environment; who asks for them is in the xdist group "cdk"."""
+    return synthesise(tmp_path_factory.mktemp("synth"))
