@@ -29,6 +29,7 @@ from tests.servers import _server, environment
 WORDS = {"domain": "market", "table_name": "prices", "interval": "1d", "data_source": "yahoo_finance"}
 PREFIX = "market/prices/interval=1d/data_source=yahoo_finance"
 RAW, CURATED, ARTIFACTS = "lab-raw", "lab-curated", "lab-artifacts"
+FLOW = "arn:aws:states:us-east-1:000000000000:stateMachine:flow"
 ROLE = "arn:aws:iam::000000000000:role/lab"
 JOBS = {"CompactionJob": "compaction", "TransformJob": "transform", "IndicatorsJob": "indicators"}
 WAIT_SECONDS = 300.0
@@ -73,21 +74,8 @@ class FlowLab:
     def deploy(self) -> None:
         for bucket in (RAW, CURATED, ARTIFACTS):
             self.s3.create_bucket(Bucket=bucket)
-        zipped = io.BytesIO()
-        source = copy_functions(self.folder / "functions")
-        with zipfile.ZipFile(zipped, "w") as archive:
-            for file in sorted(source.rglob("*")):
-                archive.write(file, file.relative_to(source))
         for name in ("preflight", "guard", "catalog"):
-            self.client("lambda").create_function(
-                FunctionName=name,
-                Runtime="python3.13",
-                Role=ROLE,
-                Handler=f"orchestration.handlers.{name}.handler",
-                Code={"ZipFile": zipped.getvalue()},
-                Timeout=60,
-                Environment={"Variables": {"ENVIRONMENT": "dev", **SETTINGS}},
-            )
+            self.function(name, name)
         glue = self.client("glue")
         for name in JOBS.values():
             self.s3.upload_file(str(ROOT / f"glue_wrappers/{name}_job.py"), ARTIFACTS, f"glue/{name}_job.py")
@@ -96,9 +84,38 @@ class FlowLab:
         glue.create_database(DatabaseInput={"Name": "dev_data_platform"})
         targets = {"S3Targets": [{"Path": f"s3://{CURATED}/market/prices/"}]}
         glue.create_crawler(Name="crawler", Role=ROLE, DatabaseName="dev_data_platform", Targets=targets)
-        self.client("stepfunctions").create_state_machine(
-            name="flow", definition=substituted(definition(), self.values), roleArn=ROLE, type="STANDARD"
+        self.machine("flow")
+
+    @cached_property
+    def code(self) -> bytes:
+        """The Lambdas' folder as it is deployed, zipped."""
+        zipped = io.BytesIO()
+        source = copy_functions(self.folder / "functions")
+        with zipfile.ZipFile(zipped, "w") as archive:
+            for file in sorted(source.rglob("*")):
+                archive.write(file, file.relative_to(source))
+        return zipped.getvalue()
+
+    def function(self, name: str, module: str, **settings: str) -> str:
+        """The ARN of a new Lambda; ``settings`` are variables over those of all Lambdas."""
+        made = self.client("lambda").create_function(
+            FunctionName=name,
+            Runtime="python3.13",
+            Role=ROLE,
+            Handler=f"orchestration.handlers.{module}.handler",
+            Code={"ZipFile": self.code},
+            Timeout=60,
+            Environment={"Variables": {"ENVIRONMENT": "dev", **SETTINGS, **settings}},
         )
+        return str(made["FunctionArn"])
+
+    def machine(self, name: str, **values: str) -> str:
+        """The ARN of a new state machine of the flow's file; ``values`` replace what the others are given."""
+        text = substituted(definition(), {**self.values, **values})
+        made = self.client("stepfunctions").create_state_machine(
+            name=name, definition=text, roleArn=ROLE, type="STANDARD"
+        )
+        return str(made["stateMachineArn"])
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -161,13 +178,11 @@ class FlowLab:
 
     # -- executions ------------------------------------------------------------------------------
 
-    def start(self, **event: Any) -> str:
-        arn = self.client("stepfunctions").start_execution(
-            stateMachineArn="arn:aws:states:us-east-1:000000000000:stateMachine:flow",
-            name=uuid.uuid4().hex,
-            input=json.dumps({**WORDS, **event}),
-        )["executionArn"]
-        return str(arn)
+    def start(self, machine: str = FLOW, **event: Any) -> str:
+        started = self.client("stepfunctions").start_execution(
+            stateMachineArn=machine, name=uuid.uuid4().hex, input=json.dumps({**WORDS, **event})
+        )
+        return str(started["executionArn"])
 
     def wait(self, arn: str) -> Execution:
         states, until = self.client("stepfunctions"), time.monotonic() + WAIT_SECONDS
@@ -181,8 +196,8 @@ class FlowLab:
             time.sleep(0.2)
         raise AssertionError(f"{arn} did not end in {WAIT_SECONDS} s; look into {self.folder}")
 
-    def run(self, **event: Any) -> Execution:
-        return self.wait(self.start(**event))
+    def run(self, machine: str = FLOW, **event: Any) -> Execution:
+        return self.wait(self.start(machine, **event))
 
     def summary(self, arn: str) -> dict[str, Any]:
         """The document of a failed execution: what went into its last state."""

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from engine import compact
-from orchestration.flow import definition, substituted
 from tests.needs import needs_java
-from tests.orchestration.flow_lab import CURATED, RAW, ROLE, WORDS, FlowLab, flow_lab
+from tests.orchestration.flow_lab import CURATED, RAW, WORDS, FlowLab, flow_lab
 
 pytestmark = [
     pytest.mark.spark,
@@ -25,6 +24,7 @@ pytestmark = [
 
 EMPTY, CORRUPT, GOOD = "2025-01-04", "2025-01-05", "2025-01-06"  # in a row: a backfill takes all three
 KILLED, TORN, NO_ECS, UNREACHABLE = "2025-01-07", "2025-01-08", "2025-01-09", "2025-01-10"
+ALONE = "2025-01-13"
 COMPACTED = "market/prices/compacted"
 
 
@@ -139,14 +139,20 @@ def test_a_preflight_that_cannot_reach_the_store_fails_the_execution_with_what_i
 
 
 def test_a_topic_that_cannot_be_reached_does_not_hide_the_failure(flow):
-    values = {**flow.lab.values, "Topic": "arn:aws:sns:us-east-1:000000000000:gone"}
-    states = flow.lab.client("stepfunctions")
-    machine = states.create_state_machine(
-        name="flow-without-topic", definition=substituted(definition(), values), roleArn=ROLE
-    )["stateMachineArn"]
-    asked = json.dumps({**WORDS, "ds": "2025-02-30"})
-    ended = flow.lab.wait(states.start_execution(stateMachineArn=machine, input=asked)["executionArn"])
+    machine = flow.lab.machine("flow-without-topic", Topic="arn:aws:sns:us-east-1:000000000000:gone")
+    ended = flow.lab.run(machine, ds="2025-02-30")
     assert (ended.status, ended.error) == ("FAILED", "PRE_VALIDATION_FAILED")
+
+
+def test_where_the_settings_name_no_fallback_a_killed_container_fails_the_day(flow):
+    preflight = flow.lab.function("preflight-alone", "preflight", BRIQUETTE_FALLBACK="none")
+    machine = flow.lab.machine("flow-alone", PreflightFunction=preflight)
+    flow.lab.land(ALONE, 12)
+    flow.lab.break_(ALONE, {"service": "ecs", "kill": "GET"})
+    day = flow.lab.run(machine, ds=ALONE).day(ALONE)
+    assert (day["status"], day["engine"], day["fallback"]) == ("FAILED", "dask", False)
+    assert day["cause"] == "exit code 137: Essential container in task exited"
+    assert flow.lab.calls(ALONE, "glue") == []
 
 
 # -- whole days ----------------------------------------------------------------------------------
