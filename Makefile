@@ -16,7 +16,7 @@ export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package glue synth check bench lock clean
+.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -20,10 +20,10 @@ class Lake(Construct):
     def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
         super().__init__(scope, name)
         self._removal = RemovalPolicy.RETAIN if settings.removal_policy == "retain" else RemovalPolicy.DESTROY
-        # Raw objects are written once, thousands a day: versions would keep what nobody asks for.
-        self.raw = self._bucket("Raw", settings.raw_bucket, versioned=False, announce=True)
-        self.curated = self._bucket("Curated", settings.curated_bucket, versioned=True)
-        self.artifacts = self._bucket("Artifacts", settings.artifacts_bucket, versioned=True)
+        # Raw objects too: an ingestion that went wrong over good objects is undone by their versions.
+        self.raw = self._bucket("Raw", settings.raw_bucket, announce=True)
+        self.curated = self._bucket("Curated", settings.curated_bucket)
+        self.artifacts = self._bucket("Artifacts", settings.artifacts_bucket)
         database = glue.CfnDatabase(
             self,
             "Database",
@@ -34,19 +34,16 @@ class Lake(Construct):
         )
         database.apply_removal_policy(self._removal)
 
-    def _bucket(self, name: str, bucket_name: str, *, versioned: bool, announce: bool = False) -> s3.Bucket:
+    def _bucket(self, name: str, bucket_name: str, *, announce: bool = False) -> s3.Bucket:
         rules = [
             s3.LifecycleRule(
                 id="abandoned-uploads",
                 abort_incomplete_multipart_upload_after=Duration.days(ABANDONED_UPLOAD_DAYS),
-            )
+            ),
+            s3.LifecycleRule(
+                id="old-versions", noncurrent_version_expiration=Duration.days(OLD_VERSIONS_DAYS)
+            ),
         ]
-        if versioned:
-            rules.append(
-                s3.LifecycleRule(
-                    id="old-versions", noncurrent_version_expiration=Duration.days(OLD_VERSIONS_DAYS)
-                )
-            )
         bucket = s3.Bucket(
             self,
             name,
@@ -56,7 +53,7 @@ class Lake(Construct):
             enforce_ssl=True,
             minimum_tls_version=1.2,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            versioned=versioned,
+            versioned=True,
             lifecycle_rules=rules,
             removal_policy=self._removal,
         )

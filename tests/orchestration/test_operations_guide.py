@@ -42,8 +42,8 @@ def test_the_commands_for_a_machine_with_the_data_on_disk_run_as_written(tmp_pat
 
 def test_every_command_for_aws_names_only_what_the_stacks_create():
     text = "\n".join(blocks("sh aws"))
-    assert text.count("start-execution") == 2
+    assert text.count("start-execution") == 3
     assert set(re.findall(r"dev-[a-z-]+", text)) == {
         "dev-daily-prices-data-processing",
-        "dev-data-platform-curated",
+        "dev-data-platform-raw",
     }
