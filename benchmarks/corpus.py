@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import CSV_COLUMNS, JSON_COLUMNS, NUMBERS
+from benchmarks import CSV_COLUMNS, JSON_COLUMNS, NUMBERS, odd_shapes, real, shapes
 from benchmarks import rows as rows_module
 from benchmarks.rows import NO_ROWS, RowSummary, summarise
+from benchmarks.shapes import SHAPES, Shape, as_toml
 
 DAY_US = 1_757_376_000_000_000  # 2025-09-09T00:00:00Z
 DS = "2025-09-09"
@@ -41,11 +42,15 @@ class Workload:
     name: str
     files: int
     records: int  # of each file; of the largest one when skewed
-    form: str = "json"  # json (JSON Lines), csv or json.gz
+    form: str = "json"  # json (JSON Lines), csv, json.gz, or mixed: the three in turn
     start_second: int = 0  # of the day
     step_seconds: int = 1
     skewed: bool = False  # file i has records / (i + 1): few large ones and many small
     bad_every: int = 0  # one record in so many cannot be read as the schema says
+    shape: str = "prices"
+    scales_records: bool = False  # scale multiplies the records of each file instead
+    copies: int = 1  # each file lies there under so many names (hard links: no disk, no second making)
+    real: bool = False  # real sessions from beside the checkout, not made
     about: str = ""
 
 
@@ -59,12 +64,20 @@ WORKLOADS = {
     for w in (
         Workload("one", 1, 1, about="one file of one record: what starting up costs"),
         Workload("tiny", 10_000, 1, about="daily prices: one record per file"),
+        Workload("tiny100k", 100_000, 1, about="the same, ten times as many files"),
         _minute("minute", "json", "one session of minute bars per file"),
         _minute("minute-csv", "csv", "the same rows as CSV"),
         _minute("minute-gz", "json.gz", "the same rows, each file gzipped"),
+        _minute("mixed", "mixed", "the same rows, a third of the files in each format"),
         Workload("large", 32, 60_000, about="few files of about 10 MB"),
+        Workload("1gb", 96, 60_000, about="a gigabyte in files of about 10 MB"),
+        Workload("10gb", 32, 60_000, copies=30, about="the large day's files, each under 30 names"),
+        Workload("huge", 1, 600_000, scales_records=True, about="one file of about 100 MB"),
         Workload("skewed", 400, 40_000, skewed=True, about="sizes from 100 records to 40,000"),
         _minute("dirty", "json", "minute bars in which 1 % of the records are bad", bad_every=100),
+        Workload("wide", 100, 200, shape="wide", about="records of 200 columns"),
+        Workload("nested", 400, 500, shape="nested", about="a list and a struct in each record"),
+        Workload("real", real.SESSIONS, 1, real=True, about="real sessions: a file for each symbol and day"),
     )
 }
 
@@ -80,6 +93,16 @@ class Corpus:
     size_bytes: int
     bad_records: int
     expected: RowSummary
+
+    @property
+    def shape(self) -> Shape:
+        """Its columns."""
+        return SHAPES[self.workload.shape]
+
+    @property
+    def schema_file(self) -> Path:
+        """Its columns as briquette's TOML, beside the raw files."""
+        return self.folder.parent / "schema.toml"
 
 
 def corpus(name: str, scale: float = 1.0, cache: Path | None = None) -> Corpus:
@@ -104,26 +127,32 @@ def default_cache() -> Path:
 
 def _recipe_fingerprint() -> str:
     """Changes with the code that makes a corpus, so that a cached one is never of another recipe."""
-    sources = (Path(__file__), Path(rows_module.__file__))
+    modules = (rows_module, odd_shapes, real, shapes)
+    sources = (Path(__file__), *(Path(str(module.__file__)) for module in modules))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
 
 
 def _write(workload: Workload, scale: float, folder: Path) -> None:
-    raw = folder / "raw"
+    raw, shape = folder / "raw", SHAPES[workload.shape]
     raw.mkdir(parents=True)
+    (folder / "schema.toml").write_text(as_toml(shape), encoding="utf-8")
     expected, size, files, bad = NO_ROWS, 0, 0, 0
     waiting: list[RawFile] = []
     rows_waiting = 0
     for file in raw_files(workload, scale):
         (raw / file.name).write_bytes(file.text)
+        for copy in range(1, workload.copies):
+            os.link(raw / file.name, raw / f"{copy:02d}-{file.name}")
         size, files, bad = size + len(file.text), files + 1, bad + int((~file.good).sum())
         waiting.append(file)
         rows_waiting += len(file.good)
         if rows_waiting >= SUMMARY_ROWS:
-            expected, waiting, rows_waiting = expected + summarise(good_rows(waiting)), [], 0
-    expected += summarise(good_rows(waiting)) if waiting else NO_ROWS
-    told = {"files": files, "size_bytes": size, "bad_records": bad, "expected": asdict(expected)}
-    (folder / "corpus.json").write_text(json.dumps(told), encoding="utf-8")
+            expected, waiting, rows_waiting = expected + summarise(good_rows(waiting), shape), [], 0
+    expected += summarise(good_rows(waiting), shape) if waiting else NO_ROWS
+    told = {"files": files, "size_bytes": size, "bad_records": bad}
+    told = {name: value * workload.copies for name, value in told.items()}
+    document = told | {"expected": asdict(expected * workload.copies)}
+    (folder / "corpus.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 # -- the files -----------------------------------------------------------------------------------
@@ -138,10 +167,14 @@ class RawFile:
     text: bytes
     columns: dict[str, Any]
     good: Any
+    table: pa.Table | None = None  # instead of ``columns``, of records that are no made prices
 
 
 def good_rows(files: list[RawFile]) -> pa.Table:
     """The rows that a correct reader finds in these files, in their order."""
+    tables = [file.table for file in files if file.table is not None]
+    if tables:
+        return pa.concat_tables(tables)
 
     def column(name: str) -> Any:
         return np.concatenate([file.columns[name] for file in files])
@@ -160,11 +193,16 @@ def good_rows(files: list[RawFile]) -> pa.Table:
 
 def raw_files(workload: Workload, scale: float = 1.0) -> Iterator[RawFile]:
     """The files of a workload one by one; a pure function of its arguments."""
-    files = max(1, round(workload.files * scale))
+    if workload.real:
+        for name, symbol, text, table in real.session_files(max(1, round(workload.files * scale))):
+            yield RawFile(name, symbol, text, {}, np.ones(table.num_rows, bool), table)
+        return
+    files = workload.files if workload.scales_records else max(1, round(workload.files * scale))
+    records = max(1, round(workload.records * scale)) if workload.scales_records else workload.records
     for i in range(files):
         # The order of keys is not the order of sizes: 167 is coprime to every number of files used here.
         rank = i * 167 % files if workload.skewed else 0
-        yield _raw_file(workload, i, max(1, workload.records // (rank + 1)))
+        yield _raw_file(workload, i, max(1, records // (rank + 1)))
 
 
 def ticker(i: int) -> str:
@@ -177,13 +215,18 @@ def ticker(i: int) -> str:
 
 
 def _raw_file(workload: Workload, i: int, count: int) -> RawFile:
-    symbol, walk = ticker(i), _walk(i, count)
+    symbol = ticker(i)
+    if workload.shape != "prices":
+        text, table = odd_shapes.MAKERS[workload.shape](symbol, i, count)
+        return RawFile(f"{symbol}.{workload.form}", symbol, text, {}, np.ones(count, bool), table)
+    form = ("json", "csv", "json.gz")[i % 3] if workload.form == "mixed" else workload.form
+    walk = _walk(i, count)
     offsets = (workload.start_second + np.arange(count) * workload.step_seconds) % 86_400
     texts: dict[str, list[str]] = {name: list(map(repr, walk[name].tolist())) for name in NUMBERS}
     texts["timestamp"] = [f"{DS}T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z" for s in offsets.tolist()]
     if i % 4 == 0:
         texts["volume"] = [text.removesuffix(".0") for text in texts["volume"]]
-    csv = workload.form == "csv"
+    csv = form == "csv"
     for at in np.flatnonzero(walk["is_null"]).tolist():
         texts["adjusted_close"][at] = "" if csv else "null"
     lines = _csv_lines(symbol, texts) if csv else _json_lines(symbol, texts)
@@ -194,10 +237,10 @@ def _raw_file(workload: Workload, i: int, count: int) -> RawFile:
             lines[at] = _spoil(lines[at], at + i)
     header = [",".join(CSV_COLUMNS)] if csv else []
     text = "\n".join([*header, *lines, ""]).encode()
-    if workload.form.endswith(".gz"):
+    if form.endswith(".gz"):
         text = gzip.compress(text, 6, mtime=0)
     columns = walk | {"timestamp_us": DAY_US + offsets * 1_000_000}
-    return RawFile(f"{symbol}.{workload.form}", symbol, text, columns, good)
+    return RawFile(f"{symbol}.{form}", symbol, text, columns, good)
 
 
 def _walk(seed: int, count: int) -> dict[str, Any]:

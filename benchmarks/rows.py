@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks import JSON_COLUMNS, NUMBERS
+from benchmarks.shapes import NUMBER, NUMBERS_LIST, PRICES, TEXT, Shape
 
 TICKS = 10_000  # prices have four decimals: as whole ticks their sum is exact in any order
 _MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
@@ -34,7 +35,7 @@ class RowSummary:
 
     rows: int
     nulls: int
-    ticks: tuple[int, ...]  # in the order of NUMBERS
+    ticks: tuple[int, ...]  # in the order of the shape's ``summed``; empty before any rows
     first_us: int | None
     last_us: int | None
     digest: str
@@ -48,13 +49,16 @@ class RowSummary:
         return RowSummary(
             rows=self.rows + other.rows,
             nulls=self.nulls + other.nulls,
-            ticks=tuple(a + b for a, b in zip(self.ticks, other.ticks, strict=True)),
+            ticks=tuple(a + b for a, b in zip_longest(self.ticks, other.ticks, fillvalue=0)),
             first_us=min((t for t in (self.first_us, other.first_us) if t is not None), default=None),
             last_us=max((t for t in (self.last_us, other.last_us) if t is not None), default=None),
             digest=f"{(int(self.digest, 16) + int(other.digest, 16)) % (1 << 64):016x}",
         )
 
-    def differences(self, other: RowSummary) -> list[str]:
+    def __mul__(self, times: int) -> RowSummary:
+        return reduce(RowSummary.__add__, [self] * times, NO_ROWS)
+
+    def differences(self, other: RowSummary, shape: Shape = PRICES) -> list[str]:
         """Sentences about how ``other`` differs; none means the same rows."""
         if self == other:
             return []
@@ -62,9 +66,9 @@ class RowSummary:
             return [f"{other.rows:,} rows instead of {self.rows:,}"]
         told = [
             f"sum of {name} off by {(theirs - ours) / TICKS:g}"
-            for name, ours, theirs in zip(NUMBERS, self.ticks, other.ticks, strict=True)
+            for name, ours, theirs in zip(shape.summed, self.ticks, other.ticks, strict=True)
             if ours != theirs
-        ]
+        ][:3]
         if self.nulls != other.nulls:
             told.append(f"{other.nulls:,} nulls instead of {self.nulls:,}")
         if (self.first_us, self.last_us) != (other.first_us, other.last_us):
@@ -72,30 +76,33 @@ class RowSummary:
         return told or ["sums agree to four decimals, but values differ in their last bits or changed places"]
 
 
-NO_ROWS = RowSummary(0, 0, (0,) * len(NUMBERS), None, None, f"{0:016x}")
+NO_ROWS = RowSummary(0, 0, (), None, None, f"{0:016x}")
 
 
-def summarise(table: pa.Table) -> RowSummary:
-    """The summary of a table that has the price columns, in any order and in any type that holds them."""
-    missing = [name for name in JSON_COLUMNS if name not in table.column_names]
+def summarise(table: pa.Table, shape: Shape = PRICES) -> RowSummary:
+    """The summary of a table that has the shape's columns, in any order and in any type that holds them."""
+    missing = [name for name, _ in shape.columns if name not in table.column_names]
     if missing:
-        raise ValueError(f"no column {', '.join(missing)} among {', '.join(table.column_names)}")
+        raise ValueError(f"no column {', '.join(missing[:5])} among {', '.join(table.column_names[:20])}")
     mixed = np.zeros(table.num_rows, np.uint64)
     nulls, ticks = 0, []
-    for place, name in enumerate(NUMBERS):
-        column = pc.cast(table[name], pa.float64()).combine_chunks()
-        nulls += column.null_count
-        values = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
-        ticks.append(sum(int(part) for part in _whole_ticks(values)))
-        bits = values.view(np.uint64).copy()
-        bits[pc.is_null(column).to_numpy(zero_copy_only=False)] = _NULL_BITS
-        mixed += _mix(bits + np.uint64(place))
-    micros = _microseconds(table["timestamp"])
-    mixed += _mix(micros.view(np.uint64) + np.uint64(len(NUMBERS)))
-    symbols = pc.dictionary_encode(pc.cast(table["symbol"], pa.string())).combine_chunks()
-    words = np.array([_word(s) for s in symbols.dictionary.to_pylist()], np.uint64)
-    if table.num_rows:
-        mixed += words[symbols.indices.to_numpy(zero_copy_only=False)]
+    micros: Any = np.zeros(0, np.int64)
+    for place, (name, kind) in enumerate(shape.leaves):
+        column = _leaf(table, name)
+        if kind == NUMBER:
+            nulls += column.null_count
+            words, total = _number_words(column)
+            ticks.append(total)
+        elif kind == NUMBERS_LIST:
+            nulls += column.null_count
+            words, total = _list_words(column)
+            ticks.append(total)
+        elif kind == TEXT:
+            words = _text_words(column)
+        else:
+            micros = _microseconds(column)
+            words = micros.view(np.uint64)
+        mixed += _mix(words + np.uint64(place))
     return RowSummary(
         rows=table.num_rows,
         nulls=nulls,
@@ -106,9 +113,44 @@ def summarise(table: pa.Table) -> RowSummary:
     )
 
 
-def summarise_files(files: Iterable[Path]) -> RowSummary:
-    """The summary of Parquet files, read one by one."""
-    return reduce(RowSummary.__add__, (summarise(pq.read_table(file)) for file in files), NO_ROWS)
+def summarise_files(files: Iterable[Path], shape: Shape = PRICES) -> RowSummary:
+    """The summary of Parquet files, one row group in memory at a time."""
+    total = NO_ROWS
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                total += summarise(parquet.read_row_group(group), shape)
+    return total
+
+
+def _leaf(table: pa.Table, name: str) -> Any:
+    column, _, inner = name.partition(".")
+    return pc.struct_field(table[column], inner) if inner else table[column]
+
+
+def _number_words(column: Any) -> tuple[Any, int]:
+    numbers = pc.cast(column, pa.float64()).combine_chunks()
+    values = pc.fill_null(numbers, 0.0).to_numpy(zero_copy_only=False)
+    bits = values.view(np.uint64).copy()
+    bits[pc.is_null(numbers).to_numpy(zero_copy_only=False)] = _NULL_BITS
+    return bits, sum(int(part) for part in _whole_ticks(values))
+
+
+def _list_words(column: Any) -> tuple[Any, int]:
+    """One word for each list, of its elements, their places and their number."""
+    words, total = _number_words(pc.list_flatten(column))
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    stops = np.cumsum(lengths)
+    places = np.arange(len(words), dtype=np.int64) - np.repeat(stops - lengths, lengths)
+    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(_mix(words + places.view(np.uint64)))])
+    return running[stops] - running[stops - lengths] + lengths.view(np.uint64), total
+
+
+def _text_words(column: Any) -> Any:
+    texts = pc.fill_null(pc.cast(column, pa.string()), "\0")
+    encoded = pc.dictionary_encode(texts).combine_chunks()
+    words = np.array([_word(text) for text in encoded.dictionary.to_pylist()], np.uint64)
+    return words[encoded.indices.to_numpy(zero_copy_only=False)] if len(encoded) else words
 
 
 def _whole_ticks(values: Any) -> Any:
@@ -133,5 +175,5 @@ def _mix(words: Any) -> Any:
     return words ^ (words >> np.uint64(29))
 
 
-def _word(symbol: str | None) -> int:
-    return int.from_bytes(hashlib.blake2b((symbol or "\0").encode(), digest_size=8).digest(), "little")
+def _word(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -22,10 +22,12 @@ from typing import Any
 
 from benchmarks import figures
 from benchmarks.corpus import WORKLOADS, Corpus, corpus, default_cache
+from benchmarks.lab import CURATED, Lab, lab
 from benchmarks.measure import measure
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.briquette import program
 from benchmarks.rows import summarise_files
+from benchmarks.s3_door import RAW_BUCKET
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_WORKLOADS = ("one", "tiny", "minute", "minute-csv", "minute-gz", "large")
@@ -44,17 +46,30 @@ class Run:
     output_files: int
     wrong: str
     own_seconds: float | None = None  # briquette's own figure: its work after start-up
+    server_cpu_seconds: float | None = None  # of the S3 server that holds the curated bucket
+    door_cpu_seconds: float | None = None  # of what serves the raw objects and adds the latency
 
 
-def run_once(peer: Peer, made: Corpus, place: int, timeout_seconds: float) -> Run:
-    """Run a peer once on a corpus, in a fresh output folder, and check the rows that it wrote."""
+def run_once(peer: Peer, made: Corpus, place: int, timeout_seconds: float, servers: Lab | None = None) -> Run:
+    """Run a peer once on a corpus, into an empty place, and check the rows that it wrote."""
     with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as name:
         output = Path(name)
+        prefix = f"{peer.name}-{place}-{output.name}"
+        source, target = (
+            (f"s3://{RAW_BUCKET}", f"s3://{CURATED}/{prefix}") if servers else (str(made.folder), name)
+        )
+        before = servers.cpu_seconds() if servers else (0.0, 0.0)
         told = measure(
-            peer.command(made.folder, output, made.workload.form),
+            peer.command(
+                source + "/" * bool(servers), target, made.workload.form, made.shape, made.schema_file
+            ),
             cwd=CHECKOUT,
             timeout_seconds=timeout_seconds,
+            env=servers.environment() if servers else None,
         )
+        after = servers.cpu_seconds() if servers else (0.0, 0.0)
+        if servers:
+            servers.fetch(f"{prefix}/", output)
         parts = published(output)
         return Run(
             round=place,
@@ -65,6 +80,8 @@ def run_once(peer: Peer, made: Corpus, place: int, timeout_seconds: float) -> Ru
             output_files=len(parts),
             wrong=_what_is_wrong(told, made, parts),
             own_seconds=_own_seconds(told["stdout"]) if peer.name == US else None,
+            server_cpu_seconds=after[0] - before[0] if servers else None,
+            door_cpu_seconds=after[1] - before[1] if servers else None,
         )
 
 
@@ -81,7 +98,7 @@ def _what_is_wrong(told: dict[str, Any], made: Corpus, parts: list[Path]) -> str
         last = [line for line in told["stderr"].splitlines() if line.strip()][-1:] or ["no message"]
         return figures.without_places(f"failed ({told['exit_code']}): {last[0].strip()[:200]}")
     try:
-        return "; ".join(made.expected.differences(summarise_files(parts)))
+        return "; ".join(made.expected.differences(summarise_files(parts, made.shape), made.shape))
     except Exception as cause:  # noqa: BLE001 - whatever a peer wrote must not end the suite
         return figures.without_places(f"unreadable: {type(cause).__name__}: {cause}"[:200])
 
@@ -93,9 +110,28 @@ def _own_seconds(stdout: str) -> float | None:
         return None
 
 
-def run_workload(made: Corpus, peers: Sequence[Peer], rounds: int, timeout_seconds: float) -> dict[str, Any]:
-    """All rounds of all peers on one corpus. A peer that fails or writes wrong rows is not run again."""
-    _warm(made.folder)
+def run_workload(
+    made: Corpus,
+    peers: Sequence[Peer],
+    rounds: int,
+    timeout_seconds: float,
+    latency_ms: float | None = None,
+) -> dict[str, Any]:
+    """All rounds of all peers on one corpus, on disk or, with a latency, on S3.
+
+    A peer that fails or writes wrong rows is not run again.
+    """
+    if latency_ms is None:
+        _warm(made.folder)
+        return _run_rounds(made, peers, rounds, timeout_seconds, None) | {"store": "disk"}
+    with lab(made.folder, latency_ms) as servers:
+        told = _run_rounds(made, peers, rounds, timeout_seconds, servers)
+    return told | {"store": "s3", "latency_ms": latency_ms}
+
+
+def _run_rounds(
+    made: Corpus, peers: Sequence[Peer], rounds: int, timeout_seconds: float, servers: Lab | None
+) -> dict[str, Any]:
     runs: dict[str, list[Run]] = {peer.name: [] for peer in peers}
     load_before = os.getloadavg()
     for place in range(rounds):
@@ -103,7 +139,10 @@ def run_workload(made: Corpus, peers: Sequence[Peer], rounds: int, timeout_secon
             done = runs[peer.name]
             if place >= peer.most_rounds or any(run.wrong for run in done):
                 continue
-            done.append(run_once(peer, made, place, timeout_seconds))
+            if made.files > peer.most_files:
+                done.append(Run(place, 0.0, 0.0, 0, 0, 0, f"not run above {peer.most_files:,} files"))
+                continue
+            done.append(run_once(peer, made, place, timeout_seconds, servers))
             _tell(
                 f"  {made.workload.name} {place + 1}/{rounds} {peer.name}: {done[-1].wall_seconds:.2f} s "
                 f"{done[-1].wrong}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
-from benchmarks.peers import run_as_peer
+from benchmarks.peers import Task, run_as_peer
+from benchmarks.shapes import as_toml
 
 
 def program() -> list[str]:
@@ -15,15 +17,17 @@ def program() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "engine.cli"]
 
 
-def command(source: str, target: str) -> list[str]:
+def command(source: str, target: str, shape: str = "prices", schema: str = "") -> list[str]:
     """The command line of one run; its format is told from the files' names."""
-    options = ["--input", source, "--output", target, "--schema", "market.prices", "--json"]
-    return [*program(), "compact", *options]
+    table = "market.prices" if shape == "prices" else schema
+    return [*program(), "compact", "--input", source, "--output", target, "--schema", table, "--json"]
 
 
-def work(source: str, target: str, _form: str) -> None:
+def work(task: Task) -> None:
     """Replace this process by the command."""
-    line = command(source, target)
+    schema = Path(tempfile.mkdtemp()) / "schema.toml"
+    schema.write_text(as_toml(task.shape), encoding="utf-8")
+    line = command(task.source, task.target, task.shape.name, str(schema))
     os.execv(line[0], line)  # noqa: S606 - no shell is wanted
 
 

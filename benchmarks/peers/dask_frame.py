@@ -6,27 +6,36 @@ unless asked for exact ones, and takes a column for integers when its first file
 
 from __future__ import annotations
 
-from glob import glob
+from typing import Any
 
-from benchmarks.peers import run_as_peer
+from benchmarks.peers import Task, run_as_peer
 
 
-def work(source: str, target: str, form: str) -> None:
+def work(task: Task) -> None:
     """Read one partition for each file and write four."""
-    import dask.dataframe as dd
+    import dask.dataframe
 
-    files = sorted(glob(f"{source}/*"))
+    dd: Any = dask.dataframe
+    frames = [_read(task, form) for form in task.forms]
+    frame = frames[0] if len(frames) == 1 else dd.concat(frames)
+    frame.repartition(npartitions=4).to_parquet(task.target, compression="zstd", write_index=False)
+
+
+def _read(task: Task, form: str) -> Any:
+    import dask.dataframe as dd
+    from fsspec.core import url_to_fs
+
+    store, _ = url_to_fs(task.source)
+    files = [store.unstrip_protocol(path) for path in sorted(store.glob(task.glob(form)))]
     if form == "csv":
-        frame = dd.read_csv(
+        return dd.read_csv(
             files,
             parse_dates=["timestamp"],
             blocksize=None,
             assume_missing=True,
             float_precision="round_trip",
         )
-    else:
-        frame = dd.read_json(files, lines=True, convert_dates=["timestamp"], precise_float=True)
-    frame.repartition(npartitions=4).to_parquet(target, compression="zstd", write_index=False)
+    return dd.read_json(files, lines=True, convert_dates=["timestamp"], precise_float=True)
 
 
 if __name__ == "__main__":

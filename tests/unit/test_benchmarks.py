@@ -56,6 +56,10 @@ def test_two_peers_write_the_same_rows_and_the_suite_says_so(tmp_path: Path) -> 
         ("tiny", "061dd41a4f69bc1c"),
         ("minute-csv", "ccd3937c02170f2d"),
         ("dirty", "329cb7e716534eeb"),
+        ("mixed", "cff240698fcc6054"),
+        ("huge", "6d3d8215506ad37a"),
+        ("wide", "0090d510bbbc0474"),
+        ("nested", "0ba53fcb8f8202e1"),
     ],
 )
 def test_a_raw_day_is_the_same_bytes_on_every_machine(name: str, digest: str) -> None:
