@@ -49,7 +49,7 @@ demo: $(VENV)/.demo $(VENV)/.warm ## Make a raw day, compact and verify it, show
 	@$(BIN)/briquette demo
 
 bench: $(VENV)/.dev $(VENV)/.warm ## Run the benchmark suite
-	@$(BIN)/python -m benchmarks.suite
+	@$(BIN)/briquette bench
 
 diagram: ## Draw docs/flow.svg from docs/flow.dot (needs Node.js)
 	@npm install --silent --no-audit --no-fund --prefix build/diagram @viz-js/viz@3.31.0

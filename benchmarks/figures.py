@@ -15,7 +15,16 @@ from typing import Any
 from benchmarks.peers import PEERS
 
 US = "briquette"
-MEDIANS = ("wall_seconds", "cpu_seconds", "peak_bytes", "output_bytes", "output_files", "own_seconds")
+MEDIANS = (
+    "wall_seconds",
+    "cpu_seconds",
+    "peak_bytes",
+    "output_bytes",
+    "output_files",
+    "own_seconds",
+    "server_cpu_seconds",
+    "door_cpu_seconds",
+)
 
 
 def machine() -> dict[str, Any]:
@@ -48,7 +57,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             runs = _right(peer["runs"])
             peer["wrong"] = next((run["wrong"] for run in peer["runs"] if run["wrong"]), "")
             for name in MEDIANS:
-                values = [run[name] for run in runs if run[name] is not None]
+                values = [run[name] for run in runs if run.get(name) is not None]
                 peer[name] = statistics.median(values) if values else None
             for name in ("wall_seconds", "cpu_seconds"):
                 pairs = [(run[name], ours[run["round"]][name]) for run in runs if run["round"] in ours]
@@ -73,8 +82,11 @@ def markdown(document: dict[str, Any]) -> str:
         + ", ".join(f"{PEERS[n].title} {v or 'is missing'}" for n, v in document["versions"].items()),
         "",
     ]
+    lines += _target_table(document.get("targets", []))
     for workload in document["workloads"]:
         lines += _workload_table(workload)
+    lines += _probe_lines(document.get("probes"))
+    lines += _cost_lines(document.get("costs", {"rows": []}))
     if "start_up" in document:
         lines += ["## Start-up", "", "| command | median s |", "|---|---|"]
         lines += [f"| `{n}` | {_number(f['median_seconds'], 2)} |" for n, f in document["start_up"].items()]
@@ -82,11 +94,73 @@ def markdown(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _title(workload: dict[str, Any]) -> str:
+    on_s3 = workload.get("store") == "s3"
+    return str(workload["workload"]) + (f" on S3, {workload['latency_ms']:g} ms a request" if on_s3 else "")
+
+
+def _target_table(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    verdicts = {True: "met", False: "**missed**", None: "open"}
+    lines = ["## Targets", "", "| what | against | target | measured | |", "|---|---|---|---|---|"]
+    for row in rows:
+        sign = "<=" if row["at_most"] else ">="
+        against = row["against"] + (f" ({PEERS[row['peer']].title})" if row["peer"] in PEERS else "")
+        cells = (row["what"], against, f"{sign} {row['target']:g}", _number(row["measured"], 2))
+        lines.append(f"| {' | '.join(cells)} | {verdicts[row['met']]} |")
+    return [*lines, ""]
+
+
+def _probe_lines(probes: dict[str, Any] | None) -> list[str]:
+    if not probes:
+        return []
+    steady, planning, curve = probes["steady"], probes["planning"], probes["cost_curve"]
+    shares = ", ".join(f"{step} {share:.0%}" for step, share in steady["shares"].items())
+    lines = [
+        "## Without peers",
+        "",
+        f"Steady state: {steady['mb_per_core_second']:.0f} MB/s of raw JSON per core ({shares}).",
+        f"One worker to two on large: {probes['scaling']['speed_up']:.2f} times as fast.",
+        (
+            f"A plan of {planning['objects']:,} objects: {planning['measured_seconds']:.1f} s, "
+            f"{planning['measured_gb']:.2f} GB."
+        ),
+        "",
+        "| input MB | CPU ns/byte | without start-up | peak MB | projected MB | peak MB, limited |",
+        "|---|---|---|---|---|---|",
+    ]
+    memory = {row["bytes"]: row for row in probes["memory"]}
+    for point in curve["points"]:
+        row = memory[point["bytes"]]
+        peaks = (row["peak_bytes"], row["projected_bytes"], row["limited_peak_bytes"])
+        cells = [f"{point['bytes'] / 1e6:.0f}", f"{point['cpu_ns_per_byte']:.2f}"]
+        cells += [f"{point['cpu_ns_per_byte_after_start']:.2f}", *(_number(p, 0, per=1e6) for p in peaks)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _cost_lines(costs: dict[str, Any]) -> list[str]:
+    if not costs["rows"]:
+        return []
+    lines = [
+        f"## Dollars (list prices of {costs['prices_as_of']}; the model is in benchmarks/costs.py)",
+        "",
+        "| peer | where | per TB | per 1,000 partitions |",
+        "|---|---|---|---|",
+    ]
+    for row in costs["rows"]:
+        dollars = (row["per_terabyte"]["dollars"], row["dollars_per_1000_partitions"])
+        cells = (PEERS[row["peer"]].title, row["machine"], *(_number(d, 2) for d in dollars))
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def _workload_table(workload: dict[str, Any]) -> list[str]:
     told = workload["input"]
     bad = f", {told['bad_records']:,} bad records" if told["bad_records"] else ""
     lines = [
-        f"## {workload['workload']}: {workload['about']}",
+        f"## {_title(workload)}: {workload['about']}",
         "",
         (
             f"{told['files']:,} files, {told['bytes'] / 1e6:.1f} MB, {told['rows']:,} rows{bad}; "
@@ -113,6 +187,11 @@ def _workload_table(workload: dict[str, Any]) -> list[str]:
             peer["wrong"].replace("|", "/") or "equal",
         )
         lines.append(f"| {' | '.join(cells)} |")
+    if workload.get("store") == "s3":
+        lines += ["", "CPU seconds of the S3 server and of the door in front of it, for each run:"]
+        for name, peer in workload["peers"].items():
+            seconds = (_number(peer[of], 2) for of in ("server_cpu_seconds", "door_cpu_seconds"))
+            lines.append(f"{PEERS[name].title} {' and '.join(seconds)};")
     own = workload["peers"].get(US, {}).get("own_seconds")
     if own is not None:
         lines += [

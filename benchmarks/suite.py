@@ -20,17 +20,33 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures
+from benchmarks import figures, page, real
 from benchmarks.corpus import WORKLOADS, Corpus, corpus, default_cache
+from benchmarks.costs import cost_table, rates
 from benchmarks.lab import CURATED, Lab, lab
 from benchmarks.measure import measure
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.briquette import program
+from benchmarks.probes import run_probes
 from benchmarks.rows import summarise_files
 from benchmarks.s3_door import RAW_BUCKET
+from benchmarks.targets import target_rows
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-DEFAULT_WORKLOADS = ("one", "tiny", "minute", "minute-csv", "minute-gz", "large")
+DEFAULT_WORKLOADS = (
+    "one",
+    "tiny",
+    "minute",
+    "minute-csv",
+    "minute-gz",
+    "large",
+    "1gb",
+    "wide",
+    "nested",
+    "real",
+)
+RESULTS = CHECKOUT / "benchmarks" / "results"
+S3_WORKLOADS = ("tiny", "minute")
 US = "briquette"
 
 
@@ -178,32 +194,78 @@ def start_up(rounds: int) -> dict[str, Any]:
     }
 
 
-def run_suite(
-    workloads: Sequence[str],
-    peers: Sequence[Peer],
-    *,
-    rounds: int = 5,
-    scale: float = 1.0,
-    cache: Path | None = None,
-    timeout_seconds: float = 600,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a suite is asked for. Without a latency the data lies on disk, with one on S3."""
+
+    workloads: tuple[str, ...] = DEFAULT_WORKLOADS
+    peers: tuple[str, ...] = tuple(PEERS)
+    rounds: int = 5
+    scale: float = 1.0
+    latencies_ms: tuple[float | None, ...] = (None,)
+    probes: bool = False
+    huge: bool = False
+    cache: Path | None = None
+    timeout_seconds: float = 180
+
+
+def run_suite(wanted: Wanted) -> dict[str, Any]:
     """Everything measured, as one document (see `figures.complete` for what is derived from the runs)."""
+    peers = [PEERS[name] for name in wanted.peers]
     installed = [peer for peer in peers if peer.version()]
     document = figures.machine() | {
-        "rounds": rounds,
+        "rounds": wanted.rounds,
         "versions": {peer.name: peer.version() for peer in peers},
         "workloads": [],
     }
-    smallest = corpus("one", cache=cache)
+    smallest = corpus("one", cache=wanted.cache)
     for peer in installed:  # not counted: libraries enter the file cache, compiled code is cached
-        _tell(f"warming {peer.name}: {run_once(peer, smallest, 0, timeout_seconds).wall_seconds:.2f} s")
+        _tell(
+            f"warming {peer.name}: {run_once(peer, smallest, 0, wanted.timeout_seconds).wall_seconds:.2f} s"
+        )
     if US in [peer.name for peer in installed]:
-        document["start_up"] = start_up(rounds)
-    for name in workloads:
+        document["start_up"] = start_up(wanted.rounds)
+    for name in wanted.workloads:
+        if WORKLOADS[name].real and not real.available():
+            _tell(f"{name}: skipped, the history is not beside this checkout")
+            continue
         _tell(f"making or finding {name}")
-        made = corpus(name, scale, cache)
-        document["workloads"].append(run_workload(made, installed, rounds, timeout_seconds))
-    return figures.complete(document)
+        made = corpus(name, wanted.scale, wanted.cache)
+        for latency in wanted.latencies_ms:
+            if latency is not None and name not in S3_WORKLOADS and len(wanted.latencies_ms) > 1:
+                continue  # the whole suite asks S3 for what it is about; a call for S3 alone asks all
+            told = run_workload(made, installed, wanted.rounds, wanted.timeout_seconds, latency)
+            document["workloads"].append(told)
+    if wanted.probes:
+        document["probes"] = run_probes(
+            scale=wanted.scale,
+            rounds=wanted.rounds,
+            cache=wanted.cache,
+            timeout_seconds=wanted.timeout_seconds,
+            huge=wanted.huge,
+            tell=_tell,
+        )
+    figures.complete(document)
+    document["targets"] = target_rows(document)
+    document["costs"] = cost_table(rates(document, "large"), rates(document, "minute"))
+    return document
+
+
+def write_results(document: dict[str, Any], folder: Path) -> tuple[Path, Path, Path]:
+    """The document as JSON, as Markdown and as a page, named by its date and machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"{document['date']}-{document['machine']['name']}"
+    written = (f"{stem}.json", f"{stem}.md", f"{stem}.html")
+    texts = (json.dumps(document, indent=1) + "\n", figures.markdown(document), page.html(document))
+    for name, text in zip(written, texts, strict=True):
+        Path(name).write_text(text, encoding="utf-8")
+    return Path(written[0]), Path(written[1]), Path(written[2])
+
+
+def ours_is_wrong(document: dict[str, Any]) -> bool:
+    """Whether briquette itself failed or wrote wrong rows anywhere."""
+    ours = (w["peers"][US] for w in document["workloads"] if US in w["peers"])
+    return any(peer["wrong"] for peer in ours)
 
 
 def _warm(folder: Path) -> None:
@@ -217,15 +279,21 @@ def _tell(text: str) -> None:
 
 def _names(known: Sequence[str]) -> Any:
     def parse(text: str) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in text.split(",") if name.strip())
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            raise argparse.ArgumentTypeError(
-                f"{', '.join(unknown) or 'nothing'}: choose among {', '.join(known)}"
-            )
-        return names
+        try:
+            return names_among(text, known)
+        except ValueError as cause:
+            raise argparse.ArgumentTypeError(str(cause)) from cause
 
     return parse
+
+
+def names_among(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Names by commas; raises ``ValueError`` for one that is not known."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(f"{', '.join(unknown) or 'nothing'}: choose among {', '.join(known)}")
+    return names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -239,28 +307,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", type=_names(tuple(PEERS)), default=tuple(PEERS), metavar="A,B")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of raw files")
-    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="of one run")
-    parser.add_argument("--cache", type=Path, default=None, help=f"where raw days lie [{default_cache()}]")
     parser.add_argument(
-        "--out", type=Path, default=CHECKOUT / "benchmarks" / "results", help="for the results"
+        "--latency-ms", type=float, action="append", help="on S3, with this latency; repeat it"
     )
-    wanted = parser.parse_args(arguments)
+    parser.add_argument("--probes", action="store_true", help="also memory, cost by size, scaling, planning")
+    parser.add_argument("--huge", action="store_true", help="probes with ten gigabytes")
+    parser.add_argument("--timeout", type=float, default=180, metavar="SECONDS", help="of one run")
+    parser.add_argument("--cache", type=Path, default=None, help=f"where raw days lie [{default_cache()}]")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="for the results")
+    told = parser.parse_args(arguments)
     document = run_suite(
-        wanted.workloads,
-        [PEERS[name] for name in wanted.peers],
-        rounds=wanted.rounds,
-        scale=wanted.scale,
-        cache=wanted.cache,
-        timeout_seconds=wanted.timeout,
+        Wanted(
+            workloads=told.workloads,
+            peers=told.peers,
+            rounds=told.rounds,
+            scale=told.scale,
+            latencies_ms=tuple(told.latency_ms) if told.latency_ms else (None,),
+            probes=told.probes or told.huge,
+            huge=told.huge,
+            cache=told.cache,
+            timeout_seconds=told.timeout,
+        )
     )
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    stem = wanted.out / f"{document['date']}-{document['machine']['name']}"
-    stem.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    table = figures.markdown(document)
-    stem.with_suffix(".md").write_text(table, encoding="utf-8")
-    print(table)
-    ours = (w["peers"][US] for w in document["workloads"] if US in w["peers"])
-    return 1 if any(peer["wrong"] for peer in ours) else 0
+    print(write_results(document, told.out)[1].read_text(encoding="utf-8"))
+    return 1 if ours_is_wrong(document) else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 INPUT is a folder of raw files, OUTPUT a folder that exists and is empty (or both are s3:// prefixes), the
 format json (JSON Lines), csv, json.gz or mixed, and a fourth word names the shape of the records. The work:
-all rows with the declared columns, timestamps as timestamps in UTC, as zstd Parquet. Each is written as its own
+all rows with the declared columns, timestamps in UTC, as zstd Parquet. Each is written as its own
 documentation recommends for that, with its own defaults for threads and sizes.
 """
 
@@ -107,7 +107,7 @@ PEERS = {
         Peer("chdb", "chdb", "chdb", most_rounds=3),
         Peer("daft", "daft", "Daft", most_rounds=3, elsewhere=True),
         Peer("arrow", "pyarrow", "pyarrow.dataset", most_rounds=3),
-        Peer("ray_data", "ray", "Ray Data", most_rounds=1, most_files=20_000),
+        Peer("ray_datasets", "ray", "Ray Data", most_rounds=1, most_files=20_000),
         Peer("dask_frame", "dask", "dask.dataframe", baseline=True, most_rounds=2, most_files=20_000),
         Peer(
             "spark",

@@ -1,0 +1,173 @@
+"""Questions that no peer answers: memory against its bounds, cost by size, part sizes, planning, workers.
+
+Each run is a process of its own through the command line, measured as the suite measures peers.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.corpus import Corpus, corpus
+from benchmarks.measure import measure
+from benchmarks.peers.briquette import program
+from benchmarks.steady import steady_state
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+MEMORY_LIMIT_MB = 1_000
+PLANNED_OBJECTS = 1_000_000
+CURVE = (("large", 0.03), ("large", 0.1), ("large", 0.3), ("large", 1.0), ("1gb", 1.0))
+# Plans a listing that is made on the fly: the work of `briquette plan` without a store.
+_PLAN = """
+import sys
+from engine.model import Location, Partition, RawObject
+from engine.plan import plan_partition
+from engine.schema import load_table
+from engine.spec import spec_of
+objects = (RawObject(f"raw/{i:07d}.json", 180 + i % 97, f"{i:032x}") for i in range(int(sys.argv[1])))
+plan = plan_partition(Partition(), Location("memory://raw", "raw/"), Location("memory://out", ""),
+                      spec_of(load_table("market.prices"), {}), objects)
+print(len(plan.splits))
+"""
+
+
+def run_probes(
+    *,
+    scale: float,
+    rounds: int,
+    cache: Path | None,
+    timeout_seconds: float,
+    huge: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """All probes; ``scale`` makes every input smaller, ``huge`` adds the ten gigabytes."""
+    tell("probe: steady state of the kernel")
+    found: dict[str, Any] = {"steady": _steady(scale)}
+    points = [corpus(name, part * scale, cache) for name, part in CURVE]
+    if huge:
+        points.append(corpus("10gb", scale, cache))
+    points = list({made.size_bytes: made for made in points}.values())
+    tell("probe: memory and cost by size")
+    found["memory"] = [_memory(made, timeout_seconds) for made in points]
+    found["cost_curve"] = _cost_curve(points, rounds, timeout_seconds)
+    large = corpus("large", scale, cache)
+    tell("probe: part sizes")
+    found["parts"] = _part_sizes(large, timeout_seconds)
+    tell("probe: one worker and two")
+    found["scaling"] = _scaling(large, rounds, timeout_seconds)
+    tell("probe: a plan of a million objects")
+    found["planning"] = _planning(max(1, round(PLANNED_OBJECTS * min(1.0, scale))), timeout_seconds)
+    return found
+
+
+def _steady(scale: float) -> dict[str, Any]:
+    return steady_state(min(1.0, 0.25 * scale))
+
+
+def _compact(made: Corpus, timeout_seconds: float, *options: str) -> dict[str, Any]:
+    """One compaction into an empty folder; its cost, its own document and the sizes of its parts."""
+    with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as output:
+        words = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
+        told = measure(
+            [*program(), "compact", *words, *options], cwd=CHECKOUT, timeout_seconds=timeout_seconds
+        )
+        if told["exit_code"]:
+            raise RuntimeError(f"compact of {made.workload.name} failed: {told['stderr'][-500:]}")
+        told["document"] = json.loads(told["stdout"])
+    return told
+
+
+def _projection(made: Corpus, timeout_seconds: float) -> int:
+    with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as output:
+        words = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
+        told = measure([*program(), "plan", *words], cwd=CHECKOUT, timeout_seconds=timeout_seconds)
+    return int(json.loads(told["stdout"])["predicted"]["memory_bytes"])
+
+
+def _memory(made: Corpus, timeout_seconds: float) -> dict[str, Any]:
+    """Peak memory of a run without a limit against the projection, and with a limit against that."""
+    projected = _projection(made, timeout_seconds)
+    free = _compact(made, timeout_seconds)["peak_bytes"]
+    limited = _compact(made, timeout_seconds, "--memory-limit", f"{MEMORY_LIMIT_MB}MB")["peak_bytes"]
+    return {
+        "bytes": made.size_bytes,
+        "peak_bytes": free,
+        "projected_bytes": projected,
+        "peak_over_projection": free / projected,
+        "limit_bytes": MEMORY_LIMIT_MB * 1_000_000,
+        "limited_peak_bytes": limited,
+        "peak_over_limit": limited / (MEMORY_LIMIT_MB * 1_000_000),
+    }
+
+
+def _cost_curve(points: Sequence[Corpus], rounds: int, timeout_seconds: float) -> dict[str, Any]:
+    """CPU seconds for each byte, whole command and without a one-record run's start-up, by size.
+
+    ``spread`` is the largest distance from the median of the figures without start-up, as a share of it.
+    """
+    smallest = corpus("one", cache=points[0].folder.parents[1])
+    _compact(smallest, timeout_seconds)
+    start = statistics.median(
+        _compact(smallest, timeout_seconds)["cpu_seconds"] for _ in range(max(rounds, 3))
+    )
+    seconds: dict[int, list[float]] = {made.size_bytes: [] for made in points}
+    for _ in range(rounds):
+        for made in points:
+            seconds[made.size_bytes].append(_compact(made, timeout_seconds)["cpu_seconds"])
+    rows = [
+        {
+            "bytes": size,
+            "cpu_seconds": statistics.median(found),
+            "cpu_ns_per_byte": statistics.median(found) / size * 1e9,
+            "cpu_ns_per_byte_after_start": (statistics.median(found) - start) / size * 1e9,
+        }
+        for size, found in sorted(seconds.items())
+    ]
+    figures = [row["cpu_ns_per_byte_after_start"] for row in rows if row["bytes"] >= 9_000_000]
+    middle = statistics.median(figures) if figures else None
+    spread = max(abs(f / middle - 1) for f in figures) if middle and len(figures) > 1 else None
+    return {"start_cpu_seconds": start, "points": rows, "spread": spread}
+
+
+def _part_sizes(made: Corpus, timeout_seconds: float) -> dict[str, Any]:
+    """Sizes of all parts but the last, with a target that gives about five of them."""
+    whole = _compact(made, timeout_seconds)["document"]["outputs"]["bytes"]
+    target_mb = round(whole / 5 / 2**20, 3)
+    told = _compact(made, timeout_seconds, "--target-file-mb", str(target_mb))
+    sizes = [file["bytes"] for file in told["document"]["outputs"]["files"]]
+    target = target_mb * 2**20
+    misses = [abs(size / target - 1) for size in sizes[:-1]]
+    return {"target_bytes": target, "sizes": sizes, "largest_miss": max(misses, default=None)}
+
+
+def _scaling(made: Corpus, rounds: int, timeout_seconds: float) -> dict[str, Any]:
+    """Our own seconds (start-up of the command left out) with one thread and with two, alternating."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for threads, found in seconds.items():
+            told = _compact(made, timeout_seconds, "--threads", str(threads))
+            found.append(told["document"]["seconds"])
+    ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+    return {
+        "seconds": {str(threads): statistics.median(found) for threads, found in seconds.items()},
+        "speed_up": statistics.median(ratios),
+    }
+
+
+def _planning(objects: int, timeout_seconds: float) -> dict[str, Any]:
+    told = measure([sys.executable, "-c", _PLAN, str(objects)], cwd=CHECKOUT, timeout_seconds=timeout_seconds)
+    if told["exit_code"]:
+        raise RuntimeError(f"planning failed: {told['stderr'][-500:]}")
+    return {
+        "objects": objects,
+        "splits": int(told["stdout"]),
+        "wall_seconds": told["wall_seconds"] if objects == PLANNED_OBJECTS else None,
+        "peak_gb": told["peak_bytes"] / 1e9 if objects == PLANNED_OBJECTS else None,
+        "measured_seconds": told["wall_seconds"],
+        "measured_gb": told["peak_bytes"] / 1e9,
+    }

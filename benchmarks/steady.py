@@ -1,0 +1,85 @@
+"""The kernel without start-up, on warm memory and one core: what each step of a split costs.
+
+    python -m benchmarks.steady [--scale 0.2]
+
+Decode, digest, encode and write of one split at a time, after one round that loads and compiles everything.
+CPU seconds of all threads, the best of several rounds for each step: others use these machines too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmarks.corpus import WORKLOADS, raw_files
+from engine import scan
+from engine.decode import decode_objects
+from engine.digest import rows_digest
+from engine.encode import encode
+from engine.schema import load_table
+from engine.spec import spec_of
+
+ROUNDS = 5
+STEPS = ("decode", "digest", "encode", "write")
+T = TypeVar("T")
+
+
+def steady_state(scale: float = 0.2, workload: str = "large") -> dict[str, Any]:
+    """Seconds and shares of each step, and raw megabytes for each CPU second of all of them."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import pyarrow as pa
+
+    pa.set_cpu_count(1)
+    spec = spec_of(load_table("market.prices"), {})
+    bodies = [(file.name, file.text) for file in raw_files(WORKLOADS[workload], scale)]
+    size_bytes = sum(len(text) for _, text in bodies)
+    scan.warm()
+    best = dict.fromkeys(STEPS, float("inf"))
+    with tempfile.TemporaryDirectory(prefix="briquette-steady-") as folder:
+        target = Path(folder) / "row-groups"
+        for _ in range(ROUNDS):
+            spent = dict.fromkeys(STEPS, 0.0)
+            for body in bodies:
+                table = _timed(spent, "decode", decode_objects, [body], spec).table
+                _timed(spent, "digest", rows_digest, table)
+                groups = _timed(spent, "encode", encode, table, spec)
+                pieces = [group.body.data for group in groups if group.body.data is not None]
+                _timed(spent, "write", target.write_bytes, b"".join(pieces))
+            best = {step: min(best[step], spent[step]) for step in STEPS}
+    total = sum(best.values())
+    bound = max(STEPS, key=lambda step: best[step])
+    return {
+        "workload": workload,
+        "bytes": size_bytes,
+        "cpu_seconds": best,
+        "shares": {step: best[step] / total for step in STEPS},
+        "mb_per_core_second": size_bytes / 1e6 / total,
+        "mb_per_core_second_of_step": {step: size_bytes / 1e6 / max(best[step], 1e-9) for step in STEPS},
+        "bound_by": bound,
+    }
+
+
+def _timed(spent: dict[str, float], step: str, work: Callable[..., T], *arguments: Any) -> T:
+    started = time.process_time()
+    result = work(*arguments)
+    spent[step] += time.process_time() - started
+    return result
+
+
+def main() -> None:
+    """Print the steps of the kernel as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--scale", type=float, default=0.2)
+    parser.add_argument("--workload", choices=("large", "minute", "minute-csv", "minute-gz"), default="large")
+    options = parser.parse_args()
+    print(json.dumps(steady_state(options.scale, options.workload), indent=1))
+
+
+if __name__ == "__main__":
+    main()
