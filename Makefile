@@ -16,7 +16,8 @@ export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check bench lock clean
+.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check bench lock clean \
+        mutation
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +80,13 @@ types: $(VENV)/.dev ## Check types (mypy --strict)
 
 house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, words
 	@$(BIN)/pytest -q tests/test_house.py
+
+SAMPLE  ?= 80
+SEED    ?= 1
+
+mutation: $(VENV)/.dev ## Mutation score of plan, splice and publish: a sample (SAMPLE, SEED), in a copy; see docs/mutation.md
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/cosmic-ray cosmic-ray==8.7.0
+	@$(BIN)/python -u scripts/mutate.py --sample $(SAMPLE) --seed $(SEED) --tools build/cosmic-ray
 
 package: $(VENV)/.dev ## Build the wheel and check that it works outside this checkout
 	@$(BIN)/python scripts/check_wheel.py
