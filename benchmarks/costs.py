@@ -4,10 +4,10 @@
     compute = seconds x price per second (billed at least a minimum), requests = GETs + PUTs + LISTs
 
 $ per TB takes one long run of many files of 10 MB at the rate measured on `large`; $ per 1,000 partitions
-takes 1,000 runs of one day of 8,000 files and 100 MB at the rate of `minute`. Both rates include the command's
-own start-up. List prices of us-east-1, on demand; a price that has changed is changed in PRICES. ARM is assumed
-to be as fast as the measured vCPU. Left out: storage, logs, Step Functions transitions, and transfer (none
-within a region).
+takes 1,000 runs of one day of 8,000 files and 100 MB at the rate of `minute`. Both rates include the start-up
+of the command. List prices of us-east-1, on demand; a price that has changed is changed in PRICES. ARM and
+Glue are assumed to be as fast for each vCPU as the measured machine. Left out: storage, logs, Step Functions
+transitions, and transfer (none within a region).
 """
 
 from __future__ import annotations
