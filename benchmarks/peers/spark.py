@@ -48,7 +48,7 @@ def work(task: Task) -> None:
     source, target = (url.replace("s3://", "s3a://") for url in (task.source, task.target))
     frames = []
     for form in task.forms:
-        place = f"{source}/*.{form}" if task.form == "mixed" else source
+        place = f"{source}/*.{form}" if task.form == "mixed" else f"{source}/"
         reader = session.read.option("header", "true").option("inferSchema", "true")
         frames.append(reader.csv(place) if form == "csv" else session.read.json(place))
     frame = frames[0]
