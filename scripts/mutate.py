@@ -39,16 +39,23 @@ class Group:
 
 
 GROUPS = {
-    "plan": Group(("engine/plan.py",), ("tests/unit/test_plan.py",), ("hypothesis",)),
+    "plan": Group(
+        ("engine/plan.py",), ("tests/unit/test_plan_mutants.py", "tests/unit/test_plan.py"), ("hypothesis",)
+    ),
     "splice": Group(
         ("engine/splice.py", "engine/footer.py"),
-        ("tests/unit/test_splice.py",),
+        ("tests/unit/test_splice_mutants.py", "tests/unit/test_splice.py"),
         ("hypothesis", "numpy", "pyarrow.parquet"),
     ),
     "publish": Group(
         ("engine/publish.py", "engine/publishing"),
         # Without a server: it would have to be started anew for each mutant.
-        ("tests/unit/test_publish.py", "-k", "not s3 and not ignores_conditions and not error_of_the_store"),
+        (
+            "tests/unit/test_publish_mutants.py",
+            "tests/unit/test_publish.py",
+            "-k",
+            "not s3 and not ignores_conditions and not error_of_the_store",
+        ),
         ("pyarrow.parquet", "boto3"),
     ),
 }
@@ -137,8 +144,11 @@ def run_tests(tests: tuple[str, ...], timeout_seconds: float) -> str:
     return "timeout"
 
 
-def run_group(group: Group, sample: int, seed: int, lines: Path) -> list[Outcome]:
-    """Sample the mutants of a group and run each; outcomes are also written to ``lines`` as they come."""
+def run_group(group: Group, sample: int, seed: int, lines: Path, *, again: bool) -> list[Outcome]:
+    """Sample the mutants of a group and run each; outcomes are also written to ``lines`` as they come.
+
+    ``again`` takes over the outcome of each mutant that the last run killed.
+    """
     for name in (*group.imports, "pytest"):
         importlib.import_module(name)
     settle_hypothesis()
@@ -155,13 +165,22 @@ def run_group(group: Group, sample: int, seed: int, lines: Path) -> list[Outcome
         raise SystemExit("The tests fail without any mutation: mend that first.")
     limit = 3 * (time.monotonic() - began) + 5
     print(f"{len(everything)} mutants, {len(chosen)} of them sampled with seed {seed}, {limit:.0f} s each")
+    before = _outcomes(lines) if again else {}
     outcomes = []
     with lines.open("w", encoding="utf-8") as out:
         for mutant in chosen:
-            outcomes.append(run_mutant(mutant, group.tests, limit))
+            known = before.get(mutant)
+            done = known is not None and known.told != "survived"
+            outcomes.append(known if done and known else run_mutant(mutant, group.tests, limit))
             out.write(json.dumps(asdict(outcomes[-1])) + "\n")
             out.flush()
     return outcomes
+
+
+def _outcomes(lines: Path) -> dict[Mutant, Outcome]:
+    found = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    told = [Outcome(**{**one, "mutant": Mutant(**one["mutant"])}) for one in found]
+    return {outcome.mutant: outcome for outcome in told}
 
 
 def settle_hypothesis() -> None:
@@ -196,6 +215,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100, help="mutants of each group")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--least", type=float, default=85.0, help="fail below this score, in percent")
+    parser.add_argument("--again", action="store_true", help="only those that survived the last time")
     parser.add_argument("--tools", default="", help="folder that holds cosmic-ray, if .venv does not")
     given = parser.parse_args()
     sys.dont_write_bytecode = True  # a mutant of the same size in the same second would be taken for its twin
@@ -223,7 +243,8 @@ def report(name: str, given: argparse.Namespace) -> float:
     """Run one group and print what survived; returns the score in percent."""
     group = GROUPS[name]
     print(f"== {name}: {', '.join(group.modules)}", flush=True)
-    outcomes = run_group(group, given.sample, given.seed, RESULTS / f"{name}-seed-{given.seed}.jsonl")
+    lines = RESULTS / f"{name}-seed-{given.seed}.jsonl"
+    outcomes = run_group(group, given.sample, given.seed, lines, again=given.again)
     for outcome in outcomes:
         if outcome.told == "survived":
             mutant = outcome.mutant
