@@ -45,13 +45,13 @@ def probe_store(store: Store, prefix: str, *, multipart: bool = True) -> dict[st
 def _probe_multipart(store: Store, place: str, key: str) -> dict[str, bool]:
     source = store.put(f"{place}source", bytes(_LARGE_BYTES))
     pieces = (Piece(source.size_bytes, key=source.key, etag=source.etag),)
-    made = store.compose(key, pieces, IF_ABSENT)
+    store.compose(key, pieces, IF_ABSENT)
     return {
         "CompleteMultipartUpload If-None-Match": _refuses(lambda: store.compose(key, pieces, IF_ABSENT)),
         "CompleteMultipartUpload If-Match": _refuses(
             lambda: store.compose(key, pieces, if_match(_NO_SUCH_ETAG))
         ),
-        "a copied part has its bytes": store.get(key, etag=made.etag) == bytes(_LARGE_BYTES),
+        "a copied part has its bytes": store.get(key) == bytes(_LARGE_BYTES),
     }
 
 
