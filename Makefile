@@ -53,7 +53,7 @@ bench: $(VENV)/.dev $(VENV)/.warm ## Run the benchmark suite
 	@$(BIN)/briquette bench
 
 diagram: ## Draw docs/flow.svg from docs/flow.dot (needs Node.js)
-	@npm install --silent --no-audit --no-fund --prefix build/diagram @viz-js/viz@3.31.0
+	@NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt} npm install --silent --no-audit --no-fund --prefix build/diagram @viz-js/viz@3.31.0
 	@node scripts/diagram.mjs docs/flow.dot docs/flow.svg
 
 # -- checks -------------------------------------------------------------------------------------
