@@ -37,6 +37,7 @@ from engine.spec import CODECS as CODECS  # noqa: PLC0414 - likewise
 from engine.spec import check_spec as check_spec  # noqa: PLC0414 - likewise
 from engine.spec import spec_of
 from engine.store import Store, open_store
+from engine.stores import stopping
 from engine.target import Target, anywhere, daily, day_prefix
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ def run_plan(
         raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
     options = options or RunOptions()
     started = time.monotonic() if started is None else started
+    stopping.begin_run()
     store = open_store(plan.output.url)
     # What is there before the work begins is what the publish may replace; anything newer is a conflict.
     seen = publish.observe(store, plan.output, force=options.force)
@@ -295,7 +297,7 @@ def run_plan(
 
     reuse = options.reuse and work.reuses and not options.force
     kept = assembly.reusable_splits(plan, published, store) if reuse else {}
-    results = work.results(plan, executor, kept, progress)
+    results = work.results(plan, executor, kept, _unless_stopped(progress))
     totals = assembly.total(results)
     rejects = assembly.reject_lines(results)
     if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:
@@ -322,6 +324,17 @@ def run_plan(
         body_hashes=assembly.staged_hashes(results),
     )
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
+
+
+def _unless_stopped(progress: Progress | None) -> Progress:
+    """The splits may be the work of other processes, which nobody told to stop."""
+
+    def call(done: int, total: int, raw_bytes: int) -> None:
+        stopping.check()
+        if progress is not None:
+            progress(done, total, raw_bytes)
+
+    return call
 
 
 def _nothing(plan: Plan, options: RunOptions, store: Store, previous: Any, rejects: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from engine.errors import UnsafePath, UsageError
 from engine.model import Location, Piece, RawObject
+from engine.stores import stopping
 
 WRITE_VERBS = frozenset({"PUT", "DELETE", "STAGE", "CREATE_UPLOAD", "UPLOAD", "COPY", "COMPLETE", "SWAP"})
 NO_METADATA: Mapping[str, str] = {}
@@ -134,6 +135,7 @@ class Requests:
     def note(self, verb: str, key: str) -> None:
         if self.before is not None:
             self.before(verb, key)
+        stopping.look(verb, key)
         with self._lock:
             self._counts[verb] += 1
 
@@ -202,6 +204,11 @@ def parse_url(url: str) -> Location:
         prefix = prefix.rstrip("/")
         if not root:
             raise UsageError(f"{url} has no bucket.", hint="Write s3://bucket/prefix.")
+        if "@" in root or ":" in root:  # never repeated: it may hold a credential
+            raise UsageError(
+                f"a {scheme}:// URL names no bucket but perhaps a credential.",
+                hint="Write s3://bucket/prefix, and give credentials by the AWS environment.",
+            )
         if prefix:
             check_writable(prefix)
         return Location(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -17,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from engine.errors import BriquetteError, PlanError, VerificationFailed
-from engine.model import CompactionSpec, Manifest, Plan, RawObject, Split
+from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Split
 
 FORMAT_VERSION = 1
 T = TypeVar("T")
@@ -174,7 +175,28 @@ def plan_from_bytes(data: bytes, where: str = "") -> Plan:
         raise PlanError(
             f"{where or 'this plan'} was altered: its content hash is not its plan_id.", hint=hint
         )
+    for why in _escapes(plan):
+        raise PlanError(f"{where or 'this plan'} cannot be trusted: {why}.", hint=hint)
     return plan
+
+
+_ROOT = re.compile(r"/.*|(?:s3|memory)://[^/@:]+", re.DOTALL)
+_UPWARD = re.compile(r"(?:\A|/)\.{1,2}(?:/|\Z)|\x00")
+_STEP = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\x00")
+
+
+def _escapes(plan: Plan) -> Iterator[str]:
+    """Why a plan from elsewhere would leave its own places: its hash proves nothing about its author."""
+    for name, place in (("raw", plan.raw), ("output", plan.output)):
+        if not _ROOT.fullmatch(place.url):
+            yield f"its {name} place is in no store that it may name"
+        if place.prefix and (not place.prefix.endswith("/") or _STEP.search(place.prefix[:-1])):
+            yield f"the prefix {place.prefix!r} of its {name} place is none"
+    for item in plan.listing:
+        if plan.stage.name == COMPACTION.name and not item.key.startswith(plan.raw.prefix):
+            yield f"it reads {item.key!r}, outside of {plan.raw}"
+        if _UPWARD.search(item.key):  # an empty segment is a name like any other on S3
+            yield f"it reads {item.key!r}, whose path has a '.' or '..' segment"
 
 
 def manifest_to_bytes(manifest: Manifest) -> bytes:

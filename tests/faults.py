@@ -5,12 +5,15 @@ Bodies keep their announced length, so a cut body is what it would be in life: a
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,6 +30,13 @@ class Fault:
     reset: bool = False  # drop the connection before the server hears of the request
     lose_reply: bool = False  # let the server do it, then drop the connection
     keep_body: float = 1.0  # send this fraction of the body, then drop the connection
+    announce_less: bool = False  # with keep_body: announce what is sent, and close in peace
+    add_bytes: int = 0  # so many bytes too many behind the body, and announced
+    flip_reply: bool = False  # one bit of the answer's body is another
+    flip_request: bool = False  # one bit of the request's body is another when the server gets it
+    hang: threading.Event | None = None  # answer nothing until this is set (or the client has gone)
+    hold: threading.Event | None = None  # wait for this, then let the request go on as if nothing had been
+    only: str = ""  # a text that the request's path must hold
     times: int = 1
 
 
@@ -39,22 +49,29 @@ class FaultyWire:
     operations: list[str] = field(default_factory=list)
     fired: int = 0
     strip_headers: tuple[str, ...] = ()  # requests lose these on the way
+    draw: Callable[[str], Fault | None] | None = None  # asked where no listed fault fits
+    seen: list[tuple[str, str]] = field(default_factory=list)  # (operation, path) of every request
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def break_(self, *faults: Fault) -> None:
         self.faults[:] = faults
         self.operations.clear()
+        self.seen.clear()
+        self.draw = None
         self.fired = 0
 
-    def next_fault(self, operation: str) -> Fault | None:
+    def next_fault(self, operation: str, path: str) -> Fault | None:
         with self.lock:
             self.operations.append(operation)
+            self.seen.append((operation, path))
             for fault in self.faults:
-                if fault.operation == operation and fault.times > 0:
+                if fault.operation == operation and fault.times > 0 and fault.only in path:
                     fault.times -= 1
                     self.fired += 1
                     return fault
-        return None
+            drawn = self.draw(operation) if self.draw else None
+            self.fired += drawn is not None
+            return drawn
 
 
 @contextlib.contextmanager
@@ -86,13 +103,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.wire.next_fault(_operation(self.command, self.path, self.headers))
+        fault = self.wire.next_fault(_operation(self.command, self.path, self.headers), self.path)
         if fault and fault.reset:
             self._drop()
             return
+        if fault and fault.hold:
+            fault.hold.wait(60)
+        if fault and fault.hang and not fault.lose_reply:
+            fault.hang.wait(30)
+            self._drop()
+            return
+        if fault and fault.flip_request and body:
+            body = _flipped(body)
+        if mismatch := _digest_mismatch(self.headers, body):
+            # The local server trusts its callers; S3 itself compares what the signature covers.
+            self._answer(400, _XML, f"<Error><Code>{mismatch}</Code><Message>m</Message></Error>".encode())
+            return
         if fault and fault.status:
             text = f"<Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
-            self._answer(fault.status, [("Content-Type", "application/xml")], text)
+            self._answer(fault.status, _XML, text)
             return
         server = http.client.HTTPConnection(self.upstream, timeout=60)
         server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -105,10 +134,18 @@ class _Handler(BaseHTTPRequestHandler):
         length = reply.headers.get("Content-Length")
         server.close()
         if fault and fault.lose_reply:
+            if fault.hang:
+                fault.hang.wait(30)
             self._drop()
             return
         kept = [(n, v) for n, v in reply.getheaders() if n.lower() not in _NOT_COPIED]
+        if fault and fault.flip_reply and answer:
+            answer = _flipped(answer)
+        if fault:
+            answer += b" " * fault.add_bytes
         keep = len(answer) if fault is None else int(len(answer) * fault.keep_body)
+        if fault and fault.announce_less:
+            answer = answer[:keep]
         self._answer(
             reply.status, kept, answer[:keep], length if self.command == "HEAD" else str(len(answer))
         )
@@ -144,6 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+_XML = [("Content-Type", "application/xml")]
 _NOT_COPIED = ("connection", "content-length", "transfer-encoding", "keep-alive")
 
 
@@ -158,3 +196,19 @@ def _operation(method: str, path: str, headers: Any) -> str:
     if method == "GET" and "list-type" in query:
         return "ListObjectsV2"
     return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject"}[method]
+
+
+def _flipped(body: bytes) -> bytes:
+    at = len(body) // 2
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+
+
+def _digest_mismatch(headers: Any, body: bytes) -> str:
+    """What S3 answers when a body is not what the request's headers say of it; "" when it is."""
+    claimed = headers.get("x-amz-content-sha256", "")
+    if len(claimed) == 64 and claimed != hashlib.sha256(body).hexdigest():
+        return "XAmzContentSHA256Mismatch"
+    crc = headers.get("x-amz-checksum-crc32")
+    if crc and crc != base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode():
+        return "BadDigest"
+    return ""

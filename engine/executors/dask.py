@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,21 @@ from typing import Any
 
 from engine.errors import WorkerLost
 from engine.executors import Result, Task
+
+_HERE = ("localhost", "127.", "[::1]", "::1")
+log = logging.getLogger(__name__)
+
+
+def warn_without_tls(address: str) -> None:
+    """Say loudly that whoever reaches a remote scheduler without TLS can run code on its workers."""
+    scheme, _, rest = address.rpartition("://")
+    if scheme not in ("tls", "wss", "inproc", "unix") and not rest.startswith(_HERE):
+        log.warning(
+            "The Dask scheduler at %s speaks without TLS: tasks and rows travel in clear, and whoever "
+            "reaches it can run code there. Use a tls:// address with Dask's distributed.comm.tls settings "
+            "(docs/threat-model.md).",
+            address,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,8 @@ class DaskCluster:
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
+        if self.address:
+            warn_without_tls(self.address)
         hint = "Check the workers' memory limit and logs, then run again: nothing was published."
         try:
             with (
@@ -95,6 +113,8 @@ class DaskCluster:
                 # Unpure keys: two runs on one cluster must never share a task by its name.
                 futures = client.map(function, tasks, pure=False, key="split")
                 for future, result in as_completed(futures, loop=client.loop, with_results=True):
+                    if isinstance(result, CancelledError):  # so Dask reports a scheduler that is gone
+                        raise result
                     on_result(result)
                     future.release()
         except KilledWorker as cause:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.errors import BriquetteError, NotFound, PreconditionFailed, StoreError
 from engine.model import Piece
 from engine.store import Condition, Stored
+from engine.stores.etags import of_parts
 
 if TYPE_CHECKING:
     from engine.stores.s3 import S3Store
@@ -195,10 +196,18 @@ class MultipartUpload:
                 self._start()  # the upload is gone: expired, or swept away
                 continue
             except BriquetteError:
+                with suppress(BriquetteError):  # every reply may have been lost, and the object be there
+                    own = self._store.own_success(self.key, self._attempt)
+                    if own is not None:
+                        self._committed = True
+                        return own
                 self.abort()
                 raise
             if answer is not None:
                 self._committed = True
+                if answer != of_parts(self._etags):  # encrypted otherwise, or damaged on its way
+                    own = self._store.own_success(self.key, self._attempt)
+                    answer = own.etag if own is not None else answer
                 return Stored(self.key, self.size_bytes, answer, self._attributes)
             self.abort()
             self._start()

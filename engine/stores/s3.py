@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.errors import NotFound, PreconditionFailed
+from engine.errors import NotFound, PreconditionFailed, StoreError
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Staged, Stored, check_writable
 from engine.stores.base import BaseStore
+from engine.stores.etags import EtagCheck
 from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
 from engine.stores.retry import Retry, TransientError
 from engine.stores.s3_client import Connection, explain
@@ -46,6 +48,7 @@ class S3Store(BaseStore):
         self.retry = retry or Retry()
         self.connection = Connection(bucket)
         self.endpoint = self.connection.endpoint
+        self.etags = EtagCheck(self.endpoint)
 
     def send(self, verb: str, key: str, call: Callable[[], T], condition: str = "") -> T:
         """Send one request until it is answered; the client's errors become ours."""
@@ -130,6 +133,23 @@ class S3Store(BaseStore):
             "GET", key, lambda: self._get_once(key, etag, start, length), f"etag {etag}" if etag else ""
         )
 
+    def get_pinned(self, item: RawObject) -> bytes:
+        """See ``BaseStore``; a body of another size, while the object is as pinned, is fetched again."""
+
+        def once() -> bytes:
+            body = self._get_once(item.key, item.etag, 0, None)
+            if len(body) != item.size_bytes:
+                now = self.stat(item.key)
+                if now is not None and (now.size_bytes, now.etag) == (item.size_bytes, item.etag):
+                    raise TransientError(f"the body has {len(body):,} bytes, the object {item.size_bytes:,}")
+                raise self.changed(item)
+            return body
+
+        try:
+            return self.send("GET", item.key, once, f"etag {item.etag}")
+        except (NotFound, PreconditionFailed) as error:
+            raise self.changed(item) from error
+
     def _get_once(self, key: str, etag: str, start: int, length: int | None) -> bytes:
         answer = self._ask(key, etag, start, length)
         if answer is None:
@@ -138,6 +158,8 @@ class S3Store(BaseStore):
         body = answer.bytes().to_bytes()
         if len(body) != stop - first:
             raise TransientError(f"the body ended after {len(body):,} of {stop - first:,} bytes")
+        if not start and length is None:
+            self.etags.check(etag or answer.meta["e_tag"] or "", body)
         return body
 
     def _ask(self, key: str, etag: str, start: int, length: int | None) -> GetResult | OddBody | None:
@@ -165,7 +187,7 @@ class S3Store(BaseStore):
         if start or length is not None:
             asked["Range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
         answer = self.connection.control.get_object(Bucket=self.bucket, Key=key, **asked)
-        return OddBody(answer["Body"].read(), answer["ContentLength"])
+        return OddBody(answer["Body"].read(), answer["ContentLength"], answer["ETag"])
 
     def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
         """The bodies in order, many GETs at once, one each, pinned by size and etag; ``SourceChanged``.
@@ -202,12 +224,19 @@ class S3Store(BaseStore):
         """The object in chunks of about ``chunk_bytes``, in one GET; a broken body goes on where it broke."""
         stop = item.size_bytes if length is None else min(item.size_bytes, start + length)
         at, failures = start, 0
+        digest = self.etags.digest(item.etag) if (start, stop) == (0, item.size_bytes) else None
         while at < stop:
             before = at
             try:
-                for chunk in self._stream(item, at, stop, chunk_bytes):
+                for found in self._stream(item, at, stop, chunk_bytes):
+                    chunk = found[: stop - at]
                     at += len(chunk)
-                    yield chunk
+                    if digest is not None:
+                        digest.update(chunk)
+                    if at == stop and digest is not None:
+                        self._settle(item, digest.hexdigest(), chunk_bytes)
+                    if chunk:
+                        yield chunk
                 if at < stop:
                     raise TransientError(f"the body ended {stop - at:,} bytes early")
             except (NotFound, PreconditionFailed) as error:
@@ -217,6 +246,20 @@ class S3Store(BaseStore):
                 if failures >= self.retry.attempts:
                     raise explain(error, self, "GET", item.key, "") from error
                 self.retry.pause(failures)
+
+    def _settle(self, item: RawObject, found: str, chunk_bytes: int) -> None:
+        """The chunks are with the caller already: what is not so again was damaged, and ends the run."""
+        try:
+            self.etags.settle(item.etag, found)
+        except TransientError as error:
+            again = hashlib.md5(usedforsecurity=False)
+            for chunk in self._stream(item, 0, item.size_bytes, chunk_bytes):
+                again.update(chunk)
+            if again.hexdigest() != found:
+                raise StoreError(
+                    f"GET {self.url}/{item.key} gave damaged bytes: {error}.",
+                    hint="Run it again; with https the connection itself would have noticed.",
+                ) from error
 
     def _stream(self, item: RawObject, at: int, stop: int, chunk_bytes: int) -> Iterator[bytes]:
         length = None if at == 0 and stop == item.size_bytes else stop - at
@@ -333,8 +376,9 @@ class WaitingPut:
 class OddBody:
     """A body that boto3 read, in the shape of obstore's answer."""
 
-    def __init__(self, body: bytes, size_bytes: int) -> None:
+    def __init__(self, body: bytes, size_bytes: int, etag: str) -> None:
         self.range = (0, size_bytes)
+        self.meta = {"e_tag": etag}
         self._body = body
 
     def bytes(self) -> OddBody:

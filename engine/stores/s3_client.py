@@ -20,12 +20,15 @@ CONNECT_SECONDS, READ_SECONDS = 5, 60
 CREDENTIAL_TTL = timedelta(minutes=5)  # botocore refreshes ahead of expiry; asking it often is cheap
 TRANSIENT_CODES = frozenset(
     [
+        "BadDigest",  # the bytes that arrived are not those that were sent
         "ConditionalRequestConflict",
+        "IncompleteBody",
         "InternalError",
         "OperationAborted",
         "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
+        "XAmzContentSHA256Mismatch",  # likewise
     ]
 )
 
