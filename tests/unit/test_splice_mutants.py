@@ -419,3 +419,14 @@ def test_a_row_group_with_a_longer_body_than_it_says_is_refused():
     longer = dataclasses.replace(group, body=Piece(body.size_bytes, body.data + b"x"))
     with pytest.raises(VerificationFailed, match="row group 1 and its footer do not agree"):
         splice([group, longer])
+
+
+def test_a_writer_that_does_not_say_where_row_groups_begin_is_taken_as_it_is():
+    part = splice(sample()).to_bytes()
+    data, _ = footer_bytes(part)
+    structs = [e.struct for e in footers.parse(data).entries]
+    edits = [edit for s in structs for edit in thrift.without(s, (5,))]
+    silent = with_footer(part, thrift.patched(data, 0, len(data), edits))
+    assert [e.file_offset for e in footers.parse(footer_bytes(silent)[0]).entries] == [0, 0, 0]
+    verify_part(lambda o, n: silent[o : o + n], len(silent), [300] * 3)
+    assert [g.rows for g in cut(splice(cut(silent)).to_bytes())] == [300] * 3
