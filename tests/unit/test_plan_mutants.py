@@ -145,6 +145,11 @@ def test_the_chance_to_end_at_half_the_objects_is_two_in_the_most_objects(hashed
     assert runs(plan_of(*[1] * 25))[0] == first
 
 
+def test_a_run_may_end_anywhere_after_half_the_most_objects(monkeypatch):
+    monkeypatch.setattr(planning, "_hash", lambda key: ALWAYS if "0012" in key else NEVER)
+    assert runs(plan_of(*[1] * 25)) == [13, 12]
+
+
 def test_the_smallest_splits_are_planned(hashed):
     hashed(0.7)
     assert runs(plan_of(1, 1, 1, spec=replace(SPEC, split_bytes=2))) == [1, 1, 1]
@@ -196,6 +201,12 @@ def test_every_stage_has_fingerprints_of_its_own():
     assert len({p.input_fingerprint for p in plans}) == len({p.splits[0].fingerprint for p in plans}) == 3
     assert [p.stage for p in plans] == stages
     assert all(isinstance(s, Stage) for s in stages)
+
+
+def test_an_equal_stage_is_the_same_stage():
+    listing = [RawObject("day/a", 1, "e")]
+    plans = [plan_partition(PRICES, RAW, OUTPUT, SPEC, listing, stage=s) for s in (COMPACTION, Stage())]
+    assert plans[0] == plans[1]
 
 
 # -- beside what is published --------------------------------------------------------------------
