@@ -16,7 +16,7 @@ export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check bench lock clean \
+.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check audit bench lock clean \
         mutation
 
 help: ## List the targets
@@ -97,6 +97,10 @@ glue: $(VENV)/.dev ## Build the wheel and the Glue job scripts with their parame
 synth: $(VENV)/.dev ## Write the CloudFormation templates of every environment to cdk.out; no account, no Docker
 	@CDK_OUTDIR=cdk.out $(JSII) $(BIN)/python -m orchestration.app
 	@ls cdk.out/*.template.json
+
+audit: $(VENV)/.dev ## Compare the locked dependencies with public advisories (needs the network)
+	@$(BIN)/uvx --quiet pip-audit==2.10.1 --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off \
+		|| { echo "audit: an advisory applies, or pip-audit or its database could not be reached; see above." >&2; exit 1; }
 
 check: lint types house package test ## All of the above but the slow tests, as CI runs them
 

@@ -24,6 +24,9 @@ _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - what has no zone in the file 
 _TEXTUAL = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
+_HINT = "Fetch it again from its source, or move it away and plan again."
+
+
 def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = False) -> None:
     """Decode Parquet files into ``gather``; a row that does not fit is a reject with its JSON as raw text."""
     for text in texts:
@@ -40,7 +43,11 @@ def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = Fals
             gather.add_rows(taken, rows)
             continue
         builder = RowBuilder(gather.spec)
-        for position, record in enumerate(_records(table)):
+        try:
+            records = _records(table)
+        except UnicodeDecodeError as error:
+            raise CorruptObject(f"{text.key} holds a text that is not UTF-8: {error}.", hint=_HINT) from error
+        for position, record in enumerate(records):
             if reason := builder.add(record):
                 raw = compact(record, non_finite=quoted).encode()
                 gather.add_reject(text.place, Reject(text.key, position, 0, reason, raw))
@@ -50,7 +57,6 @@ def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = Fals
 
 
 def _read(text: Text, spec: CompactionSpec) -> pa.Table:
-    hint = "Fetch it again from its source, or move it away and plan again."
     try:
         with pq.ParquetFile(pa.BufferReader(text.body)) as file:
             meta = file.metadata
@@ -61,10 +67,11 @@ def _read(text: Text, spec: CompactionSpec) -> pa.Table:
                     hint="Raise limits.object_bytes or limits.columns if that is right.",
                 )
             table = file.read(use_threads=False)
+            names = table.column_names  # decoded here: a damaged name is no Unicode
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptObject(f"{text.key} cannot be read as Parquet: {error}.", hint=hint) from error
-    if len(set(table.column_names)) < len(table.column_names):
-        raise CorruptObject(f"{text.key} names a Parquet column more than once.", hint=hint)
+        raise CorruptObject(f"{text.key} cannot be read as Parquet: {error}.", hint=_HINT) from error
+    if len(set(names)) < len(names):
+        raise CorruptObject(f"{text.key} names a Parquet column more than once.", hint=_HINT)
     return table
 
 
