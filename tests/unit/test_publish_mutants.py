@@ -39,6 +39,7 @@ from engine.publishing import probe
 from engine.publishing.layout import Layout, is_hidden, is_part_name, part_name
 from engine.publishing.parts import PartHashes, check_footers, published, read_range
 from engine.publishing.snapshot import refuse_strangers
+from engine.splice import SplicedPart
 from engine.store import ANY, Stored, open_store
 from engine.stores.memory import MemoryStore
 from tests.unit.test_publish import DS, IN_PLACE, NEW, OLD, PRICES, VERSIONED, Edition, at, edition, part
@@ -217,6 +218,13 @@ def test_a_staged_body_is_hashed_in_blocks(memory: MemoryStore, monkeypatch: pyt
         assert found == plain.to_bytes()[offset : offset + length]
 
 
+def test_a_staged_body_of_a_mebibyte_is_read_by_one_request(memory: MemoryStore) -> None:
+    stored = memory.put("x", bytes(1 << 20))
+    whole = SplicedPart((Piece(1 << 20, key="x", etag=stored.etag),), 1 << 20, 1, 1)
+    assert PartHashes(memory, [whole], {})[0] == hashlib.sha256(bytes(1 << 20)).hexdigest()
+    assert memory.requests["GET"] == 1
+
+
 def test_inline_bodies_are_not_compared_with_staged_ones(memory: MemoryStore) -> None:
     plain = part(OLD, 0)
     bodies = {(p.key, p.offset): "0" * 64 for p in plain.pieces}
@@ -378,9 +386,11 @@ def test_parts_of_a_version_that_are_there_already_are_taken_if_they_are_these(m
         memory.put(first.files[0].key, wrong)
         with pytest.raises(VerificationFailed, match="other bytes than its name says"):
             edition(OLD, 2).publish(memory, output, mode=VERSIONED)
-    memory.put(first.files[0].key, body[:-1], ANY, {"briquette-sha256": first.files[0].sha256})
-    with pytest.raises(VerificationFailed, match="other bytes than its name says"):
-        edition(OLD, 2).publish(memory, output, mode=VERSIONED)
+    true = first.files[0].sha256
+    for wrong, sha256 in ((body[:-1], true), (body + b"x", true), (body, "0" * 64), (body, "f" * 64)):
+        memory.put(first.files[0].key, wrong, ANY, {"briquette-sha256": sha256})
+        with pytest.raises(VerificationFailed, match="other bytes than its name says"):
+            edition(OLD, 2).publish(memory, output, mode=VERSIONED)
 
 
 def test_a_versioned_dataset_replaces_visible_parts_of_ours_and_nothing_else(memory: MemoryStore) -> None:
