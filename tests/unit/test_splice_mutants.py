@@ -256,6 +256,8 @@ def test_pages_that_tile_their_chunk_pass(pages):
         ([Page(10, 5, 0), Page(14, 16, 1)], "a page at 14, expected 15"),
         ([Page(10, 5, 0), Page(15, 15, 0)], "a page at 15"),
         ([Page(10, 5, 0), Page(15, 15, 5)], "a page at 15"),
+        ([Page(10, 5, 0), Page(15, 15, 6)], "a page at 15"),
+        ([Page(10, 5, 0), Page(15, 5, 3), Page(20, 10, 2)], "a page at 20"),
         ([Page(10, 19, 0)], "end at 29, the chunk at 30"),
         ([Page(10, 21, 0)], "end at 31, the chunk at 30"),
         ([Page(10, 5, 0), Page(15, 14, 2)], "end at 29, the chunk at 30"),
@@ -278,7 +280,7 @@ def test_the_format_is_that_of_parquet():
     assert footers.MAX_ORDINAL == 32_767
 
 
-@pytest.mark.parametrize("more", [1, 3])
+@pytest.mark.parametrize("more", [1, 3, 100_000])
 def test_bytes_after_the_metadata_are_counted(more):
     data, _ = footer_bytes(write(table_of(5)))
     with pytest.raises(ThriftError, match=f"^{more} bytes follow the metadata"):
@@ -430,3 +432,26 @@ def test_a_writer_that_does_not_say_where_row_groups_begin_is_taken_as_it_is():
     assert [e.file_offset for e in footers.parse(footer_bytes(silent)[0]).entries] == [0, 0, 0]
     verify_part(lambda o, n: silent[o : o + n], len(silent), [300] * 3)
     assert [g.rows for g in cut(splice(cut(silent)).to_bytes())] == [300] * 3
+
+
+def test_a_row_group_with_fewer_or_more_indexes_than_columns_is_refused():
+    (group,) = sample(1)
+    for change in (lambda t: t[:-1], lambda t: (*t, b"")):
+        columns, offsets = change(group.column_indexes), change(group.offset_indexes)
+        with pytest.raises(VerificationFailed, match="row group 0 and its footer do not agree"):
+            splice([dataclasses.replace(group, column_indexes=columns, offset_indexes=offsets)])
+
+
+def test_a_row_group_that_was_cut_out_is_the_first_of_its_own_footer():
+    groups = cut(with_ordinals(write(table_of(900), row_group_size=300)))
+    assert [footers.parse(g.footer).entries[0].ordinal for g in groups] == [0, 0, 0]
+
+
+def test_row_groups_are_a_list_and_nothing_like_it():
+    data, _ = footer_bytes(write(table_of(5)))
+    field = footers.parse(data).root.fields[4]
+    header = data[field.header]
+    assert header & 15 == thrift.LIST
+    as_set = data[: field.header] + bytes([header + 1]) + data[field.header + 1 :]
+    with pytest.raises(ThriftError, match="schema or row groups are missing"):
+        footers.parse(as_set)
