@@ -398,12 +398,20 @@ def test_a_footer_may_not_reach_into_the_magic():
 
 def test_a_part_must_begin_with_the_magic():
     part = splice(sample()).to_bytes()
-    wrong = b"PAR2" + part[4:]
-    with pytest.raises(
-        VerificationFailed, match=f"part of {len(part)} bytes is wrong: it does not begin"
-    ) as caught:
-        verify_part(lambda o, n: wrong[o : o + n], len(wrong), [300] * 3)
-    assert "Nothing was published" in caught.value.hint
+    said = f"part of {len(part)} bytes is wrong: it does not begin"
+    for magic in (b"PAR0", b"PAR2"):
+        wrong = magic + part[4:]
+        with pytest.raises(VerificationFailed, match=said) as caught:
+            verify_part(lambda o, n, wrong=wrong: wrong[o : o + n], len(wrong), [300] * 3)
+        assert "Nothing was published" in caught.value.hint
+
+
+def test_a_footer_may_begin_right_after_the_magic():
+    data, _ = footer_bytes(write(table_of(5)))
+    bare = footers.with_entries(footers.parse(data), [], 0)
+    empty = with_footer(b"PAR1" + bytes(4) + b"PAR1", bare)
+    assert cut(empty) == ()
+    verify_part(lambda o, n: empty[o : o + n], len(empty), [])
 
 
 def test_a_row_count_that_differs_from_its_sum_is_told():
