@@ -146,7 +146,7 @@ def remove_dataset(
     layout = Layout.of(output)
     if seen is None:
         seen = observe(store, output)
-        if (previous[1] if previous else "") != seen.manifest_etag:
+        if (previous[1] if previous else "") != (seen.manifest_etag if seen.manifest else ""):
             raise conflict(seen)
     done = False
     if isinstance(store, LocalStore):

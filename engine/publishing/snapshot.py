@@ -23,6 +23,7 @@ class Snapshot:
     visible: tuple[Stored, ...]
     ours: frozenset[str]  # visible keys that the manifest names, or that a crashed run left
     manifest_modified_seconds: float = 0.0
+    manifest_body: bytes = b""
     versions_stand: bool = True  # whether what the manifest names outside of the place is as it says
 
     @property
@@ -52,17 +53,18 @@ def observe(store: Store, output: Location, *, force: bool = False) -> Snapshot:
         visible = tuple(s for s in listed if not is_hidden(s.key.removeprefix(layout.live)))
         pin = next((s for s in listed if s.key == layout.manifest_key), None)
         etag = pin.etag if pin else ""
-        manifest = None
+        manifest, body = None, b""
         if etag:
             try:
-                manifest = _parse(store.get(layout.manifest_key, etag=etag), store, layout, force=force)
+                body = store.get(layout.manifest_key, etag=etag)
             except (NotFound, PreconditionFailed):
                 continue  # replaced between listing and reading
+            manifest = _parse(body, store, layout, force=force)
         named = {f.key for f in manifest.files} if manifest else set()
-        ours = {s.key for s in visible if s.key in named or _is_left_over(store, s, layout)}
+        ours = {s.key for s in visible if s.key in named or is_left_over(store, s, layout)}
         modified = pin.modified_seconds if pin else 0.0
         stand = manifest is None or _versions_stand(store, manifest, layout)
-        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified, stand)
+        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified, body, stand)
     raise SnapshotChanged(
         f"{output} was replaced {_ATTEMPTS} times while we looked at it.",
         hint="Find out who publishes there again and again.",
@@ -81,8 +83,7 @@ def read_manifest(store: Store, output: Location) -> tuple[Manifest, str] | None
         except (NotFound, PreconditionFailed):
             continue
         manifest = _parse(body, store, layout, force=False)
-        assert manifest is not None
-        return manifest, found.etag
+        return (manifest, found.etag) if manifest else None
     raise SnapshotChanged(
         f"{store.url}/{layout.manifest_key} was replaced {_ATTEMPTS} times while we read it.",
         hint="Find out who publishes there again and again.",
@@ -110,6 +111,8 @@ def refuse_strangers(seen: Snapshot, *, force: bool) -> None:
 
 
 def _parse(body: bytes, store: Store, layout: Layout, *, force: bool) -> Manifest | None:
+    if not body.strip():
+        return None  # the claim of a first run that is at work, or died (see ``in_place``)
     try:
         return layout.manifest_of(body, f"{store.url}/{layout.manifest_key}")
     except VerificationFailed:
@@ -118,12 +121,12 @@ def _parse(body: bytes, store: Store, layout: Layout, *, force: bool) -> Manifes
         raise
 
 
-def _is_left_over(store: Store, stored: Stored, layout: Layout) -> bool:
+def is_left_over(store: Store, stored: Stored, layout: Layout) -> bool:
     """Whether a file outside the manifest is a part that a run of ours wrote before it crashed."""
     if not is_part_name(stored.key.removeprefix(layout.live)):
         return False
     found = store.stat(stored.key)
-    return found is not None and PLAN in found.metadata
+    return found is None or PLAN in found.metadata  # one that has gone since was in the middle of a publish
 
 
 def _versions_stand(store: Store, manifest: Manifest, layout: Layout) -> bool:
