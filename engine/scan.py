@@ -30,7 +30,7 @@ MAX_BUFFER_BYTES: Final = (1 << 31) - 1  # offsets of Arrow strings are int32
 
 # What the scan saves against pyarrow.json (110 MB/s a core), and what it costs to have the kernel.
 _SAVED_SECONDS_PER_BYTE: Final = 1 / 110e6 - 1 / 900e6
-_LOAD_SECONDS: Final = 0.15
+_LOAD_SECONDS: Final = 0.005 if native.IMAGES else 0.15
 _COMPILE_SECONDS: Final = 12.0
 
 

@@ -1,9 +1,9 @@
 """From the kernel's source to a function that can be called: compiled once for a machine, then loaded.
 
-numba takes seconds to import and to compile, so its result is kept as a plain object file that llvmlite
-alone can load, in about a tenth of the time of ``import numba``. The file's name is a hash of everything that
-went into it: the kernel's source, the compiler's version and the kind of machine. It is compiled for the
-common part of all processors of that kind (a loss of about 5 %): an image runs where it was not built.
+numba takes seconds to import and to compile, so its result is kept: linked where ``image`` can do that, which
+loads in a millisecond, else as an object file that llvmlite links at each start. The file's name is a hash of
+the kernel's source, the compiler's version and the kind of machine. It is compiled for the common part of all
+processors of that kind (a loss of about 5 %): a container runs where it was not built.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -24,9 +23,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from engine.scanning import image
+
 _SYMBOL: Final = "briquette_scan"
 _SOURCES: Final = (
-    "kernel.py", "words.py", "numbers.py", "instants.py", "texts.py", "exact.py", "layout.py", "native.py"
+    "kernel.py", "words.py", "numbers.py", "instants.py", "texts.py", "exact.py", "layout.py",
+    "image.py", "native.py",
 )  # fmt: skip
 _C_LIBRARY: Final = frozenset({"memcpy", "memmove", "memset", "memcmp", "bcmp"})
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(
@@ -34,6 +36,7 @@ _PROTOTYPE: Final = ctypes.CFUNCTYPE(
 )
 _WRAPPER: Final = re.compile(r"^define [^\n]*@cfunc\..*?^}\n", re.MULTILINE | re.DOTALL)
 _DECLARATION: Final = re.compile(r"^declare [^\n]*@(?!llvm\.)([\w.$]+)\([^\n]*\n", re.MULTILINE)
+IMAGES: Final = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
 _lock = threading.Lock()
 _loaded: list[tuple[Any, Callable[[int], int]]] = []
 _failed: list[Exception] = []
@@ -109,18 +112,18 @@ def _compile() -> bytes:
     for function in module.functions:
         if "scan_entry" in function.name:
             function.name = _SYMBOL
-    machine = _target_machine(llvm)
-    return bytes(machine.emit_object(module))
+        elif not function.is_declaration:
+            function.linkage = "internal"  # called directly, not through a table
+    if IMAGES:
+        flat = image.linked(bytes(_target_machine(llvm, "small").emit_object(module)), _SYMBOL)
+        if flat is not None:
+            return flat
+    return bytes(_target_machine(llvm, "jitdefault").emit_object(module))
 
 
 def _link(code: bytes) -> tuple[Any, Callable[[int], int]]:
-    import llvmlite.binding as llvm
-
-    machine = _target_machine(llvm)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    function = _PROTOTYPE(engine.get_function_address(_SYMBOL))
+    keep, address = image.load(code) if code.startswith(image.MAGIC) else _link_object(code)
+    function = _PROTOTYPE(address)
 
     def call(address: int) -> int:
         status, raised = ctypes.c_int64(), ctypes.c_void_p()
@@ -128,15 +131,26 @@ def _link(code: bytes) -> tuple[Any, Callable[[int], int]]:
             raise IndexError("the scan would have left its memory")  # only the checked build can say so
         return status.value
 
-    return engine, call
+    return keep, call
 
 
-def _target_machine(llvm: Any) -> Any:
+def _link_object(code: bytes) -> tuple[Any, int]:
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(llvm, "jitdefault"))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine, engine.get_function_address(_SYMBOL)
+
+
+def _target_machine(llvm: Any, code_model: str) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     cpu = {"x86_64": "x86-64", "AMD64": "x86-64"}.get(platform.machine(), "generic")
-    return target.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="jitdefault", jit=True)
+    return target.create_target_machine(
+        cpu=cpu, opt=3, reloc="pic", codemodel=code_model, jit=code_model == "jitdefault"
+    )
 
 
 # -- the cached object -----------------------------------------------------------------------------
@@ -148,9 +162,21 @@ def _name() -> str:
     for source in _SOURCES:
         digest.update((Path(__file__).parent / source).read_bytes())
     for package in ("numba", "llvmlite"):
-        digest.update(f"{package} {importlib.metadata.version(package)}\n".encode())
+        digest.update(f"{_release(package)}\n".encode())
     digest.update(f"{platform.system()} {platform.machine()}\n".encode())
     return f"scan-{digest.hexdigest()[:20]}.o"
+
+
+def _release(package: str) -> str:
+    """Name and version of an installed package; importlib.metadata would take 20 ms to say it."""
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        for name in os.listdir(Path(spec.origin).parent.parent):
+            if name.startswith(f"{package}-") and name.endswith(".dist-info"):
+                return name.removesuffix(".dist-info")
+    from importlib.metadata import version
+
+    return f"{package}-{version(package)}"
 
 
 def _folders() -> tuple[Path, ...]:
