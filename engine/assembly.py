@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -125,8 +124,6 @@ def map_splits(
 
     if progress:
         progress(len(found), len(plan.splits), 0)
-    if executor.in_process:
-        _load_scan_meanwhile(plan)
     plan_bytes = plan.raw_bytes
     tasks = [task_for(plan, s, plan_bytes=plan_bytes) for s in plan.splits if s.index not in kept]
     executor.map(kernel, tasks, on_result)
@@ -142,14 +139,6 @@ def map_splits(
         check_conservation(result)
     check_expected_records(plan, results)
     return results
-
-
-def _load_scan_meanwhile(plan: Plan) -> None:
-    """Load the template scan, 0.15 s mostly outside of Python, while this thread imports the executor."""
-    from engine import scan
-
-    if len(plan.splits) > 1 and scan.worthwhile(plan.raw_bytes):
-        threading.Thread(target=scan.warm, name="load-scan", daemon=True).start()
 
 
 def _drop_losers(

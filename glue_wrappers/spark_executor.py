@@ -22,7 +22,6 @@ class SparkExecutor:
 
     context: SparkContext
     name: str = "spark"
-    in_process: bool = False
 
     def map(
         self,

@@ -16,10 +16,6 @@ class Executor(Protocol):
     def name(self) -> str:
         """The word that reports use: serial, dask, ray or spark."""
 
-    @property
-    def in_process(self) -> bool:
-        """Whether the tasks run in this process."""
-
     def map(
         self,
         function: Callable[[Task], Result],

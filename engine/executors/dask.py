@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import WorkerLost
 from engine.executors import Result, Task
+
+# Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
+# on each other: up to so many, the threads take them from a queue, which is all that Dask's scheduler would do.
+FEW_TASKS = 100
 
 _HERE = ("localhost", "127.", "[::1]", "::1")
 log = logging.getLogger(__name__)
@@ -33,7 +38,6 @@ class DaskThreads:
 
     threads: int
     name: str = "dask"
-    in_process: bool = True
 
     def map(
         self,
@@ -42,17 +46,19 @@ class DaskThreads:
         on_result: Callable[[Result], None],
     ) -> None:
         """See ``Executor.map``."""
-        if len(tasks) <= 1:  # nothing to schedule: a small day does not wait for Dask's import
+        if len(tasks) <= 1:
             for task in tasks:
                 on_result(function(task))
             return
+        # Whoever has imported Dask may have asked it for its diagnostics: then it schedules everything.
+        queued = len(tasks) if len(tasks) <= FEW_TASKS and "dask" not in sys.modules else self.threads
         with ThreadPoolExecutor(self.threads) as pool:
             # The kernel leaves the interpreter free, so the first tasks run while Dask is imported.
-            first = [pool.submit(function, task) for task in tasks[: self.threads]]
+            first = [pool.submit(function, task) for task in tasks[:queued]]
             try:
                 if len(tasks) > len(first):
                     self._schedule(pool, function, tasks[len(first) :], first, on_result)
-                for future in first:
+                for future in as_completed(first):
                     on_result(future.result())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -87,7 +93,6 @@ class DaskCluster:
     workers: int = 0
     memory_limit_bytes: int | None = None
     name: str = "dask"
-    in_process: bool = False
 
     def map(
         self,

@@ -25,7 +25,6 @@ class RayCluster:
     workers: int = 0
     memory_limit_bytes: int | None = None
     name: str = "ray"
-    in_process: bool = False
 
     def map(
         self,

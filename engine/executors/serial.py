@@ -13,7 +13,6 @@ class Serial:
     """Runs tasks in order in the calling thread."""
 
     name: str = "serial"
-    in_process: bool = True
 
     def map(
         self,

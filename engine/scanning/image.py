@@ -1,8 +1,8 @@
 """The compiled kernel as a flat image: linked when it is compiled, so that loading it takes a millisecond.
 
-llvmlite would link the object file at each start, but importing it and making its linker costs 0.1 s while the
-first splits wait. The kernel asks for nothing from outside and refers to itself relative to the instruction, so
-its sections laid out one behind the other run at any address. For Linux on x86-64.
+llvmlite would link the object file at each start, but importing it and making its linker costs 0.1 s while
+the first splits wait. The kernel asks for nothing from outside and refers to itself relative to the
+instruction, so its sections laid out one behind the other run at any address. For Linux on x86-64.
 """
 
 from __future__ import annotations

@@ -84,7 +84,6 @@ def test_a_plan_begun_by_one_executor_is_finished_by_another(raw_day, expected, 
 
 class DiesHalfway:
     name = "dies"
-    in_process = True
 
     def map(self, function, tasks, on_result):
         for task in tasks[: len(tasks) // 2]:

@@ -179,7 +179,6 @@ class Twice:
     """Runs every task two times, as a cluster does when it takes a slow worker for a dead one."""
 
     name = "twice"
-    in_process = True
 
     def map(self, function: Callable[[Any], Any], tasks: Any, on_result: Callable[[Any], None]) -> None:
         for task in tasks:

@@ -68,7 +68,6 @@ def test_a_plan_that_dask_began_is_finished_by_spark(raw_day, expected, tmp_path
 
 class DaskThatIsLostHalfway:
     name = "dask"
-    in_process = True
 
     def map(self, function, tasks, on_result):
         DaskThreads(2).map(function, tasks[: len(tasks) // 2], on_result)
