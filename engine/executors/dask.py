@@ -13,7 +13,7 @@ from engine.errors import WorkerLost
 from engine.executors import Result, Task
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
-# on each other: up to so many, the threads take them from a queue, which is all that Dask's scheduler would do.
+# on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
 FEW_TASKS = 100
 
 _HERE = ("localhost", "127.", "[::1]", "::1")
