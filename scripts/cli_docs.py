@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperOption
 
-from engine.cli import app
+from engine.commands.tree import build
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 HEAD = """# The command line
@@ -36,7 +36,7 @@ With `--json` one document goes to stdout and nothing else does; progress and me
 def page() -> str:
     """The whole page."""
     out = [HEAD]
-    for name, command in sorted(_commands(typer.main.get_command(app))):
+    for name, command in sorted(_commands(typer.main.get_command(build()))):
         arguments = [p for p in command.params if isinstance(p, TyperArgument)]
         words = "".join(f" {str(p.name).upper()}" for p in arguments)
         out.append(f"## briquette {name}\n\n    briquette {name}{words} [OPTIONS]\n\n{command.help}\n")

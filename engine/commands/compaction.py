@@ -1,0 +1,96 @@
+"""``briquette compact`` and ``plan``: publish a target, or say what that would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.commands.files import read_file, write_file
+from engine.commands.speech import begin, say
+from engine.errors import EXIT_EMPTY
+from engine.options import (
+    OUTPUT,
+    RUN,
+    Common,
+    RunChoices,
+    SpecOptions,
+    TargetOptions,
+    choice,
+    expand,
+    option,
+)
+
+BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
+
+
+@expand
+def compact(
+    target: TargetOptions,
+    spec: SpecOptions,
+    run: RunChoices,
+    common: Common,
+    *,
+    plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
+    force: Annotated[
+        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+    ] = False,
+    on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
+    batch_manifest: BatchManifest = "check",
+    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+) -> None:
+    """Compact a target and publish it.
+
+    List, plan, decode, verify, and publish in one visible step.
+    """
+    begin(common)
+    from engine.compaction import make_plan, run_plan
+    from engine.model import OnEmpty, Status
+    from engine.report import Progress, result_text
+    from engine.wire import plan_from_bytes
+
+    options = run.resolve(
+        force=force,
+        unsafe_store=unsafe_store,
+        on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
+        check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
+    )
+    if plan:
+        work = plan_from_bytes(read_file(plan), where=str(plan))
+    else:
+        place = target.resolve()
+        work = make_plan(place, spec.resolve(place, target.settings()), options)
+    with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
+        result = run_plan(work, options, progress=progress)
+    say(result.to_dict(), result_text(result))
+    if result.status is Status.EMPTY:
+        raise typer.Exit(EXIT_EMPTY)
+
+
+@expand
+def plan(
+    target: TargetOptions,
+    spec: SpecOptions,
+    common: Common,
+    batch_manifest: BatchManifest = "check",
+    out: Annotated[Path | None, option(OUTPUT, "Write the plan here, for compact --plan.")] = None,
+) -> None:
+    """Say what a compaction would do.
+
+    State, splits, predicted parts and memory; nothing is written.
+    """
+    begin(common)
+    from engine.compaction import make_plan, plan_summary
+    from engine.report import plan_text
+    from engine.wire import plan_to_bytes
+
+    check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
+    place = target.resolve()
+    work = make_plan(
+        place, spec.resolve(place, target.settings()), RunChoices().resolve(check_batch_manifest=check)
+    )
+    if out:
+        write_file(out, plan_to_bytes(work))
+    summary = plan_summary(work) | {"plan_file": str(out) if out else None}
+    say(summary, plan_text(summary))

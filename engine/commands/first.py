@@ -1,0 +1,72 @@
+"""``briquette infer``, ``demo`` and ``doctor``: what comes before the first run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.commands.files import write_file
+from engine.commands.speech import begin, say
+from engine.errors import EXIT_RETRYABLE
+from engine.options import OUTPUT, RUN, Common, TargetOptions, expand, option
+
+
+@expand
+def infer(
+    target: TargetOptions,
+    common: Common,
+    name: Annotated[str, option(OUTPUT, "Name written into the schema.")] = "",
+    out: Annotated[Path | None, option(OUTPUT, "Write the TOML here instead of to stdout.")] = None,
+) -> None:
+    """Write a schema (TOML) from the data.
+
+    One that holds every record of the target.
+    """
+    begin(common)
+    from engine.compaction import infer_target
+    from engine.report import inferred_document
+
+    place = target.resolve(writes=False)
+    inferred, text = infer_target(place, name)
+    if out:
+        write_file(out, text.encode())
+    say(inferred_document(inferred, text), f"wrote {out}" if out else text)
+
+
+@expand
+def demo(
+    common: Common,
+    dir: Annotated[Path, option(RUN, "Where raw and curated are made.")] = Path("demo"),  # noqa: A002
+    symbols: Annotated[int, option(RUN, "Symbols, one small file each.", min=10, max=100_000)] = 5_438,
+) -> None:
+    """Make, compact and show a raw day.
+
+    On local disk, with Dask; no account is needed.
+    """
+    begin(common, pandas=True)
+    from engine.demo import run_demo
+
+    silent = common.quiet or common.json_output
+    document = run_demo(dir, symbols, say=(lambda _: None) if silent else print)
+    say(document, "")
+
+
+@expand
+def doctor(target: TargetOptions, common: Common) -> None:
+    """Examine this machine and the stores.
+
+    Versions, credentials, and which conditional writes a store honours.
+    """
+    begin(common, pandas=True)
+    from engine.doctor import examine
+    from engine.report import examination_text
+
+    settings = target.settings()
+    raw = target.raw or target.input or (settings.raw_url if settings else "")
+    curated = target.curated or target.output or (settings.curated_url if settings else "")
+    found = examine(raw_url=raw, curated_url=curated)
+    say(found, examination_text(found))
+    if not found["ok"]:
+        raise typer.Exit(EXIT_RETRYABLE)

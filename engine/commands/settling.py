@@ -1,0 +1,35 @@
+"""What a process that is the command settles before the first library is loaded.
+
+A run of a small day takes half a second, and what the interpreter, the C library and OpenBLAS do by default
+is a good part of it (docs/decisions/0005-start-up.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
+
+
+def settle() -> None:
+    """Settle memory, threads and garbage collection for this process."""
+    # Importing makes many objects and no garbage: collecting as often as by default costs 0.1 s of start-up.
+    gc.set_threshold(50_000, 20, 50)
+    # Nothing here multiplies matrices; OpenBLAS would start a thread for each core, which spins for a while.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Arrow's own allocator keeps what it has freed from the others, and they from it.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if sys.platform == "linux":
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let the next split have the pages of the last one: clearing fresh ones is a tenth of a run."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none
+        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads: what one has freed another can use
+        mallopt(_M_MMAP_MAX, 0)  # large blocks come from the heap too, and go back to it
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
