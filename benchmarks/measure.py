@@ -37,11 +37,19 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="briquette-bench-") as name:
         folder = Path(name)
         launcher = [sys.executable, "-I", "-S", __file__, str(timeout_seconds), name, *command]
-        subprocess.run(launcher, cwd=cwd, env={**os.environ, **(env or {})}, check=True)
+        subprocess.run(launcher, cwd=cwd, env={**_environment(), **(env or {})}, check=True)
         told: dict[str, Any] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
         for stream in ("stdout", "stderr"):
             told[stream] = (folder / stream).read_text(encoding="utf-8", errors="replace")
     return told
+
+
+def _environment() -> dict[str, str]:
+    """This process's, but for a wish to keep no bytecode: libraries would be compiled anew in every run.
+
+    An installed library is compiled once; the run that warms a peer does it where the installer has not.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _launch(timeout_seconds: float, folder: str, command: list[str]) -> None:
