@@ -52,6 +52,7 @@ GROUPS = {
         # Without a server: it would have to be started anew for each mutant.
         (
             "tests/unit/test_publish_mutants.py",
+            "tests/unit/test_publish_in_place.py",
             "tests/unit/test_publish.py",
             "-k",
             "not s3 and not ignores_conditions and not error_of_the_store",

@@ -810,6 +810,9 @@ def test_a_manifest_that_names_files_outside_its_tree_is_not_believed(store: Sto
     for act in (lambda: read_manifest(store, output), lambda: remove_dataset(store, output, None)):
         with pytest.raises(VerificationFailed, match="cannot be trusted"):
             act()
+    told = verify_dataset(store, output)
+    assert len(told) == 1, "what it names is not looked at"
+    assert f"{DS}_manifest.json cannot be trusted" in told[0]
     assert store.get("prices/precious") == b"mine"
 
 
