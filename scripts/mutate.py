@@ -53,6 +53,7 @@ GROUPS = {
         (
             "tests/unit/test_publish_mutants.py",
             "tests/unit/test_publish_in_place.py",
+            "tests/unit/test_publish_probe.py",
             "tests/unit/test_publish.py",
             "-k",
             "not s3 and not ignores_conditions and not error_of_the_store",
