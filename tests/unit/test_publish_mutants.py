@@ -560,6 +560,19 @@ def test_a_removal_needs_the_manifest_it_says(memory: MemoryStore) -> None:
     assert keys(memory) == [f"{DS}theirs"]
 
 
+def test_a_removal_of_what_is_removed_or_replaced_already_is_refused(memory: MemoryStore) -> None:
+    output = at(memory)
+    edition(OLD).publish(memory, output)
+    found = read_manifest(memory, output)
+    assert found is not None
+    for etag in ("", "zzz"):  # before and behind every etag of this store
+        with pytest.raises(PublishConflict):
+            remove_dataset(memory, output, (found[0], etag))
+    remove_dataset(memory, output, found)
+    with pytest.raises(PublishConflict):
+        remove_dataset(memory, output, found)
+
+
 def test_a_removal_deletes_only_what_it_saw(memory: MemoryStore) -> None:
     output = at(memory)
     edition(OLD).publish(memory, output)
@@ -607,6 +620,16 @@ def test_sums_that_differ_are_told(memory: MemoryStore) -> None:
     assert told(memory, records=8) == [f"{key}: 8 records became 7 rows, rejects, duplicates"]
     assert told(memory, records=9, duplicates=2) == []
     assert told(memory, records=6) == [f"{key}: 6 records became 7 rows, rejects, duplicates"]
+
+
+def test_counts_are_compared_by_value_also_when_they_are_large(memory: MemoryStore) -> None:
+    output = at(memory)
+    large = replace(
+        edition(OLD), parts=(part(OLD, 0, rows=700), part(OLD, 1, rows=300)), rejects=b"r\n" * 400
+    )
+    manifest = large.publish(memory, output)
+    assert (manifest.records, manifest.rows, manifest.rejects) == (1_400, 1_000, 400)
+    assert verify_dataset(memory, output) == []
 
 
 def test_every_pin_is_compared(memory: MemoryStore) -> None:

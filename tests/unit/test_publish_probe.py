@@ -343,6 +343,14 @@ def test_a_removal_is_refused_unless_asked_where_a_store_could_remove_another_ru
     assert keys(store) == []
 
 
+@pytest.mark.parametrize("promise", sorted(LARGE))
+def test_a_removal_needs_no_promise_about_large_parts(promise: str) -> None:
+    store = Careless(promise, endpoint="http://i")
+    edition(OLD).publish(store, at(store))
+    remove_dataset(store, at(store), read_manifest(store, at(store)))
+    assert keys(store) == []
+
+
 @pytest.mark.parametrize("promise", [p for p in WITHOUT if p not in probe.CONSISTENCY | {probe.RANGE}])
 def test_told_to_a_run_publishes_on_an_unsafe_store_without_a_probe(promise: str) -> None:
     store = Careless(promise, endpoint="http://h")
