@@ -348,7 +348,7 @@ def _nothing(plan: Plan, options: RunOptions, store: Store, previous: Any, rejec
     if previous is None:
         return {"status": Status.EMPTY, "message": message, "rejects": rejects}
     if options.on_empty is OnEmpty.REMOVE:
-        publish.remove_dataset(store, plan.output, previous)
+        publish.remove_dataset(store, plan.output, previous, unsafe_store=options.unsafe_store)
         message += f" The dataset published earlier under {plan.output} was removed (--on-empty remove)."
         return {"status": Status.EMPTY, "message": message, "manifest": None, "rejects": rejects}
     rows = previous[0].rows

@@ -75,12 +75,19 @@ def _readable(url: str) -> dict[str, Any]:
 
 def _honours(url: str) -> dict[str, Any]:
     from engine.publish import probe_store
+    from engine.publishing.probe import DELETE_MATCH, WITHOUT
 
     try:
         place = parse_url(url)
         honours = probe_store(open_store(place.url), place.prefix)
     except BriquetteError as error:
         return {"url": url, "ok": False, "verdict": str(error), "honours": {}}
-    safe = all(honours.values())
-    verdict = "safe to publish to" if safe else "NOT safe: publishing needs --unsafe-store"
-    return {"url": url, "ok": safe, "verdict": verdict, "honours": honours}
+    broken = {promise: WITHOUT[promise] for promise, kept in honours.items() if not kept}
+    verdict = "safe to publish to"
+    if broken.keys() == {DELETE_MATCH}:
+        verdict = (
+            "NOT safe: only a first publish of one part is; replacing it or more parts need --unsafe-store"
+        )
+    elif broken:
+        verdict = "NOT safe: publishing needs --unsafe-store"
+    return {"url": url, "ok": not broken, "verdict": verdict, "honours": honours, "broken": broken}

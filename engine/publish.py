@@ -82,7 +82,12 @@ def publish(
     refuse_strangers(seen, force=force)
     check_footers(store, parts)
     if not unsafe_store:
-        require_safe_store(store, layout.above, multipart=any(p.size_bytes > _SMALL_BYTES for p in parts))
+        require_safe_store(
+            store,
+            layout.above,
+            multipart=any(p.size_bytes > _SMALL_BYTES for p in parts),
+            replaces=bool(seen.visible or seen.manifest_etag or len(parts) > 1),
+        )
     with closing(PartHashes(store, parts, body_hashes)) as hashes:
         rejects_file = write_rejects(store, output, plan_id, rejects)
         planned = tuple(
@@ -138,9 +143,17 @@ def write_rejects(store: Store, output: Location, plan_id: str, rejects: bytes) 
 
 
 def remove_dataset(
-    store: Store, output: Location, previous: tuple[Manifest, str] | None, *, seen: Snapshot | None = None
+    store: Store,
+    output: Location,
+    previous: tuple[Manifest, str] | None,
+    *,
+    seen: Snapshot | None = None,
+    unsafe_store: bool = False,
 ) -> None:
-    """Remove a published dataset: exactly what its manifest names; raises ``PublishConflict``."""
+    """Remove a published dataset: exactly what its manifest names.
+
+    Raises ``PublishConflict``, and ``UnsafeStore`` where a store could remove what another run published.
+    """
     from engine.stores.local import LocalStore
 
     layout = Layout.of(output)
@@ -148,6 +161,8 @@ def remove_dataset(
         seen = observe(store, output)
         if (previous[1] if previous else "") != (seen.manifest_etag if seen.manifest else ""):
             raise conflict(seen)
+    if not unsafe_store:
+        require_safe_store(store, layout.above, multipart=False)
     done = False
     if isinstance(store, LocalStore):
         from engine.publishing.on_disk import clear_dead_directories, remove_on_disk

@@ -270,8 +270,9 @@ def examination_text(found: dict[str, Any]) -> str:
     out = ["OK" if found["ok"] else "NOT OK", rows_of([(k, str(v)) for k, v in found["machine"].items()])]
     out.append(rows_of([(k, str(v)) for k, v in found["libraries"].items()]))
     for place in found["stores"]:
+        broken = place.get("broken", {})
         lines = [
-            (name, {True: "yes", False: "NO"}.get(value, str(value)))
+            (name, {True: "yes", False: "NO"}.get(value, str(value)) + f"  {broken.get(name, '')}".rstrip())
             for name, value in place["honours"].items()
         ]
         out.append(f"{place['url']}  {place['verdict']}\n{rows_of(lines)}")

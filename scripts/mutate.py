@@ -52,6 +52,8 @@ GROUPS = {
         # Without a server: it would have to be started anew for each mutant.
         (
             "tests/unit/test_publish_mutants.py",
+            "tests/unit/test_publish_in_place.py",
+            "tests/unit/test_publish_probe.py",
             "tests/unit/test_publish.py",
             "-k",
             "not s3 and not ignores_conditions and not error_of_the_store",
@@ -220,7 +222,8 @@ def main() -> None:
     given = parser.parse_args()
     sys.dont_write_bytecode = True  # a mutant of the same size in the same second would be taken for its twin
     sys.path[:] = [p for p in sys.path if p and Path(p).resolve() not in (ROOT, ROOT / "scripts")]
-    sys.path += [given.tools] if given.tools else []  # last: what .venv has is used as it is
+    # Last: what .venv has is used as it is. Absolute: the mutants run in another directory.
+    sys.path += [str(Path(given.tools).resolve())] if given.tools else []
     RESULTS.mkdir(parents=True, exist_ok=True)
     low = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:

@@ -49,6 +49,9 @@ class FaultyWire:
     operations: list[str] = field(default_factory=list)
     fired: int = 0
     strip_headers: tuple[str, ...] = ()  # requests lose these on the way
+    rewrite: Callable[[str, bytes], bytes] | None = (
+        None  # (operation, answer) -> the answer as another server
+    )
     draw: Callable[[str], Fault | None] | None = None  # asked where no listed fault fits
     seen: list[tuple[str, str]] = field(default_factory=list)  # (operation, path) of every request
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -103,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.wire.next_fault(_operation(self.command, self.path, self.headers), self.path)
+        operation = _operation(self.command, self.path, self.headers)
+        fault = self.wire.next_fault(operation, self.path)
         if fault and fault.reset:
             self._drop()
             return
@@ -126,7 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
         server = http.client.HTTPConnection(self.upstream, timeout=60)
         server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if name.lower() not in ("connection", "expect", *self.wire.strip_headers):
+            # "if-match" loses that header everywhere, "if-match on delete" with that method only.
+            told = (name.lower(), f"{name.lower()} on {self.command.lower()}")
+            if name.lower() not in ("connection", "expect") and not {*told} & {*self.wire.strip_headers}:
                 server.putheader(name, value)
         server.endheaders(body)
         reply = server.getresponse()
@@ -143,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = _flipped(answer)
         if fault:
             answer += b" " * fault.add_bytes
+        if self.wire.rewrite:
+            answer = self.wire.rewrite(operation, answer)
         keep = len(answer) if fault is None else int(len(answer) * fault.keep_body)
         if fault and fault.announce_less:
             answer = answer[:keep]

@@ -44,6 +44,13 @@ def ministack(folder: Path) -> Iterator[str]:
         yield endpoint
 
 
+@contextlib.contextmanager
+def moto(folder: Path) -> Iterator[str]:
+    """The endpoint of a moto server: S3 that ignores some conditions of large objects."""
+    with _server("moto.server", folder, "/moto-api/", "-H", "127.0.0.1", "-p") as endpoint:
+        yield endpoint
+
+
 def new_bucket(endpoint: str) -> Bucket:
     """Make a bucket with an unlikely name; the local server asks for no signature."""
     name = f"t-{uuid.uuid4().hex[:16]}"
@@ -72,14 +79,14 @@ _SIGNED = (
 
 
 @contextlib.contextmanager
-def _server(module: str, folder: Path, ready: str) -> Iterator[str]:
+def _server(module: str, folder: Path, ready: str, *arguments: str) -> Iterator[str]:
     for last in (False, False, True):  # another process may take the port between choosing and binding
         port = free_port()
         endpoint = f"http://127.0.0.1:{port}"
         log = folder / f"{module}-{port}.log"
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-c", _RUN, module],
+                [sys.executable, "-c", _RUN, module, *arguments, *([str(port)] if arguments else [])],
                 cwd=folder,
                 env={
                     **os.environ,

@@ -126,8 +126,8 @@ class _Change:
         self._require_claim()
         with suppress(PreconditionFailed):  # changed again: the next round sees it
             if wanted is None:
-                if now is not None:
-                    self._store.delete(key, if_match(now.etag))
+                assert now is not None  # it was listed, or it would not be asked about
+                self._store.delete(key, if_match(now.etag))
                 return
             part, sha256 = wanted
             one = self._store.stage(key, part.pieces, {PLAN: plan_id, SHA256: sha256})

@@ -1,4 +1,4 @@
-"""What a store really honours of the conditional writes on which a safe publish rests."""
+"""What a store really honours of the promises on which a safe publish rests: each is tried, none believed."""
 
 from __future__ import annotations
 
@@ -6,52 +6,184 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 
-from engine.errors import BriquetteError, PreconditionFailed, UnsafeStore
+from engine.errors import PreconditionFailed, StoreError, UnsafeStore
 from engine.model import Piece
 from engine.store import IF_ABSENT, Store, if_match
+
+READ, LIST = "read-after-write", "list-after-write"
+READ_OVER, LIST_DELETED = "read-after-overwrite", "list-after-delete"
+SAME_ETAG, RANGE = "one etag in PUT, HEAD and LIST", "GET Range"
+PUT_ABSENT, PUT_MATCH, GET_MATCH = "PUT If-None-Match", "PUT If-Match", "GET If-Match"
+DELETE_MATCH = "DELETE If-Match"
+COPY, COPY_MATCH = "UploadPartCopy", "UploadPartCopy If-Match"
+COMPLETE_ABSENT = "CompleteMultipartUpload If-None-Match"
+COMPLETE_MATCH = "CompleteMultipartUpload If-Match"
+
+# Each promise, and what may happen on a store that breaks it.
+WITHOUT = {
+    READ: "a run may miss what it has just staged",
+    LIST: "a run may not see files that lie there, and leave them to readers",
+    READ_OVER: "readers and the next run may see a manifest that was replaced",
+    LIST_DELETED: "a run may take a removed file for one that is there",
+    SAME_ETAG: "pins of the manifest hold for nobody",
+    RANGE: "footers and row groups cannot be read back from a part",
+    PUT_ABSENT: "two first runs at once may write over each other",
+    PUT_MATCH: "two runs at once may both replace the dataset",
+    GET_MATCH: "a reader of the manifest may get another run's bytes",
+    DELETE_MATCH: "a run may delete what another has just published",
+    COPY: "large parts cannot be put together inside of the store",
+    COPY_MATCH: "a large part may be put together of other bytes than were checked",
+    COMPLETE_ABSENT: "two first runs with large parts may write over each other",
+    COMPLETE_MATCH: "two runs with large parts may both replace the dataset",
+}
+CONSISTENCY = frozenset({READ, LIST, READ_OVER, LIST_DELETED, SAME_ETAG})
+LARGE = frozenset({COPY, COPY_MATCH, COMPLETE_ABSENT, COMPLETE_MATCH})
 
 _LARGE_BYTES = 10 * (1 << 20) + 1  # enough for a stored range to be copied as a part
 _NO_SUCH_ETAG = '"00000000000000000000000000000000"'
 
 
 def probe_store(store: Store, prefix: str, *, multipart: bool = True) -> dict[str, bool]:
-    """Try each promise under a throw-away hidden prefix and clean up: ``{"what it is": honoured}``.
+    """Try each promise under a throw-away hidden prefix and clean up: ``{promise: honoured}``.
 
-    ``multipart`` moves 10 MiB to see whether completing an upload is conditional too.
+    ``multipart`` moves 10 MiB to see whether completing an upload is conditional too. A store that cannot
+    be written to at all raises ``StoreError``.
     """
     place = f"{prefix}_staging/probe-{secrets.token_hex(8)}/"
-    one, many = f"{place}one", f"{place}many"
     try:
-        first = store.put(one, b"first")
-        honours = {
-            "a written object is read at once": store.get(one) == b"first",
-            "a written object is listed at once": [s.key for s in store.list(place)] == [one],
-            "PUT If-None-Match": _refuses(lambda: store.put(one, b"second", IF_ABSENT)),
-            "PUT If-Match": _refuses(lambda: store.put(one, b"third!", if_match(_NO_SUCH_ETAG))),
-            "GET If-Match": _refuses(lambda: store.get(one, etag=_NO_SUCH_ETAG)),
-        }
-        now = store.stat(one)
-        store.put(one, b"fourth", if_match(now.etag if now else first.etag))
-        honours["an overwritten object is read at once"] = store.get(one) == b"fourth"
-        if multipart:
-            honours |= _probe_multipart(store, place, many)
-        return honours
+        store.put(f"{place}can-be-written", b"")
+        # Each has a folder of its own, so that one broken promise does not make others look broken.
+        honours = {name: _keeps(check, store, f"{place}{i}/") for i, (name, check) in enumerate(_CHECKS)}
+        return honours | (_probe_multipart(store, f"{place}large/") if multipart else {})
     finally:
         for stored in list(store.list(place)):
-            with suppress(BriquetteError):
+            with suppress(StoreError):
                 store.delete(stored.key)
 
 
-def _probe_multipart(store: Store, place: str, key: str) -> dict[str, bool]:
-    source = store.put(f"{place}source", bytes(_LARGE_BYTES))
+def _keeps(check: Callable[[Store, str], bool], store: Store, folder: str) -> bool:
+    try:
+        return check(store, folder)
+    except StoreError:
+        return False
+
+
+def _reads_at_once(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    absent = store.stat(key) is None  # and that must not be remembered
+    store.put(key, b"first")
+    return absent and store.get(key) == b"first"
+
+
+def _lists_at_once(store: Store, folder: str) -> bool:
+    before = list(store.list(folder))
+    store.put(f"{folder}x", b"first")
+    return [*before, *(s.key for s in store.list(folder))] == [f"{folder}x"]
+
+
+def _reads_what_was_written_over(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    store.put(key, b"first")
+    before = store.get(key)
+    store.put(key, b"second")
+    return (before, store.get(key)) == (b"first", b"second")
+
+
+def _lists_no_more(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    store.put(key, b"first")
+    before = [s.key for s in store.list(folder)]
+    store.delete(key)
+    return before == [key] and not list(store.list(folder)) and store.stat(key) is None
+
+
+def _has_one_etag(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    etags = set()
+    for body in (b"first", b"second"):
+        put, head, listed = store.put(key, body).etag, store.stat(key), list(store.list(folder))
+        if not put or head is None or {head.etag, *(s.etag for s in listed)} != {put}:
+            return False
+        etags.add(put)
+    return len(etags) == 2
+
+
+def _reads_ranges(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    store.put(key, b"0123456789")
+    asked = ((2, 3), (0, 10), (7, 10), (10, 1))  # inside, all of it, past the end, behind the end
+    found = [store.get(key, start=start, length=length) for start, length in asked]
+    return found == [b"234", b"0123456789", b"789", b""]
+
+
+def _put_if_none_match(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    store.put(key, b"first", IF_ABSENT)
+    return _refuses(lambda: store.put(key, b"second", IF_ABSENT)) and store.get(key) == b"first"
+
+
+def _put_if_match(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    made = store.put(key, b"first")
+    refuses = (
+        _refuses(lambda: store.put(key, b"second", if_match(_NO_SUCH_ETAG)))
+        and _refuses(lambda: store.put(f"{folder}absent", b"second", if_match(_NO_SUCH_ETAG)))
+        and store.get(key) == b"first"
+    )
+    store.put(key, b"third", if_match(made.etag or _NO_SUCH_ETAG))
+    return refuses and store.get(key) == b"third"
+
+
+def _get_if_match(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    made = store.put(key, b"first")
+    return _refuses(lambda: store.get(key, etag=_NO_SUCH_ETAG)) and store.get(key, etag=made.etag) == b"first"
+
+
+def _delete_if_match(store: Store, folder: str) -> bool:
+    key = f"{folder}x"
+    made = store.put(key, b"first")
+    refuses = _refuses(lambda: store.delete(key, if_match(_NO_SUCH_ETAG))) and store.get(key) == b"first"
+    store.delete(key, if_match(made.etag or _NO_SUCH_ETAG))
+    return refuses and store.stat(key) is None
+
+
+_CHECKS: tuple[tuple[str, Callable[[Store, str], bool]], ...] = (
+    (READ, _reads_at_once),
+    (LIST, _lists_at_once),
+    (READ_OVER, _reads_what_was_written_over),
+    (LIST_DELETED, _lists_no_more),
+    (SAME_ETAG, _has_one_etag),
+    (RANGE, _reads_ranges),
+    (PUT_ABSENT, _put_if_none_match),
+    (PUT_MATCH, _put_if_match),
+    (GET_MATCH, _get_if_match),
+    (DELETE_MATCH, _delete_if_match),
+)
+
+
+def _probe_multipart(store: Store, folder: str) -> dict[str, bool]:
+    source = store.put(f"{folder}source", bytes(_LARGE_BYTES))
     pieces = (Piece(source.size_bytes, key=source.key, etag=source.etag),)
-    store.compose(key, pieces, IF_ABSENT)
+    strange = (Piece(source.size_bytes, key=source.key, etag=_NO_SUCH_ETAG),)
+    first, second, there = f"{folder}first", f"{folder}second", f"{folder}there"
+    store.put(there, b"x")
+
+    def copies(store: Store, _: str) -> bool:
+        store.compose(first, pieces)
+        return store.get(first) == bytes(_LARGE_BYTES)
+
+    def is_conditional(store: Store, _: str) -> bool:
+        made = store.compose(second, pieces)
+        refuses = _refuses(lambda: store.compose(second, pieces, if_match(_NO_SUCH_ETAG)))
+        store.compose(second, pieces, if_match(made.etag or _NO_SUCH_ETAG))
+        return refuses
+
     return {
-        "CompleteMultipartUpload If-None-Match": _refuses(lambda: store.compose(key, pieces, IF_ABSENT)),
-        "CompleteMultipartUpload If-Match": _refuses(
-            lambda: store.compose(key, pieces, if_match(_NO_SUCH_ETAG))
-        ),
-        "a copied part has its bytes": store.get(key) == bytes(_LARGE_BYTES),
+        COPY: _keeps(copies, store, folder),
+        COPY_MATCH: _refuses(lambda: store.compose(f"{folder}strange", strange)),
+        COMPLETE_ABSENT: _refuses(lambda: store.compose(there, pieces, IF_ABSENT)),
+        COMPLETE_MATCH: _keeps(is_conditional, store, folder),
     }
 
 
@@ -60,28 +192,38 @@ def _refuses(act: Callable[[], object]) -> bool:
         act()
     except PreconditionFailed:
         return True
-    except BriquetteError:
+    except StoreError:
         return False
     return False
 
 
-_SAFE: set[tuple[str, bool]] = set()
+_SAFE: dict[str, set[str]] = {}  # promises that an endpoint was seen to keep
 
 
-def require_safe_store(store: Store, prefix: str, *, multipart: bool) -> None:
-    """Raise ``UnsafeStore`` if a server that only claims to be S3 ignores a condition we rely on.
+def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: bool = True) -> None:
+    """Raise ``UnsafeStore`` if a server that only claims to be S3 breaks a promise we rely on.
 
-    AWS, disk and memory are known; another endpoint is probed once in a process.
+    AWS, disk and memory are known; another endpoint is probed once in a process. ``replaces``: the run has
+    to delete what lies there or what it wrote itself; a first publish of one part has not.
     """
-    if not store.endpoint or {(store.endpoint, multipart), (store.endpoint, True)} & _SAFE:
+    if not store.endpoint:
         return
-    broken = [
-        promise for promise, kept in probe_store(store, prefix, multipart=multipart).items() if not kept
-    ]
+    needed = [p for p in WITHOUT if (multipart or p not in LARGE) and (replaces or p != DELETE_MATCH)]
+    if _SAFE.get(store.endpoint, set()).issuperset(needed):
+        return
+    honours = probe_store(store, prefix, multipart=multipart)
+    broken = [promise for promise in needed if not honours[promise]]
     if broken:
+        told = "; ".join(f"{promise} ({WITHOUT[promise]})" for promise in broken)
         raise UnsafeStore(
-            f"The store at {store.endpoint} does not honour: {', '.join(broken)}. Nothing was published.",
-            hint="Use a store that does (see `briquette doctor`), or pass --unsafe-store and let no two runs "
-            "publish the same partition at once.",
+            f"The store at {store.endpoint} does not honour: {told}. Nothing was published.",
+            hint="Use a store that does (see `briquette doctor`), or pass --unsafe-store and "
+            f"{_care(broken)}.",
         )
-    _SAFE.add((store.endpoint, multipart))
+    _SAFE.setdefault(store.endpoint, set()).update(promise for promise, kept in honours.items() if kept)
+
+
+def _care(broken: list[str]) -> str:
+    if CONSISTENCY.isdisjoint(broken):
+        return "let no two runs publish the same partition at once"
+    return "let nobody publish or read the partition until the store has settled"

@@ -176,7 +176,13 @@ class MultipartUpload:
                 ),
                 f"etag {first.etag}",
             )
-            return str(answer["CopyPartResult"]["ETag"])
+            etag = answer.get("CopyPartResult", {}).get("ETag")
+            if not etag:  # a server that takes it for a copy of the whole object, or for an empty part
+                raise StoreError(
+                    f"COPY {store.url}/{first.key}: the store did not copy a range as a part of an upload.",
+                    hint="See `briquette doctor`; parts of 8 MB (--target-file-mb 8) do not need it.",
+                )
+            return str(etag)
         body = store.read_pieces(upload)
         return str(store.send("UPLOAD", self.key, lambda: control.upload_part(**place, Body=body))["ETag"])
 

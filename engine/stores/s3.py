@@ -88,7 +88,7 @@ class S3Store(BaseStore):
                     if not item["size"]:
                         return None
                     modified = item["last_modified"].timestamp()
-                    found.append(Stored(item["path"], item["size"], item["e_tag"] or "", {}, modified))
+                    found.append(Stored(item["path"], item["size"], _quoted(item["e_tag"]), {}, modified))
         except InvalidPathError:
             return None
         return found
@@ -106,7 +106,7 @@ class S3Store(BaseStore):
             for item in page.get("Contents", ()):
                 if not item["Key"].endswith("/"):
                     modified = item["LastModified"].timestamp()
-                    yield Stored(item["Key"], item["Size"], item["ETag"], {}, modified)
+                    yield Stored(item["Key"], item["Size"], _quoted(item["ETag"]), {}, modified)
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -400,6 +400,11 @@ def _batches(objects: Sequence[RawObject]) -> Iterator[Sequence[RawObject]]:
         size += item.size_bytes
     if first < len(objects):
         yield objects[first:]
+
+
+def _quoted(etag: str | None) -> str:
+    """A listed etag as PUT and HEAD spell it: some servers leave the quotes out of a listing."""
+    return f'"{etag}"' if etag and not etag.endswith('"') else etag or ""
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -70,3 +70,17 @@ def test_predicted_sizes_are_those_of_the_files_to_half_a_percent(page_rows):
     size = splice(groups).size_bytes
     predicted = fixed_bytes(groups[0]) + sum(added_bytes(g, size // 2) for g in groups)
     assert abs(predicted - size) <= size / 200
+
+
+def test_row_groups_are_packed_by_the_sizes_of_the_files_they_will_make():
+    table = pa.table({"a": np.random.default_rng(2).integers(0, 1 << 60, 20)})
+    groups = encode(table, CompactionSpec(Schema(()))) * 100
+    ten, added = splice(groups[:10]).size_bytes, added_bytes(groups[0])
+    assert added > 1.5 * groups[0].size_bytes, "bodies alone would pack fifteen and more"
+    runs_of_ten = tuple((i, i + 10) for i in range(0, 100, 10))
+    # Up to half a row group more or less still makes ten; what every part has besides counts too.
+    assert fixed_bytes(groups[0]) > 40
+    for target in (ten - added // 2 + 20, ten, ten + added // 2 - 20):
+        assert pack_row_groups(groups, target) == runs_of_ten
+    assert pack_row_groups(groups, ten + added // 2 + 20)[0] == (0, 11)
+    assert pack_row_groups(groups, ten - added // 2 - 20)[0] == (0, 9)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +11,12 @@ import pytest
 
 from engine import publish as publishing
 from engine.errors import (
-    NotFound,
     OutputOccupied,
     PartitionConflict,
-    PreconditionFailed,
     PublishConflict,
     SnapshotChanged,
     StoreError,
     UnsafePath,
-    UnsafeStore,
     VerificationFailed,
 )
 from engine.model import Location, Partition, Piece, PublishMode
@@ -35,7 +30,6 @@ from engine.publish import (
     write_rejects,
 )
 from engine.publishing import parts as part_steps
-from engine.publishing import probe
 from engine.publishing.layout import Layout, is_hidden, is_part_name, part_name
 from engine.publishing.parts import PartHashes, check_footers, published, read_range
 from engine.publishing.snapshot import refuse_strangers
@@ -566,6 +560,19 @@ def test_a_removal_needs_the_manifest_it_says(memory: MemoryStore) -> None:
     assert keys(memory) == [f"{DS}theirs"]
 
 
+def test_a_removal_of_what_is_removed_or_replaced_already_is_refused(memory: MemoryStore) -> None:
+    output = at(memory)
+    edition(OLD).publish(memory, output)
+    found = read_manifest(memory, output)
+    assert found is not None
+    for etag in ("", "zzz"):  # before and behind every etag of this store
+        with pytest.raises(PublishConflict):
+            remove_dataset(memory, output, (found[0], etag))
+    remove_dataset(memory, output, found)
+    with pytest.raises(PublishConflict):
+        remove_dataset(memory, output, found)
+
+
 def test_a_removal_deletes_only_what_it_saw(memory: MemoryStore) -> None:
     output = at(memory)
     edition(OLD).publish(memory, output)
@@ -615,6 +622,16 @@ def test_sums_that_differ_are_told(memory: MemoryStore) -> None:
     assert told(memory, records=6) == [f"{key}: 6 records became 7 rows, rejects, duplicates"]
 
 
+def test_counts_are_compared_by_value_also_when_they_are_large(memory: MemoryStore) -> None:
+    output = at(memory)
+    large = replace(
+        edition(OLD), parts=(part(OLD, 0, rows=700), part(OLD, 1, rows=300)), rejects=b"r\n" * 400
+    )
+    manifest = large.publish(memory, output)
+    assert (manifest.records, manifest.rows, manifest.rejects) == (1_400, 1_000, 400)
+    assert verify_dataset(memory, output) == []
+
+
 def test_every_pin_is_compared(memory: MemoryStore) -> None:
     output = at(memory)
     manifest = edition(OLD, 2, b"r\n").publish(memory, output)
@@ -653,154 +670,3 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(memory: MemoryStore) -
 
     memory.requests.before = before
     assert verify_dataset(memory, output) == [f"{key}: it was replaced while it was read"]
-
-
-# -- what a store honours ------------------------------------------------------------------------
-
-PROMISES = (
-    "a written object is read at once",
-    "a written object is listed at once",
-    "PUT If-None-Match",
-    "PUT If-Match",
-    "GET If-Match",
-    "an overwritten object is read at once",
-)
-LARGE = (
-    "CompleteMultipartUpload If-None-Match",
-    "CompleteMultipartUpload If-Match",
-    "a copied part has its bytes",
-)
-
-
-class Careless(MemoryStore):
-    """A store that breaks the promises it is told to break."""
-
-    def __init__(self, *broken: str, endpoint: str = "") -> None:
-        super().__init__("memory://careless")
-        self.broken, self.endpoint = broken, endpoint
-
-    def list(self, prefix: str) -> Iterator[Stored]:
-        found = super().list(prefix)
-        late = PROMISES[1] in self.broken and self.requests["LIST"] == 1
-        return iter(()) if late else found
-
-    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes:
-        body = super().get(key, etag="" if PROMISES[4] in self.broken else etag, start=start, length=length)
-        stale = {b"first": PROMISES[0], b"fourth": PROMISES[5]}.get(body, LARGE[2] if len(body) > 9 else "")
-        return b"stale" if stale in self.broken else body
-
-    def put(self, key, data, condition=ANY, metadata=None, *, durable=True):  # type: ignore[no-untyped-def]
-        broken = PROMISES[2] if condition.absent else PROMISES[3]
-        return super().put(key, data, ANY if broken in self.broken else condition, metadata or {})
-
-    def compose(self, key, pieces, condition=ANY, metadata=None):  # type: ignore[no-untyped-def]
-        broken = LARGE[0] if condition.absent else LARGE[1]
-        if broken in self.broken:
-            condition = ANY
-        return super().compose(key, pieces, condition, metadata or {})
-
-
-def test_a_store_that_keeps_every_promise() -> None:
-    store = Careless()
-    assert probe.probe_store(store, "p/") == dict.fromkeys((*PROMISES, *LARGE), True)
-    assert probe.probe_store(store, "p/", multipart=False) == dict.fromkeys(PROMISES, True)
-    assert keys(store) == []
-
-
-@pytest.mark.parametrize("promise", [*(p for p in PROMISES if p not in PROMISES[2:4]), *LARGE])
-def test_one_broken_promise_is_named(promise: str) -> None:
-    store = Careless(promise)
-    honours = probe.probe_store(store, "p/")
-    assert [name for name, kept in honours.items() if not kept] == [promise]
-    assert keys(store) == []
-
-
-@pytest.mark.parametrize("promise", PROMISES[2:4])
-def test_a_store_that_ignores_a_condition_of_put_is_found_out(promise: str) -> None:
-    honours = probe.probe_store(Careless(promise), "p/")
-    assert not honours[promise]
-    assert all(honours[name] for name in PROMISES if name != promise)
-
-
-def test_the_probe_works_below_a_hidden_name_of_its_own() -> None:
-    store = Careless()
-    asked: list[str] = []
-    store.requests.before = lambda verb, key: asked.append(key) if verb == "PUT" else None
-    probe.probe_store(store, "p/")
-    probe.probe_store(store, "p/")
-    places = {key.rpartition("/")[0] for key in asked}
-    assert len(places) == 2
-    assert all(re.fullmatch(r"p/_staging/probe-[0-9a-f]{16}", place) for place in places)
-    large = 10 * 1024 * 1024 + 1
-    assert large == probe._LARGE_BYTES, "an S3 server copies ranges of objects above 5 MiB"
-
-
-@pytest.mark.parametrize(
-    ("error", "kept"), [(PreconditionFailed, True), (StoreError, False), (NotFound, False), (None, False)]
-)
-def test_only_a_refusal_is_a_refusal(error: type[Exception] | None, kept: bool) -> None:
-    def act() -> None:
-        if error is not None:
-            raise error("no", hint="")
-
-    assert probe._refuses(act) is kept
-
-
-@pytest.fixture
-def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No endpoint was probed before."""
-    monkeypatch.setattr(probe, "_SAFE", set())
-
-
-@pytest.mark.usefixtures("unknown")
-def test_an_unknown_endpoint_is_probed_once() -> None:
-    store = Careless(endpoint="http://a")
-    probe.require_safe_store(store, "", multipart=False)
-    asked = store.requests.writes
-    assert asked > 0
-    probe.require_safe_store(store, "", multipart=False)
-    assert store.requests.writes == asked
-    probe.require_safe_store(store, "", multipart=True)
-    assert store.requests.writes > asked, "large parts are another promise"
-    other = Careless(endpoint="http://b")
-    probe.require_safe_store(other, "", multipart=True)
-    asked = other.requests.writes
-    probe.require_safe_store(other, "", multipart=False)
-    assert other.requests.writes == asked, "the larger probe includes the smaller"
-
-
-@pytest.mark.usefixtures("unknown")
-def test_a_known_store_is_not_probed() -> None:
-    store = Careless(PROMISES[4])
-    probe.require_safe_store(store, "", multipart=True)
-    assert store.requests.as_dict() == {}
-
-
-@pytest.mark.usefixtures("unknown")
-def test_a_store_that_breaks_a_promise_is_refused_each_time_with_its_name() -> None:
-    store = Careless(PROMISES[4], PROMISES[5], endpoint="http://c")
-    for _ in range(2):
-        with pytest.raises(
-            UnsafeStore, match=f"http://c does not honour: {PROMISES[4]}, {PROMISES[5]}. Noth"
-        ) as caught:
-            edition(OLD).publish(store, at(store))
-        assert "--unsafe-store" in caught.value.hint
-    assert keys(store) == []
-
-
-@pytest.mark.parametrize(("size", "large"), [(10_485_760, False), (10_485_761, True)])
-def test_large_parts_ask_for_more_promises(
-    memory: MemoryStore, monkeypatch: pytest.MonkeyPatch, size: int, large: bool
-) -> None:
-    asked: list[tuple[str, bool]] = []
-    monkeypatch.setattr(publishing, "check_footers", lambda store, parts: None)
-    monkeypatch.setattr(
-        publishing,
-        "require_safe_store",
-        lambda store, prefix, multipart: asked.append((prefix, multipart)),
-    )
-    sizes = (1, size)
-    parts = tuple(replace(part(OLD, i), size_bytes=n) for i, n in enumerate(sizes))
-    with pytest.raises(VerificationFailed):
-        replace(edition(OLD), parts=parts).publish(memory, at(memory))
-    assert asked == [(ABOVE, large)]

@@ -503,6 +503,35 @@ def test_an_encrypted_file_and_columns_in_other_files_are_refused_by_name():
         cut(with_footer(data, elsewhere))
 
 
+def test_a_row_group_without_columns_is_refused_by_name():
+    data = write(pa.table({"x": [1]}))
+    footer, _ = footer_bytes(data)
+    struct = footers.parse(footer).entries[0].struct
+    columns = struct.fields[1]
+    none = thrift.patched(footer, 0, len(footer), [(columns.start, columns.stop, thrift.list_of_structs(0))])
+    absent = thrift.patched(footer, 0, len(footer), thrift.without(struct, [1]))
+    for broken in (none, absent):
+        with pytest.raises(CorruptObject, match="a row group has no columns"):
+            cut(with_footer(data, broken))
+
+
+@pytest.mark.parametrize("what", ["no metadata", "metadata that is no struct", "an encrypted column"])
+def test_a_column_whose_metadata_cannot_be_read_is_refused_by_name(what):
+    data = write(pa.table({"x": [1]}))
+    footer, _ = footer_bytes(data)
+    struct = footers.parse(footer).entries[0].chunks[0].struct
+    meta = struct.fields[3]
+    edits = {
+        "no metadata": thrift.without(struct, [3]),
+        # An i64 in its place, under the same field id.
+        "metadata that is no struct": [(meta.header, meta.stop, bytes([footer[meta.header] & 0xF0 | 6, 0]))],
+        "an encrypted column": [(struct.stop - 1, struct.stop, b"\x0c\x10\x00\x00")],  # field 8, long form
+    }[what]
+    broken = thrift.patched(footer, 0, len(footer), edits)
+    with pytest.raises(CorruptObject, match="a column chunk has no readable metadata"):
+        cut(with_footer(data, broken))
+
+
 def test_two_thousand_row_groups_are_spliced_and_verified():
     groups = sample(1, rows=100) * 2_000
     part = splice(groups)
