@@ -35,6 +35,7 @@ class LocalStore(BaseStore):
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.root = root
+        self._above = os.path.join(root, "")
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -306,7 +307,7 @@ class LocalStore(BaseStore):
     # -- paths ---------------------------------------------------------------------------------
 
     def path(self, key: str) -> str:
-        return os.path.join(self.root, check_readable(key))
+        return self._above + check_readable(key)  # which is relative
 
     def writable_path(self, key: str) -> str:
         """The path of a key, which no symbolic link may lead out of the root."""
