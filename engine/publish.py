@@ -196,6 +196,9 @@ def janitor(
     if switched is None or switched.modified_seconds < before:
         deleted += _clear_expired(store, layout.all_versions, _VERSION, before, (manifest,))
     if isinstance(store, LocalStore):
+        from engine.publishing.on_disk import clear_dead_directories
+
+        clear_dead_directories(store, layout)  # of any age: nobody holds their locks
         for prefix in (layout.live, layout.all_rejects, layout.all_staging, layout.all_versions):
             deleted += store.clear_temporary(prefix, before)
     return deleted

@@ -104,8 +104,8 @@ class SwapDirectory:
         ``SwapUnavailable``; either way nothing visible has changed.
         """
         above = os.path.dirname(self.live)
-        sync_folder(self.path)
         try:
+            sync_folder(self.path)
             with locked_directory(above):
                 if not os.path.isdir(self.live):
                     self._require(expected, {})
@@ -151,10 +151,12 @@ class SwapDirectory:
         """Remove what has the hidden name now: a next state given up, or after the exchange the old one.
 
         Only names that ``is_replaced`` knows and files that live on elsewhere are deleted; a file that
-        somebody dropped into the old directory at the last moment is moved to the live one.
+        somebody dropped into the old directory at the last moment is moved to the live one. A disk that
+        fails here fails no run: what stays is hidden, and the next run clears it.
         """
         try:
-            _clear(self._store, self.path, self.live, is_replaced)
+            with contextlib.suppress(OSError):
+                _clear(self._store, self.path, self.live, is_replaced)
         finally:
             if self._held >= 0:
                 os.close(self._held)
