@@ -115,6 +115,7 @@ class Stage:
 def die_at_every_step(stage: Stage, scene: Scene, hows: tuple[str, ...]) -> Tally:
     """Play the scene once to count its steps, then once for each step and way to die; assert what holds."""
     tally = Tally()
+    stage.run("new", scene, "warm")  # whatever a process does only once is no step
     stage.prepare(scene, "whole")
     old = a_manifest_reader_reads(*stage.place(scene, "whole"))
     with stage.death.at(0, ""):
@@ -150,8 +151,8 @@ def _die_once(
     except KilledError:
         pass
     except BriquetteError as error:
-        assert error.hint, f"an error that does not say what to do: {error}"
-        ended = "by an error"
+        ended = "by an error" if error.hint else f"without a hint: {error}"
+    assert ended in ("killed", "well", "by an error")
     assert stage.death.fired, "it did not come to this step"
     tally.seen[f"ended {ended}"] += 1
     check_readers(stage, scene, out, known, tally, published=ended == "well")
@@ -214,7 +215,7 @@ def check_repair(stage: Stage, scene: Scene, out: str, new: Bodies, tally: Tally
 
 
 def _all_names(stage: Stage, out: str) -> Iterator[str]:
-    """Every file below a case's own folder, hidden ones too, and on disk also what the store does not list."""
+    """Every file below a case's own folder, hidden ones too, also those that the store does not list."""
     if not stage.url.startswith("/"):
         yield from (s.key for s in stage.store.list(f"{out}/"))
         return
