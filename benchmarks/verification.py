@@ -10,6 +10,7 @@ clock inside a whole run; the run's CPU time is that of the process, start-up le
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import statistics
@@ -70,16 +71,18 @@ def one_run(raw: Path, output: Path, threads: int) -> dict[str, float]:
     import engine.splice
 
     checks, digest = Clock(), Clock()
-    real = engine.splice.hashlib.sha256
+    real = hashlib.sha256
 
     def sha256(body: bytes = b"") -> TimedHash:
         return TimedHash(checks, real, body)
 
-    hashlib = mock.Mock(wraps=engine.splice.hashlib, sha256=sha256)
+    timed = mock.Mock(wraps=hashlib, sha256=sha256)
     with (
-        mock.patch.object(engine.splice, "hashlib", hashlib),
-        mock.patch.object(engine.publishing.parts, "hashlib", hashlib),
-        mock.patch.object(engine.publish, "check_footers", checks.timed(engine.publish.check_footers)),
+        mock.patch.object(engine.splice, "hashlib", timed),
+        mock.patch.object(engine.publishing.parts, "hashlib", timed),
+        mock.patch.object(
+            engine.publish, "check_footers", checks.timed(engine.publishing.parts.check_footers)
+        ),
         mock.patch.object(engine.splice, "_footer_sha256", checks.timed(engine.splice._footer_sha256)),  # noqa: SLF001
         mock.patch.object(
             engine.assembly, "check_conservation", checks.timed(engine.assembly.check_conservation)

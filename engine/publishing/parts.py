@@ -13,7 +13,8 @@ from engine.splice import SplicedPart, read_part_row_groups, verify_part
 from engine.store import Staged, Store, Stored
 from engine.stores.descriptors import read_blocks
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 16 << 20  # of a stored range: one request each
+FILE_BLOCK_BYTES = 4 << 20
 HASH_THREADS = 4
 
 Blocks = Callable[[Piece, int], Iterator[bytes]]  # the bytes of a piece that begins at this byte of its part
@@ -42,7 +43,7 @@ class PartHashes(Sequence[str]):
         """Hash a part out of the file at ``path``, which is complete."""
 
         def blocks(piece: Piece, at: int) -> Iterator[bytes]:
-            return read_blocks(path, at, piece.size_bytes, BLOCK_BYTES)
+            return read_blocks(path, at, piece.size_bytes, FILE_BLOCK_BYTES)
 
         self._submit(index, blocks)
 
