@@ -186,6 +186,10 @@ def check_readers(
         assert pinned in (old, new), "a manifest reader is in trouble"
     else:
         assert pinned in (old, new, ERROR), "a manifest reader reads a mixture"
+    if old == ():
+        assert pinned in (old, new), "a manifest names parts that are not there yet"
+    if scene.mode is not VERSIONED and listed == old:
+        assert pinned == old, "no part has changed, but the manifest has"
     whole = scene.mode is VERSIONED or listed == pinned
     tally.seen["torn"] += not whole
     tally.seen["old"] += pinned == old != new
