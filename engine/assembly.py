@@ -338,12 +338,6 @@ def _published_splits(plan: Plan, results: Sequence[SplitResult]) -> Iterator[Pu
         first += len(result.row_groups)
 
 
-def staged_hashes(results: Sequence[SplitResult]) -> dict[tuple[str, int], str]:
-    """SHA-256 of the row groups that lie in the store, by key and offset: what reading back must give."""
-    groups = (g for result in results for g in result.row_groups)
-    return {(g.body.key, g.body.offset): g.sha256 for g in groups if g.body.data is None and g.sha256}
-
-
 # -- reuse -------------------------------------------------------------------------------------
 
 
@@ -387,6 +381,7 @@ def _published_row_groups(
     published: Manifest, store: Store, wanted: Iterable[PublishedSplit]
 ) -> dict[int, RowGroup]:
     """Row groups of the parts that ``wanted`` splits lie in, by their number through all parts."""
+    from engine.publishing.verify import require_as_published
     from engine.splice import read_part_row_groups
 
     numbers = {n for s in wanted for n in range(s.first_row_group, s.first_row_group + s.row_groups)}
@@ -394,6 +389,7 @@ def _published_row_groups(
     first = 0
     for file in published.files:
         if any(first <= n < first + file.row_groups for n in numbers):
+            require_as_published(store, file)
 
             def read_range(offset: int, length: int, file: PublishedFile = file) -> bytes:
                 return store.get(file.key, etag=file.etag, start=offset, length=length)

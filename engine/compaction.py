@@ -321,7 +321,6 @@ def run_plan(
         unsafe_store=options.unsafe_store,
         force=options.force,
         seen=seen,
-        body_hashes=assembly.staged_hashes(results),
     )
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
 

@@ -243,7 +243,8 @@ class RowGroup:
     column_indexes: tuple[bytes, ...]
     offset_indexes: tuple[bytes, ...]
     rows: int
-    sha256: str  # of the body
+    sha256: str  # of the body, where it was made; "" when it was read out of a part
+    footer_sha256: str = ""  # likewise of rows, footer and page indexes
 
     @property
     def size_bytes(self) -> int:

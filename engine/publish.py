@@ -17,7 +17,7 @@ from engine.errors import NotFound, PartitionConflict, PreconditionFailed, Store
 from engine.model import Location, Manifest, PublishedFile, PublishMode
 from engine.publishing.in_place import conflict, publish_in_place, remove_in_place
 from engine.publishing.layout import PLAN, Layout
-from engine.publishing.parts import BodyHashes, PartHashes, check_footers
+from engine.publishing.parts import PartHashes, check_footers
 from engine.publishing.probe import probe_store, require_safe_store
 from engine.publishing.snapshot import Snapshot, observe, read_manifest, refuse_strangers
 from engine.publishing.verify import problems_of
@@ -61,14 +61,12 @@ def publish(
     unsafe_store: bool = False,
     force: bool = False,
     seen: Snapshot | None = None,
-    body_hashes: BodyHashes = {},  # noqa: B006 - never written
 ) -> Manifest:
     """Verify the parts and make them the dataset at ``output``; returns its manifest.
 
     ``seen`` is what ``observe`` found before the work began; without it the place is looked at now, and
     must still hold the manifest ``previous``. ``build_manifest`` is called with the files as they will be
-    pinned. ``force`` also replaces foreign Parquet files. ``body_hashes`` has the SHA-256 of staged row
-    groups by (key, offset).
+    pinned. ``force`` also replaces foreign Parquet files.
 
     Raises ``VerificationFailed``, ``OutputOccupied``, ``UnsafeStore`` and ``PartitionConflict`` before
     anything is visible, ``PublishConflict`` if another run was faster, ``StoreError``.
@@ -88,7 +86,7 @@ def publish(
             multipart=any(p.size_bytes > _SMALL_BYTES for p in parts),
             replaces=bool(seen.visible or seen.manifest_etag or len(parts) > 1),
         )
-    with closing(PartHashes(store, parts, body_hashes)) as hashes:
+    with closing(PartHashes(store, parts)) as hashes:
         rejects_file = write_rejects(store, output, plan_id, rejects)
         planned = tuple(
             PublishedFile(layout.part_key(i), part.size_bytes, "", "", part.rows, part.row_groups)
@@ -108,7 +106,7 @@ def _make_visible(
     store: Store,
     layout: Layout,
     parts: Sequence[SplicedPart],
-    hashes: Sequence[str],
+    hashes: PartHashes,
     plan_id: str,
     mode: PublishMode,
     seen: Snapshot,
@@ -117,6 +115,7 @@ def _make_visible(
     from engine.stores.local import LocalStore
 
     if mode is PublishMode.VERSIONED:
+        hashes.start()
         return publish_versioned(store, layout, parts, hashes, plan_id, seen, finish)
     if isinstance(store, LocalStore):
         from engine.publishing.on_disk import clear_dead_directories, publish_on_disk
@@ -127,6 +126,7 @@ def _make_visible(
             return publish_on_disk(store, layout, parts, hashes, plan_id, seen, finish)
         except SwapUnavailable:
             pass  # no such system call, or a mount point: the files are replaced one by one
+    hashes.start()
     return publish_in_place(store, layout, parts, hashes, plan_id, seen, finish)
 
 
@@ -211,6 +211,9 @@ def janitor(
     if switched is None or switched.modified_seconds < before:
         deleted += _clear_expired(store, layout.all_versions, _VERSION, before, (manifest,))
     if isinstance(store, LocalStore):
+        from engine.publishing.on_disk import clear_dead_directories
+
+        clear_dead_directories(store, layout)  # of any age: nobody holds their locks
         for prefix in (layout.live, layout.all_rejects, layout.all_staging, layout.all_versions):
             deleted += store.clear_temporary(prefix, before)
     return deleted

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine import footer as footers
 from engine.errors import CorruptObject, VerificationFailed
@@ -20,6 +20,8 @@ from engine.thrift import ThriftError
 ReadRange = Callable[[int, int], bytes]  # (offset, length) -> exactly that many bytes
 
 _BODY_START = len(MAGIC)
+_ALTERED = "Nothing was published; run it again. It was altered in memory or on its way here."
+_MAGIC_SHA256 = hashlib.sha256(MAGIC).hexdigest()
 _FIRST_READ_BYTES = 256 << 10  # of a stored part's tail: most footers with their indexes fit
 
 
@@ -31,6 +33,7 @@ class SplicedPart:
     size_bytes: int
     rows: int
     row_groups: int
+    sha256s: tuple[str, ...] = ()  # of each piece as it was made; "" where nobody has said
 
     def read_range(self, offset: int, length: int) -> bytes:
         """A range of the file, as long as it lies in inline pieces."""
@@ -65,7 +68,15 @@ def cut(parquet_file: bytes | memoryview) -> tuple[RowGroup, ...]:
         data = read(offset, length)
         return Piece(length, data), hashlib.sha256(data).hexdigest()
 
-    return _row_groups(read, len(view), "the Parquet file", body)
+    groups = _row_groups(read, len(view), "the Parquet file", body)
+    return tuple(replace(group, footer_sha256=_footer_sha256(group)) for group in groups)
+
+
+def _footer_sha256(group: RowGroup) -> str:
+    """Of all that a row group is besides its body; lengths stand before what they count."""
+    blobs = (group.footer, *group.column_indexes, *group.offset_indexes)
+    head = " ".join(map(str, (group.rows, group.size_bytes, *map(len, blobs))))
+    return hashlib.sha256(b"".join((head.encode(), b"\n", *blobs))).hexdigest()
 
 
 def read_part_row_groups(read_range: ReadRange, size_bytes: int, key: str, etag: str) -> tuple[RowGroup, ...]:
@@ -158,13 +169,16 @@ def _index_spans(
 
 
 def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
-    """One Parquet file of row groups that share a schema; raises ``VerificationFailed`` if they do not."""
+    """One Parquet file of row groups that share a schema; raises ``VerificationFailed`` if they do not.
+
+    Nor may a footer have changed since its row group was cut; bodies are compared when they are written.
+    """
     if not row_groups:
         raise ValueError("a part needs at least one row group")
     parsed = [_parsed(group, i) for i, group in enumerate(row_groups)]
     base = parsed[0]
     shared = base.shared()
-    pieces = [Piece(len(MAGIC), MAGIC)]
+    pieces, sha256s = [Piece(len(MAGIC), MAGIC)], [_MAGIC_SHA256]
     offset_indexes: list[tuple[bytes, ...]] = []
     at = _BODY_START
     for i, (group, footer) in enumerate(zip(row_groups, parsed, strict=True)):
@@ -176,11 +190,13 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
         delta = at - _BODY_START
         offset_indexes.append(_moved(group.offset_indexes, delta))
         pieces.append(group.body)
+        sha256s.append(group.sha256)
         at += group.size_bytes
     rows = sum(group.rows for group in row_groups)
     tail = _tail(at, row_groups, parsed, offset_indexes, rows)
     pieces.append(Piece(len(tail), tail))
-    return SplicedPart(tuple(pieces), at + len(tail), rows, len(row_groups))
+    sha256s.append(hashlib.sha256(tail).hexdigest())
+    return SplicedPart(tuple(pieces), at + len(tail), rows, len(row_groups), tuple(sha256s))
 
 
 def added_bytes(group: RowGroup, at: int = 0) -> int:
@@ -223,10 +239,17 @@ def _tail(
 
 def _parsed(group: RowGroup, index: int) -> Footer:
     """A row group's own footer, checked against what the row group says of itself."""
+    if group.footer_sha256 and group.footer_sha256 != _footer_sha256(group):
+        raise VerificationFailed(
+            f"the rows, footer or page indexes of row group {index} are not what its split made.",
+            hint=_ALTERED,
+        )
     try:
         footer = footers.parse(group.footer)
     except ThriftError as error:
-        raise VerificationFailed(f"row group {index} has a damaged footer: {error}.") from error
+        raise VerificationFailed(
+            f"row group {index} has a damaged footer: {error}.", hint=_ALTERED
+        ) from error
     entry = footer.entries[0] if len(footer.entries) == 1 else None
     columns = len(entry.chunks) if entry else 0
     if (
@@ -236,7 +259,9 @@ def _parsed(group: RowGroup, index: int) -> Footer:
         or not columns == len(group.column_indexes) == len(group.offset_indexes)
         or (group.body.data is not None and len(group.body.data) != group.size_bytes)
     ):
-        raise VerificationFailed(f"row group {index} and its footer do not agree on rows, columns or size.")
+        raise VerificationFailed(
+            f"row group {index} and its footer do not agree on rows, columns or size.", hint=_ALTERED
+        )
     return footer
 
 

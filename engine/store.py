@@ -73,6 +73,9 @@ class Staged(Protocol):
 
     def commit(self, condition: Condition) -> Stored: ...
 
+    def read_back(self) -> Iterator[bytes] | None:
+        """Its bytes as they wait; None where the store has them, or where they are the caller's own."""
+
     def abort(self) -> None: ...
 
 

@@ -101,6 +101,7 @@ def faulty_wire(upstream: str) -> Iterator[FaultyWire]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each body waits 40 ms until its headers are acknowledged
     wire: FaultyWire
     upstream: str
 

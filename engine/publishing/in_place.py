@@ -17,7 +17,7 @@ from typing import TypeVar
 from engine.errors import NotFound, PreconditionFailed, PublishConflict, VerificationFailed
 from engine.model import Manifest, PublishedFile
 from engine.publishing.layout import PLAN, SHA256, Layout, is_hidden
-from engine.publishing.parts import published
+from engine.publishing.parts import published, require_hash
 from engine.publishing.snapshot import Snapshot, is_left_over
 from engine.splice import SplicedPart
 from engine.store import IF_ABSENT, Condition, Staged, Store, Stored, if_match
@@ -132,6 +132,7 @@ class _Change:
             part, sha256 = wanted
             one = self._store.stage(key, part.pieces, {PLAN: plan_id, SHA256: sha256})
             try:
+                require_hash(one, sha256)
                 self._keep(one.commit(_as_seen(now.etag if now else "")), part, sha256)
             finally:
                 one.abort()
@@ -172,6 +173,7 @@ def stage_all(
     for key, part, sha256 in zip(keys, parts, hashes, strict=True):
         one = store.stage(key, part.pieces, {PLAN: plan_id, SHA256: sha256})
         undo.callback(one.abort)
+        require_hash(one, sha256)
         staged.append(one)
     return staged
 

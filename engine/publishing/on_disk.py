@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from engine.errors import PreconditionFailed
+from engine.errors import PreconditionFailed, VerificationFailed
 from engine.model import Manifest, Piece
 from engine.publishing.in_place import Finish, conflict
-from engine.publishing.layout import MANIFEST_NAME, PLAN, SHA256, Layout, is_hidden, is_part_name, part_name
-from engine.publishing.parts import published
+from engine.publishing.layout import MANIFEST_NAME, PLAN, Layout, is_hidden, is_part_name, part_name
+from engine.publishing.parts import PartHashes, published
 from engine.publishing.snapshot import Snapshot
 from engine.splice import SplicedPart
+from engine.store import Stored
+from engine.stores.descriptors import read_blocks
 from engine.stores.local import LocalStore
 from engine.stores.swap import SwapDirectory, clear_dead
 
@@ -21,25 +23,31 @@ def publish_on_disk(
     store: LocalStore,
     layout: Layout,
     parts: Sequence[SplicedPart],
-    hashes: Sequence[str],
+    hashes: PartHashes,
     plan_id: str,
     seen: Snapshot,
     finish: Finish,
 ) -> Manifest:
     """Swap in a directory of these parts; raises ``PublishConflict``, or ``SwapUnavailable`` at no harm."""
     with _next_state(store, layout, seen) as swap:
-        files = []
-        for i, part in enumerate(parts):
-            # The part is hashed while it is written: its hash is asked for when its bytes are out.
-            stored = swap.add(
-                part_name(i),
-                part.pieces,
-                lambda i=i: {PLAN: plan_id, SHA256: hashes[i]},  # type: ignore[misc]
-            )
-            files.append(published(stored, part, hashes[i]))
+
+        def add(index: int) -> Stored:
+            def once_written() -> dict[str, str]:
+                hashes.written(index, swap.path_of(part_name(index)))  # while the disk syncs it
+                return {PLAN: plan_id}
+
+            return swap.add(part_name(index), parts[index].pieces, once_written)
+
+        stored = [add(index) for index in range(len(parts))]
+        files = [published(*one) for one in zip(stored, parts, hashes, strict=True)]
         manifest = finish(tuple(files))
         body = layout.manifest_body(manifest)
         swap.add(MANIFEST_NAME, (Piece(len(body), body),), lambda: {PLAN: plan_id})
+        if b"".join(read_blocks(swap.path_of(MANIFEST_NAME), 0, len(body) + 1, len(body) + 1)) != body:
+            raise VerificationFailed(
+                f"The manifest of {seen.output} was written with other bytes than it has.",
+                hint="Nothing was published; run it again, and look after this disk.",
+            )
         swap.exchange(_expected(seen, layout), lambda: _shown(store, layout))
     return manifest
 

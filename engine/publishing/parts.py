@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import overload
 
 from engine.errors import VerificationFailed
 from engine.model import Piece, PublishedFile
 from engine.splice import SplicedPart, read_part_row_groups, verify_part
-from engine.store import Store, Stored
+from engine.store import Staged, Store, Stored
+from engine.stores.descriptors import read_blocks
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 16 << 20  # of a stored range: one request each
+FILE_BLOCK_BYTES = 4 << 20
 HASH_THREADS = 4
 
-BodyHashes = Mapping[tuple[str, int], str]  # SHA-256 of staged bodies by (key, offset)
+Blocks = Callable[[Piece, int], Iterator[bytes]]  # the bytes of a piece that begins at this byte of its part
 
 
 class PartHashes(Sequence[str]):
-    """The SHA-256 of each part, whose staged bodies are what their splits wrote, found in the background.
+    """The SHA-256 of each part, whose pieces are what was made of them, found in the background.
 
-    Asking for one waits for it, and raises ``VerificationFailed``; meanwhile the parts can be written where
-    nobody looks yet.
+    What is hashed is the file as it was written, where it can be read before readers see it (``written``),
+    else the pieces that it is written from (``start``). Asking for a hash waits for it, and raises
+    ``VerificationFailed``; meanwhile the parts can be written where nobody looks yet.
     """
 
-    def __init__(self, store: Store, parts: Sequence[SplicedPart], bodies: BodyHashes) -> None:
+    def __init__(self, store: Store, parts: Sequence[SplicedPart]) -> None:
+        self._store, self._parts = store, parts
         self._threads = ThreadPoolExecutor(HASH_THREADS)
-        self._found = [self._threads.submit(_verified_hash, store, part, bodies) for part in parts]
+        self._found: dict[int, Future[str]] = {}
+
+    def start(self) -> None:
+        """Hash the pieces of every part that was not hashed as it was written."""
+        for index in range(len(self._parts)):
+            if index not in self._found:
+                self._submit(index, lambda piece, _at: _blocks(self._store, piece))
+
+    def written(self, index: int, path: str) -> None:
+        """Hash a part out of the file at ``path``, which is complete."""
+
+        def blocks(piece: Piece, at: int) -> Iterator[bytes]:
+            return read_blocks(path, at, piece.size_bytes, FILE_BLOCK_BYTES)
+
+        self._submit(index, blocks)
+
+    def _submit(self, index: int, blocks: Blocks) -> None:
+        self._found[index] = self._threads.submit(_verified_hash, self._store, self._parts[index], blocks)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._parts)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -38,7 +59,9 @@ class PartHashes(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [found.result() for found in self._found[index]]
+            return [self._found[i].result() for i in range(len(self._parts))[index]]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         return self._found[index].result()
 
     def close(self) -> None:
@@ -66,21 +89,21 @@ def _check_footer(store: Store, part: SplicedPart) -> None:
     verify_part(read, part.size_bytes, rows)
 
 
-def _verified_hash(store: Store, part: SplicedPart, bodies: BodyHashes) -> str:
+def _verified_hash(store: Store, part: SplicedPart, blocks: Blocks) -> str:
     whole = hashlib.sha256()
     size = 0
-    for piece in part.pieces:
-        body = hashlib.sha256()
-        wanted = bodies.get((piece.key, piece.offset), "") if piece.data is None else ""
-        for block in _blocks(store, piece):
+    for piece, wanted in zip(part.pieces, part.sha256s or ("",) * len(part.pieces), strict=True):
+        own = hashlib.sha256()
+        for block in blocks(piece, size):
             whole.update(block)
             size += len(block)
             if wanted:
-                body.update(block)
-        if wanted and body.hexdigest() != wanted:
+                own.update(block)
+        if wanted and own.hexdigest() != wanted:
+            where = f"The staged row group {store.url}/{piece.key}" if piece.key else "A piece of a part"
             raise VerificationFailed(
-                f"The staged row group {store.url}/{piece.key} is not what its split wrote.",
-                hint="Nothing was published; run it again.",
+                f"{where} is not what was made: its SHA-256 is {own.hexdigest()}, not {wanted}.",
+                hint="Nothing was published; run it again. It was altered since, in memory or in the store.",
             )
     if size != part.size_bytes:
         raise VerificationFailed(
@@ -88,6 +111,21 @@ def _verified_hash(store: Store, part: SplicedPart, bodies: BodyHashes) -> str:
             hint="Nothing was published; run it again.",
         )
     return whole.hexdigest()
+
+
+def require_hash(staged: Staged, sha256: str) -> None:
+    """Raise ``VerificationFailed`` if a part waits for its name with other bytes than were hashed."""
+    waiting = staged.read_back()
+    if waiting is None:
+        return  # they are with the store, which has compared each upload's bytes
+    found = hashlib.sha256()
+    for block in waiting:
+        found.update(block)
+    if found.hexdigest() != sha256:
+        raise VerificationFailed(
+            f"{staged.key} was written with other bytes than were hashed: {found.hexdigest()}, not {sha256}.",
+            hint="Nothing was published; run it again. It was altered on its way.",
+        )
 
 
 def read_range(store: Store, pieces: Sequence[Piece], offset: int, length: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from engine.errors import BriquetteError, CorruptObject, SourceChanged
+from engine.errors import BriquetteError, CorruptObject, SourceChanged, VerificationFailed
 from engine.model import Location, PublishedFile, RawObject
 from engine.publishing.layout import Layout, is_hidden
 from engine.publishing.snapshot import read_manifest
@@ -43,6 +43,19 @@ def problems_of(store: Store, output: Location, *, read_parts: bool) -> Iterator
     counted = manifest.rows + manifest.rejects + manifest.duplicates
     if counted != manifest.records:
         yield f"{layout.manifest_key}: {manifest.records} records became {counted} rows, rejects, duplicates"
+
+
+def require_as_published(store: Store, file: PublishedFile) -> None:
+    """Raise ``VerificationFailed`` for a part on disk that has other bytes than were published.
+
+    A disk that loses bits keeps its times, so the pin still holds; what is taken over into another part
+    would get a checksum that fits. S3 compares what it stores with its own checksums.
+    """
+    from engine.stores.local import LocalStore
+
+    if isinstance(store, LocalStore):
+        for problem in _byte_problems(store, file):
+            raise VerificationFailed(problem, hint="Make it again from raw: `briquette compact --force`.")
 
 
 def _pin_problems(store: Store, file: PublishedFile, what: str) -> Iterator[str]:

@@ -10,14 +10,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 
-from engine.errors import StoreError, UnsafePath
+from engine.errors import StoreError, UnsafePath, VerificationFailed
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, check_writable
 from engine.stores.base import BaseStore
-from engine.stores.descriptors import copy_range, read_metadata, read_range, write_all, write_metadata
+from engine.stores.descriptors import (
+    copy_range,
+    read_blocks,
+    read_metadata,
+    read_range,
+    write_all,
+    write_metadata,
+)
 from engine.stores.locks import locked_directory
 
 TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
+_BLOCK_BYTES = 4 << 20
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -355,12 +363,21 @@ class LocalStaged:
         self.size_bytes = size_bytes
         self._store, self._path, self._temporary = store, path, temporary
         self._metadata, self._durable = metadata, durable
+        self._etag = file_etag(os.stat(temporary))
+
+    def read_back(self) -> Iterator[bytes]:
+        return read_blocks(self._temporary, 0, self.size_bytes + 1, _BLOCK_BYTES)
 
     def commit(self, condition: Condition) -> Stored:
         self._store.requests.note("PUT", self.key)
         folder = os.path.dirname(self._path)
         try:
             etag = file_etag(os.stat(self._temporary))
+            if etag != self._etag:
+                raise VerificationFailed(
+                    f"{self._temporary}, written for {self.key}, was changed by somebody else.",
+                    hint="Nothing was published under this name; run it again.",
+                )
             if condition == ANY:
                 os.replace(self._temporary, self._path)
             else:

@@ -114,6 +114,9 @@ class MemoryStaged:
     def commit(self, condition: Condition) -> Stored:
         return self._store.put(self.key, self._body, condition, self._metadata)
 
+    def read_back(self) -> Iterator[bytes]:
+        return iter([self._body])
+
     def abort(self) -> None:
         self._body = b""
 

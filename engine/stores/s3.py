@@ -330,7 +330,8 @@ class S3Store(BaseStore):
         limit = SINGLE_PUT_BYTES if all(p.data is not None for p in pieces) else 2 * MIN_COPY_BYTES
         if size > limit:
             return MultipartUpload(self, key, pieces, metadata)
-        return WaitingPut(self, key, self.read_pieces(pieces), metadata)
+        fetched = any(p.data is None for p in pieces)
+        return WaitingPut(self, key, self.read_pieces(pieces), metadata, fetched=fetched)
 
     def read_pieces(self, pieces: Sequence[Piece]) -> bytes:
         """The pieces' bytes, joined."""
@@ -361,10 +362,16 @@ class WaitingPut:
 
     multipart = False
 
-    def __init__(self, store: S3Store, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: S3Store, key: str, body: bytes, metadata: Mapping[str, str], *, fetched: bool
+    ) -> None:
         self.key = key
         self.size_bytes = len(body)
         self._store, self._body, self._metadata = store, body, metadata
+        self._fetched = fetched
+
+    def read_back(self) -> Iterator[bytes] | None:
+        return iter([self._body]) if self._fetched else None
 
     def commit(self, condition: Condition) -> Stored:
         return self._store.put(self.key, self._body, condition, self._metadata)

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.errors import PreconditionFailed
+from engine.errors import PreconditionFailed, VerificationFailed
 from engine.model import Piece
 from engine.store import Stored, check_writable
 from engine.stores.local import TEMPORARY, LocalStore, file_etag, make_folders, sync_folder
@@ -50,6 +50,7 @@ class SwapDirectory:
 
     def __init__(self, store: LocalStore, live: str, workshop: str, prefix: str) -> None:
         self._store = store
+        self._added: dict[str, tuple[int, str]] = {}
         self.live_prefix = live
         self.live = store.writable_path(live.rstrip("/")) if live else os.path.realpath(store.root)
         store.requests.note("STAGE", live)
@@ -82,6 +83,10 @@ class SwapDirectory:
                 return path, held
         raise SwapUnavailable(f"{workshop} is cleared away again and again")
 
+    def path_of(self, name: str) -> str:
+        """Where a file of the next state lies until the exchange."""
+        return os.path.join(self.path, name)
+
     def add(self, name: str, pieces: Sequence[Piece], metadata: Callable[[], Mapping[str, str]]) -> Stored:
         """Write one file of the next state; it is stored under its live key from the exchange on.
 
@@ -89,12 +94,13 @@ class SwapDirectory:
         """
         key = check_writable(self.live_prefix + name)
         self._store.requests.note("STAGE", key)
-        path = os.path.join(self.path, name)
+        path = self.path_of(name)
         try:
             known = self._store.write_file(path, pieces, metadata, durable=True)
             found = os.stat(path)
         except OSError as error:
             raise self._store.failed("write", key, error) from error
+        self._added[path] = (found.st_size, file_etag(found))
         return Stored(key, found.st_size, file_etag(found), dict(known), found.st_mtime)
 
     def exchange(self, expected: Mapping[str, str], shown: Callable[[], Mapping[str, str]]) -> None:
@@ -104,8 +110,9 @@ class SwapDirectory:
         ``SwapUnavailable``; either way nothing visible has changed.
         """
         above = os.path.dirname(self.live)
-        sync_folder(self.path)
         try:
+            sync_folder(self.path)
+            self._require_as_written()
             with locked_directory(above):
                 if not os.path.isdir(self.live):
                     self._require(expected, {})
@@ -122,6 +129,15 @@ class SwapDirectory:
                 sync_folder(os.path.dirname(self.path))
         except OSError as error:
             raise self._explained(error) from error
+
+    def _require_as_written(self) -> None:
+        for path, known in self._added.items():
+            now = os.stat(path)
+            if (now.st_size, file_etag(now)) != known:
+                raise VerificationFailed(
+                    f"{path} was changed after it was written and before it was published.",
+                    hint="Nothing was published; run it again, and find out who writes there.",
+                )
 
     def _note(self) -> None:
         self._store.requests.note("SWAP", self.live_prefix)
@@ -151,10 +167,12 @@ class SwapDirectory:
         """Remove what has the hidden name now: a next state given up, or after the exchange the old one.
 
         Only names that ``is_replaced`` knows and files that live on elsewhere are deleted; a file that
-        somebody dropped into the old directory at the last moment is moved to the live one.
+        somebody dropped into the old directory at the last moment is moved to the live one. A disk that
+        fails here fails no run: what stays is hidden, and the next run clears it.
         """
         try:
-            _clear(self._store, self.path, self.live, is_replaced)
+            with contextlib.suppress(OSError):
+                _clear(self._store, self.path, self.live, is_replaced)
         finally:
             if self._held >= 0:
                 os.close(self._held)

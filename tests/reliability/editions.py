@@ -93,7 +93,6 @@ class Edition:
         mode: PublishMode = IN_PLACE,
         seen: Snapshot | None = None,
         parts: Sequence[SplicedPart] | None = None,
-        body_hashes: dict[tuple[str, int], str] | None = None,
     ) -> Manifest:
         return publish(
             store,
@@ -105,7 +104,6 @@ class Edition:
             plan_id=self.plan_id,
             mode=mode,
             seen=seen or observe(store, output),
-            body_hashes=body_hashes or {},
         )
 
 

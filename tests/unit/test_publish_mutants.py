@@ -34,7 +34,7 @@ from engine.publishing.layout import Layout, is_hidden, is_part_name, part_name
 from engine.publishing.parts import PartHashes, check_footers, published, read_range
 from engine.publishing.snapshot import refuse_strangers
 from engine.splice import SplicedPart
-from engine.store import ANY, Stored, open_store
+from engine.store import ANY, Store, Stored, open_store
 from engine.stores.memory import MemoryStore
 from tests.unit.test_publish import DS, IN_PLACE, NEW, OLD, PRICES, VERSIONED, Edition, at, edition, part
 
@@ -176,10 +176,16 @@ def test_rejects_that_vanish_while_they_are_compared_are_written() -> None:
 # -- parts before they are visible ---------------------------------------------------------------
 
 
+def started(store: Store, parts: list[SplicedPart]) -> PartHashes:
+    hashes = PartHashes(store, parts)
+    hashes.start()
+    return hashes
+
+
 def test_hashes_are_a_sequence(memory: MemoryStore) -> None:
     three = [part(OLD, i) for i in range(3)]
     wanted = [hashlib.sha256(p.to_bytes()).hexdigest() for p in three]
-    hashes = PartHashes(memory, three, {})
+    hashes = started(memory, three)
     assert (len(hashes), hashes[1], hashes[1:], list(hashes)) == (3, wanted[1], wanted[1:], wanted)
     hashes.close()
 
@@ -192,15 +198,17 @@ def test_a_staged_body_is_hashed_in_blocks(memory: MemoryStore, monkeypatch: pyt
     stored = memory.put("x", b"abc" + body.data + b"xyz")
     place = Piece(body.size_bytes, key="x", offset=3, etag=stored.etag)
     staged = replace(plain, pieces=(head, place, tail))
-    wanted = hashlib.sha256(body.data).hexdigest()
     whole = hashlib.sha256(plain.to_bytes()).hexdigest()
-    assert PartHashes(memory, [staged], {("x", 3): wanted})[0] == whole
-    assert PartHashes(memory, [staged], {("x", 4): "of another body"})[0] == whole
-    with pytest.raises(VerificationFailed, match="memory://curated/x is not what its split wrote"):
-        PartHashes(memory, [staged], {("x", 3): "0" * 64})[0]
+    assert started(memory, [staged])[0] == whole
+    head_sha256, _, tail_sha256 = plain.sha256s
+    unsaid = replace(staged, sha256s=(head_sha256, "", tail_sha256))
+    assert started(memory, [unsaid])[0] == whole
+    other = replace(staged, sha256s=(head_sha256, "0" * 64, tail_sha256))
+    with pytest.raises(VerificationFailed, match="memory://curated/x is not what was made"):
+        started(memory, [other])[0]
     for off in (-1, 1):
         with pytest.raises(VerificationFailed, match="its footer was made for"):
-            PartHashes(memory, [replace(plain, size_bytes=plain.size_bytes + off)], {})[0]
+            started(memory, [replace(plain, size_bytes=plain.size_bytes + off)])[0]
     for offset, length in (
         (0, 4),
         (2, 9),
@@ -215,14 +223,16 @@ def test_a_staged_body_is_hashed_in_blocks(memory: MemoryStore, monkeypatch: pyt
 def test_a_staged_body_of_a_mebibyte_is_read_by_one_request(memory: MemoryStore) -> None:
     stored = memory.put("x", bytes(1 << 20))
     whole = SplicedPart((Piece(1 << 20, key="x", etag=stored.etag),), 1 << 20, 1, 1)
-    assert PartHashes(memory, [whole], {})[0] == hashlib.sha256(bytes(1 << 20)).hexdigest()
+    assert started(memory, [whole])[0] == hashlib.sha256(bytes(1 << 20)).hexdigest()
     assert memory.requests["GET"] == 1
 
 
-def test_inline_bodies_are_not_compared_with_staged_ones(memory: MemoryStore) -> None:
+@pytest.mark.parametrize("index", range(3))
+def test_every_piece_is_compared_with_what_was_made(memory: MemoryStore, index: int) -> None:
     plain = part(OLD, 0)
-    bodies = {(p.key, p.offset): "0" * 64 for p in plain.pieces}
-    assert PartHashes(memory, [plain], bodies)[0] == hashlib.sha256(plain.to_bytes()).hexdigest()
+    wrong = tuple("0" * 64 if i == index else h for i, h in enumerate(plain.sha256s))
+    with pytest.raises(VerificationFailed, match="A piece of a part is not what was made"):
+        started(memory, [replace(plain, sha256s=wrong)])[0]
 
 
 @pytest.mark.parametrize("change", [{"rows": 4}, {"row_groups": 2}, {"rows": 2}, {"row_groups": 0}])

@@ -325,6 +325,7 @@ def test_a_chunk_without_an_index_beside_chunks_with_one():
         group,
         column_indexes=(b"", *group.column_indexes[1:]),
         offset_indexes=(*group.offset_indexes[:-1], b""),
+        footer_sha256="",
     )
     part = splice([group, partial])
     verify_part(part.read_range, part.size_bytes, [ROWS, ROWS])
