@@ -23,6 +23,7 @@ sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 START_SECONDS = 60.0
+PORT = "{port}"  # among the words of a command: the port that was free
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class Bucket:
 def ministack(folder: Path) -> Iterator[str]:
     """The endpoint of a MiniStack that listens on this machine only."""
     with _server("ministack", folder, "/_ministack/health") as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def microburst(upstream: str, folder: Path) -> Iterator[str]:
+    """The endpoint of a microburst, which injects faults by rules, in front of an S3 server."""
+    with _server(
+        "microburst", folder, "/_microburst/health", "--upstream", upstream, "--port", PORT
+    ) as endpoint:
         yield endpoint
 
 
@@ -72,14 +82,14 @@ _SIGNED = (
 
 
 @contextlib.contextmanager
-def _server(module: str, folder: Path, ready: str) -> Iterator[str]:
+def _server(module: str, folder: Path, ready: str, *words: str) -> Iterator[str]:
     for last in (False, False, True):  # another process may take the port between choosing and binding
         port = free_port()
         endpoint = f"http://127.0.0.1:{port}"
         log = folder / f"{module}-{port}.log"
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-c", _RUN, module],
+                [sys.executable, "-c", _RUN, module, *(str(port) if w == PORT else w for w in words)],
                 cwd=folder,
                 env={
                     **os.environ,
