@@ -138,7 +138,7 @@ def waiting() -> Iterator[threading.Event]:
 def test_a_backfill_with_one_request_in_twenty_gone_wrong_ends_with_every_row(
     faulty_s3: tuple[Bucket, FaultyWire], waiting: threading.Event, count: int, travel: str
 ) -> None:
-    """A damaged listing has no checksum, so a day may fail and say what to do; whoever does it gets every day."""
+    """A listing has no checksum, so a day may fail and say what to do; whoever does it gets every day."""
     bucket, wire = faulty_s3
     store, wanted = open_store(bucket.url), days(count)
     with ThreadPoolExecutor(8) as threads:
