@@ -17,7 +17,7 @@ export VENV
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check audit bench lock clean \
-        coverage mutation
+        coverage mutation fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,11 @@ SEED    ?= 1
 mutation: $(VENV)/.dev ## Mutation score of plan, splice and publish: a sample (SAMPLE, SEED), in a copy; see docs/mutation.md
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/cosmic-ray cosmic-ray==8.7.0
 	@$(BIN)/python -u scripts/mutate.py --sample $(SAMPLE) --seed $(SEED) --tools build/cosmic-ray
+
+SECONDS ?= 60
+
+fuzz: $(VENV)/.dev ## Fuzz every reader of bytes for SECONDS each, guided by coverage (Linux on x86-64)
+	@$(BIN)/python -m tests.reliability.fuzz_readers --seconds $(SECONDS)
 
 package: $(VENV)/.dev ## Build the wheel and check that it works outside this checkout
 	@$(BIN)/python scripts/check_wheel.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def _point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment(endpoint).items():
         monkeypatch.setenv(name, value)
+    if "s3fs" in sys.modules:  # it keeps its clients, which still ask the endpoint of the test before
+        sys.modules["s3fs"].S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(params=["disk", "s3", "memory"])

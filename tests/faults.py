@@ -11,7 +11,9 @@ import hashlib
 import http.client
 import socket
 import struct
+import sys
 import threading
+import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,7 +54,7 @@ class FaultyWire:
     rewrite: Callable[[str, bytes], bytes] | None = (
         None  # (operation, answer) -> the answer as another server
     )
-    draw: Callable[[str], Fault | None] | None = None  # asked where no listed fault fits
+    draw: Callable[[str, str], Fault | None] | None = None  # asked where no listed fault fits
     seen: list[tuple[str, str]] = field(default_factory=list)  # (operation, path) of every request
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -72,7 +74,7 @@ class FaultyWire:
                     fault.times -= 1
                     self.fired += 1
                     return fault
-            drawn = self.draw(operation) if self.draw else None
+            drawn = self.draw(operation, path) if self.draw else None
             self.fired += drawn is not None
             return drawn
 
@@ -88,6 +90,7 @@ def faulty_wire(upstream: str) -> Iterator[FaultyWire]:
     Handler.wire, Handler.upstream = wire, urlsplit(upstream).netloc
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = _say_nothing_of_lost_clients  # type: ignore[method-assign]
     wire.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -97,6 +100,12 @@ def faulty_wire(upstream: str) -> Iterator[FaultyWire]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _say_nothing_of_lost_clients(request: Any, client_address: Any) -> None:
+    """A client that gave up waiting is what a fault wanted; anything else is a defect of the wire."""
+    if not isinstance(sys.exception(), OSError):
+        traceback.print_exc()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -22,7 +22,13 @@ threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=T
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
+# Microburst 0.10 takes the length from all answers. S3 always says it, and obstore takes none without it.
+_KEEP_LENGTHS = """
+import microburst.forward
+microburst.forward.HOP_BY_HOP -= {"content-length"}
+"""
 START_SECONDS = 60.0
+PORT = "{port}"  # among the words of a command: the port that was free
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,15 @@ def ministack(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def moto(folder: Path) -> Iterator[str]:
     """The endpoint of a moto server: S3 that ignores some conditions of large objects."""
-    with _server("moto.server", folder, "/moto-api/", "-H", "127.0.0.1", "-p") as endpoint:
+    with _server("moto.server", folder, "/moto-api/", "-H", "127.0.0.1", "-p", PORT) as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def microburst(upstream: str, folder: Path) -> Iterator[str]:
+    """The endpoint of a microburst, which injects faults by rules, in front of an S3 server."""
+    words = ("--upstream", upstream, "--port", PORT)
+    with _server("microburst", folder, "/_microburst/health", *words, before=_KEEP_LENGTHS) as endpoint:
         yield endpoint
 
 
@@ -79,14 +93,20 @@ _SIGNED = (
 
 
 @contextlib.contextmanager
-def _server(module: str, folder: Path, ready: str, *arguments: str) -> Iterator[str]:
+def _server(module: str, folder: Path, ready: str, *words: str, before: str = "") -> Iterator[str]:
     for last in (False, False, True):  # another process may take the port between choosing and binding
         port = free_port()
         endpoint = f"http://127.0.0.1:{port}"
         log = folder / f"{module}-{port}.log"
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-c", _RUN, module, *arguments, *([str(port)] if arguments else [])],
+                [
+                    sys.executable,
+                    "-c",
+                    before + _RUN,
+                    module,
+                    *(str(port) if w == PORT else w for w in words),
+                ],
                 cwd=folder,
                 env={
                     **os.environ,

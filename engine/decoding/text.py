@@ -251,7 +251,8 @@ def _members(
 
 def _zstd(source: _Source) -> Iterator[bytes]:
     with pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd") as stream:
-        yield from iter(lambda: stream.read(_STEP_BYTES), b"")
+        # Not `read`: it loses the memory of its answer, a step, whenever the stream turns out damaged.
+        yield from iter(lambda: stream.read_buffer(_STEP_BYTES).to_pybytes(), b"")
 
 
 _READERS = {"": _plain, "gzip": _gzip, "zstd": _zstd, "bz2": _bz2, "xz": _xz}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from engine.errors import BriquetteError, CorruptObject, SourceChanged, VerificationFailed
+from engine.errors import BriquetteError, CorruptObject, SourceChanged, StoreError, VerificationFailed
 from engine.model import Location, PublishedFile, RawObject
 from engine.publishing.layout import Layout, is_hidden
 from engine.publishing.snapshot import read_manifest
@@ -20,6 +20,8 @@ def problems_of(store: Store, output: Location, *, read_parts: bool) -> Iterator
     layout = Layout.of(output)
     try:
         found = read_manifest(store, output)
+    except StoreError:  # a store in trouble says nothing about the dataset
+        raise
     except BriquetteError as error:
         yield str(error)
         return

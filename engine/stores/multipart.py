@@ -13,6 +13,7 @@ from engine.errors import BriquetteError, NotFound, PreconditionFailed, StoreErr
 from engine.model import Piece
 from engine.store import Condition, Stored
 from engine.stores.etags import of_parts
+from engine.stores.s3_client import explain
 
 if TYPE_CHECKING:
     from engine.stores.s3 import S3Store
@@ -23,6 +24,7 @@ COPY_BYTES = 512 << 20  # S3 copies up to 5 GiB at once; smaller copies run side
 MAX_PARTS = 10_000
 UPLOAD_THREADS = 8
 CONFLICT_ATTEMPTS = 3
+ABORT_ATTEMPTS = 3  # a run that has failed does not wait long for its cleaning up
 
 Upload = tuple[Piece, ...]  # one part: a lone stored range is copied, anything else is uploaded joined
 
@@ -257,7 +259,15 @@ class MultipartUpload:
         """Forget the uploaded parts; what cannot be reached now is left to the bucket's lifecycle rule."""
         if self._committed:
             return
+        store = self._store
+
+        def once() -> None:
+            try:
+                store.connection.control.abort_multipart_upload(
+                    Bucket=store.bucket, Key=self.key, UploadId=self._upload_id
+                )
+            except Exception as error:
+                raise explain(error, store, "ABORT", self.key, "") from error
+
         with suppress(Exception):
-            self._store.connection.control.abort_multipart_upload(
-                Bucket=self._store.bucket, Key=self.key, UploadId=self._upload_id
-            )
+            replace(store.retry, attempts=ABORT_ATTEMPTS).run(f"ABORT {store.url}/{self.key}", once)

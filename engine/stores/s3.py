@@ -52,17 +52,16 @@ class S3Store(BaseStore):
 
     def send(self, verb: str, key: str, call: Callable[[], T], condition: str = "") -> T:
         """Send one request until it is answered; the client's errors become ours."""
+        return self.retry.run(f"{verb} {self.url}/{key}", lambda: self._once(verb, key, call, condition))
 
-        def once() -> T:
-            self.requests.note(verb, key)
-            try:
-                return call()
-            except TransientError:
-                raise
-            except Exception as error:
-                raise explain(error, self, verb, key, condition) from error
-
-        return self.retry.run(f"{verb} {self.url}/{key}", once)
+    def _once(self, verb: str, key: str, call: Callable[[], T], condition: str) -> T:
+        self.requests.note(verb, key)
+        try:
+            return call()
+        except TransientError:
+            raise
+        except Exception as error:
+            raise explain(error, self, verb, key, condition) from error
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -252,18 +251,23 @@ class S3Store(BaseStore):
         try:
             self.etags.settle(item.etag, found)
         except TransientError as error:
-            again = hashlib.md5(usedforsecurity=False)
-            for chunk in self._stream(item, 0, item.size_bytes, chunk_bytes):
-                again.update(chunk)
-            if again.hexdigest() != found:
+            what = f"GET {self.url}/{item.key}"
+            if self.retry.run(what, lambda: self._md5(item, chunk_bytes)) != found:
                 raise StoreError(
                     f"GET {self.url}/{item.key} gave damaged bytes: {error}.",
                     hint="Run it again; with https the connection itself would have noticed.",
                 ) from error
 
+    def _md5(self, item: RawObject, chunk_bytes: int) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in self._stream(item, 0, item.size_bytes, chunk_bytes):
+            digest.update(chunk)
+        return digest.hexdigest()
+
     def _stream(self, item: RawObject, at: int, stop: int, chunk_bytes: int) -> Iterator[bytes]:
+        """One GET; who reads it asks again, so that no two layers of retries multiply."""
         length = None if at == 0 and stop == item.size_bytes else stop - at
-        answer = self.send(
+        answer = self._once(
             "GET", item.key, lambda: self._ask(item.key, item.etag, at, length), f"etag {item.etag}"
         )
         if answer is None:

@@ -165,6 +165,8 @@ def explain(
         return StoreError(f"{where}: the bucket does not exist.", hint="Check the URL, region and endpoint.")
     if code in TRANSIENT_CODES or (status and (status >= 500 or status in (408, 429))):
         return TransientError(said)
+    if status == 409 and not code:  # the answer to a HEAD has no body that could say which conflict it is
+        return TransientError(said)
     gone = status == 404 and code != "NoSuchUpload" and condition.startswith("etag")
     if status == 412 or (gone and verb in ("PUT", "COMPLETE")):
         return store.refused(verb, key, condition or "its precondition")

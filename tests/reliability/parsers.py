@@ -1,7 +1,7 @@
 """Every reader of bytes that a stranger may have written, as one function of a name and bytes.
 
 ``python -m tests.reliability.parsers NAME FILE MIB`` runs one in a process of its own under a memory limit:
-exit 0 for an answer or a typed error, which it prints. ``NAME fuzz SECONDS`` mutates with atheris.
+exit 0 for an answer or a typed error, which it prints. ``fuzz_readers.py`` mutates with atheris.
 """
 
 from __future__ import annotations
@@ -73,21 +73,7 @@ def limit_memory(mib: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (now + (mib << 20), now + (mib << 20)))
 
 
-def _fuzz(name: str, seconds: int) -> None:
-    import atheris
-
-    def one(data: bytes) -> None:
-        read(name, data)
-
-    atheris.Setup(
-        [sys.argv[0], f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=2000", "-max_len=4096"], one
-    )
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    if sys.argv[2] == "fuzz":
-        _fuzz(sys.argv[1], int(sys.argv[3]))
     body = Path(sys.argv[2]).read_bytes()
     read("json", b'{"a": 1}')  # libraries and their threads take their space before the limit
     limit_memory(int(sys.argv[3]))

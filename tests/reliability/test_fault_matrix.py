@@ -238,7 +238,7 @@ def test_a_backfill_over_a_bad_wire_ends_with_every_row(lab: Lab, days: int) -> 
     drawn, lock = random.Random(5), threading.Lock()
     lab.waiting.set()  # a request that hangs is dropped at once: waiting proves nothing here
 
-    def draw(operation: str) -> Fault | None:
+    def draw(operation: str, _path: str) -> Fault | None:
         with lock:
             if drawn.random() >= 0.05:
                 return None

@@ -145,26 +145,3 @@ def test_an_extreme_shape_is_answered_or_refused_in_bounded_memory(name: str, tm
     parser, make = SHAPES[name]
     said = in_a_child(parser, make(), tmp_path)
     assert said in ("", "LimitExceeded", "PlanError", "VerificationFailed", "SchemaError", "CorruptObject")
-
-
-# -- atheris -------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_atheris_finds_no_crash(tmp_path: Path) -> None:
-    """Coverage-guided, a few seconds for each reader, in an environment of its own beside ours."""
-    from tests.spark.installs import install_into
-
-    place = install_into(tmp_path / "atheris", ["atheris==3.0.0"])
-    for name in PARSERS:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.reliability.parsers", name, "fuzz", "8"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(place)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{name}: {done.stderr[-2_000:]}"
-        assert "Done" in done.stderr
