@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from engine import thrift
 from engine.decoding.gather import Gather, Text
 from engine.decoding.rows import RowBuilder, output_schema
 from engine.decoding.values import UNIT_DIGITS, NotFinite, Number, compact, quoted
@@ -66,6 +67,7 @@ def _read(text: Text, spec: CompactionSpec) -> pa.Table:
                     f"{text.key} holds {size} bytes in {meta.num_columns} columns, more than the limits.",
                     hint="Raise limits.object_bytes or limits.columns if that is right.",
                 )
+            _check_counts(text, meta, spec)
             table = file.read(use_threads=False)
             names = table.column_names  # decoded here: a damaged name is no Unicode
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -73,6 +75,35 @@ def _read(text: Text, spec: CompactionSpec) -> pa.Table:
     if len(set(names)) < len(names):
         raise CorruptObject(f"{text.key} names a Parquet column more than once.", hint=_HINT)
     return table
+
+
+def _check_counts(text: Text, meta: pq.FileMetaData, spec: CompactionSpec) -> None:
+    """What a footer says of rows and values is memory to its reader, and need not be true.
+
+    Read by our own hands: asking pyarrow for a damaged column chunk ends the process.
+    """
+    key, stop = text.key, len(text.body) - 8
+    footer = bytes(text.body[stop - int.from_bytes(text.body[stop : stop + 4], "little") : stop])
+    groups = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+    try:
+        root = thrift.scan(
+            footer, {4: {1: {3: {}}}}
+        )  # row groups, their column chunks, of these the metadata
+        chunks = [c.fields[3].structs[0] for g in root.fields[4].structs for c in g.fields[1].structs]
+        values = [thrift.int_of(footer, chunk.fields[5]) for chunk in chunks]
+    except (thrift.ThriftError, KeyError, IndexError) as error:
+        raise CorruptObject(
+            f"{key} has a Parquet footer that cannot be read: {error!r}.", hint=_HINT
+        ) from error
+    counts = [meta.num_rows, *groups, *values]
+    if min(counts) < 0 or sum(groups) != meta.num_rows:
+        raise CorruptObject(f"{key} counts its rows in two ways that differ.", hint=_HINT)
+    most = max(meta.num_rows, sum(values))
+    if most > spec.limits.object_bytes:
+        raise LimitExceeded(
+            f"{key} says that it holds {most} values, more than it may have bytes.",
+            hint="Raise limits.object_bytes if that is right.",
+        )
 
 
 def _columns(table: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:

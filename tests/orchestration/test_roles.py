@@ -72,7 +72,7 @@ def test_a_role_may_do_what_its_table_says_and_nothing_else(environment: str) ->
     table: dict[str, Rights] = json.loads((HERE / "roles.json").read_text())
     if environment != "dev":  # where traces are on (config/environments), and nothing else differs
         for role in TRACED:
-            table[role] |= dict.fromkeys(TRACES, ["*"])
+            table[role] |= {action: ["*"] for action in TRACES}
     assert rights(environment) == table
 
 

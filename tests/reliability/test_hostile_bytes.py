@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
+import dataclasses
 import io
+import os
 import random
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +22,8 @@ from engine import thrift
 from engine.decode import decode_stream
 from engine.errors import BriquetteError, CorruptObject, LimitExceeded
 from engine.model import Limits
-from tests.reliability.parsers import SMALL, SPEC, read
-from tests.reliability.test_fuzz import MIB, in_a_child, parquet_bytes
+from tests.reliability.parsers import PARSERS, SMALL, SPEC, limit_memory, read
+from tests.reliability.test_fuzz import MIB, ROOT, in_a_child, parquet_bytes
 
 SECONDS = 5
 
@@ -64,8 +66,6 @@ def test_a_stream_of_one_endless_line_is_left_at_the_limit_of_a_record(key: str,
             taken += len(chunk)
             yield chunk
 
-    import dataclasses
-
     spec = dataclasses.replace(SPEC, limits=dataclasses.replace(SMALL, object_bytes=Limits().object_bytes))
     started = time.monotonic()
     with pytest.raises(LimitExceeded):
@@ -89,9 +89,12 @@ def footer_of(body: bytes) -> bytes:
     return body[-8 - length : -8]
 
 
-def test_thousands_of_changed_footers_give_an_answer_or_a_typed_error() -> None:
+def changed_footers() -> None:
+    """Run by the test below in a process that may take 2 GiB: one of them once asked for a terabyte."""
     drawn, good = random.Random(4), parquet_bytes()
     footer, said = footer_of(good), set()
+    read("parquet", good)
+    limit_memory(2_048)
     for _ in range(1_500):
         body = bytearray(footer)
         for _ in range(drawn.randint(1, 4)):
@@ -104,39 +107,48 @@ def test_thousands_of_changed_footers_give_an_answer_or_a_typed_error() -> None:
                 case _:
                     del body[at : at + drawn.randint(1, 5)]
         started = time.monotonic()
-        said.add(read("parquet", with_footer(good, bytes(body))))
+        try:
+            PARSERS["parquet"](with_footer(good, bytes(body)))
+        except BriquetteError as error:
+            said.add("a lack of memory" if "alloc" in error.message else error.name)
         assert time.monotonic() - started < SECONDS
-    assert "CorruptObject" in said
+    assert said == {"CorruptObject"}  # and never a lack of memory, as elsewhere no limit may stop it
 
 
-@pytest.mark.parametrize("count", [-1, 0, 499, 501, 1 << 31, (1 << 63) - 1])
+def test_changed_footers_give_an_answer_or_a_typed_error_in_bounded_memory() -> None:
+    code = "from tests.reliability.test_hostile_bytes import changed_footers; changed_footers()"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=ROOT,
+        timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
+    )
+
+
+@pytest.mark.parametrize("count", [-1, 501, (1 << 63) - 1])
 def test_a_footer_with_an_absurd_count_of_rows_never_becomes_rows(count: int, tmp_path: Path) -> None:
     """The file's count and that of its first row group, each in turn."""
     good = parquet_bytes()
-    for first_group in (False, True):
-        tree: Any = thrift.decode(footer_of(good))
-        if first_group:
-            _set(_field(tree, 4)[0], 3, count)
-        else:
-            _set(tree, 3, count)
-        lying = with_footer(good, thrift.encode(tree))
-        assert in_a_child("parquet", lying, tmp_path) in ("", "CorruptObject", "LimitExceeded")
+    footer = footer_of(good)
+    root = thrift.scan(footer, {4: {}})
+    groups = root.fields[4]
+    for struct_ in (root, groups.structs[0]):
+        rows = struct_.fields[3]  # num_rows, in both
+        lying = thrift.patched(footer, 0, len(footer), [(rows.start, rows.stop, thrift.encode_int(count))])
+        assert lying != footer
+        said = in_a_child("parquet", with_footer(good, lying), tmp_path)
+        assert said in ("", "CorruptObject", "LimitExceeded")
 
 
-@pytest.mark.parametrize("depth", [60, 2_000])
+@pytest.mark.parametrize("depth", [60, 300])
 def test_a_deep_parquet_schema_is_answered_or_refused(depth: int, tmp_path: Path) -> None:
     kind, value = pa.int64(), 1
-    for _ in range(min(depth, 60)):
+    for _ in range(depth):
         kind, value = pa.struct([("x", kind)]), {"x": value}
     out = io.BytesIO()
     pq.write_table(pa.table({"a": pa.array([value], kind)}), out)
-    body = out.getvalue()
-    if depth > 60:
-        tree: Any = thrift.decode(footer_of(body))
-        schema = _field(tree, 2)
-        schema[2:2] = [schema[2]] * (depth - 60)
-        body = with_footer(body, thrift.encode(tree))
-    assert in_a_child("parquet", body, tmp_path) in ("", "CorruptObject", "LimitExceeded")
+    assert in_a_child("parquet", out.getvalue(), tmp_path) in ("", "CorruptObject", "LimitExceeded")
 
 
 # -- damaged streams, again and again ------------------------------------------------------------
@@ -147,11 +159,11 @@ def test_damaged_zstd_streams_leave_no_memory_behind() -> None:
     good = pa.compress(b'{"a": 1}\n' * 50, codec="zstd", asbytes=True)
     bad = good[:12] + bytes([good[12] ^ 255]) + good[13:-1]
     with pytest.raises(CorruptObject):
-        list(decode_stream("x.json.zst", [bad], SPEC))
+        list(decode_stream("x.json.zst", [bad], SPEC, block_bytes=MIB))
     before = address_space()
     for _ in range(100):
         with pytest.raises(BriquetteError):
-            list(decode_stream("x.json.zst", [bad], SPEC))
+            list(decode_stream("x.json.zst", [bad], SPEC, block_bytes=MIB))
     assert address_space() - before < 50 * MIB
 
 
