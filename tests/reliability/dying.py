@@ -156,7 +156,7 @@ def dies_on_the_wire(wire: FaultyWire, stores: list[Any]) -> Death:
     """Every request that changes something is a step; a dead run's requests do not reach the server."""
     death = Death()
 
-    def draw(operation: str) -> Fault | None:
+    def draw(operation: str, _path: str) -> Fault | None:
         if death.dead:
             return Fault(operation, reset=True)
         if operation not in WRITES:

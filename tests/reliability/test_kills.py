@@ -57,7 +57,9 @@ def test_a_killed_command_leaves_old_or_new_and_the_next_run_ends_well(
         bodies[day] = listed
     whole = _timed(tmp_path, "b", schema)  # how long nobody kills it; b is published now
     now, then = "b", "a"
-    for _ in range(kills):
+    for _ in range(4 * kills):
+        if seen["killed"] == kills:
+            break
         begun = subprocess.Popen(_command(tmp_path, then, schema), stderr=subprocess.DEVNULL)
         if draw.random() < 0.5:
             time.sleep(draw.random() * whole)
@@ -79,8 +81,7 @@ def test_a_killed_command_leaves_old_or_new_and_the_next_run_ends_well(
         assert visible_files(tmp_path / "out") == [f"part-{i:05d}.parquet" for i in range(len(bodies[then]))]
         assert verify_dataset(output_store, place) == []
         now, then = then, now
-    assert seen.total() == 2 * kills
-    assert seen["killed"] > kills / 2, f"it was hardly ever killed: {seen}"
+    assert seen["killed"] == kills, f"it was hardly ever killed: {seen}"
     if kills >= 100:
         assert min(seen["old"], seen["new"]) > 5, f"the moments were badly chosen: {seen}"
 
