@@ -320,7 +320,8 @@ def test_row_groups_agree_on_key_values_and_column_orders_but_not_on_their_write
 
     def changed(field_id: int):
         edits = thrift.without(parsed.root, (field_id,))
-        return dataclasses.replace(group, footer=thrift.patched(group.footer, 0, len(group.footer), edits))
+        footer = thrift.patched(group.footer, 0, len(group.footer), edits)
+        return dataclasses.replace(group, footer=footer, footer_sha256="")
 
     assert splice([group, changed(6)]).row_groups == 2, "field 6 names the software"
     with pytest.raises(VerificationFailed, match="row group 1 has another schema"):
@@ -369,7 +370,8 @@ def test_an_offset_of_nothing_stays_nothing_when_its_row_group_moves():
 
 def test_an_index_that_has_no_place_in_the_metadata_is_refused():
     (bare,) = cut(write(table_of(5), write_page_index=False))
-    indexed = dataclasses.replace(bare, column_indexes=tuple(b"x" for _ in bare.column_indexes))
+    indexes = tuple(b"x" for _ in bare.column_indexes)
+    indexed = dataclasses.replace(bare, column_indexes=indexes, footer_sha256="")
     with pytest.raises(ThriftError, match="field 6 does not tell where"):
         splice([indexed])
 
@@ -447,7 +449,15 @@ def test_a_row_group_with_fewer_or_more_indexes_than_columns_is_refused():
     for change in (lambda t: t[:-1], lambda t: (*t, b"")):
         columns, offsets = change(group.column_indexes), change(group.offset_indexes)
         with pytest.raises(VerificationFailed, match="row group 0 and its footer do not agree"):
-            splice([dataclasses.replace(group, column_indexes=columns, offset_indexes=offsets)])
+            splice(
+                [dataclasses.replace(group, column_indexes=columns, offset_indexes=offsets, footer_sha256="")]
+            )
+
+
+def test_a_footer_that_cannot_be_parsed_is_refused_though_nobody_hashed_it():
+    (group,) = sample(1)
+    with pytest.raises(VerificationFailed, match="row group 0 has a damaged footer"):
+        splice([dataclasses.replace(group, footer=group.footer[:20], footer_sha256="")])
 
 
 def test_a_row_group_that_was_cut_out_is_the_first_of_its_own_footer():
