@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,17 +57,32 @@ def test_a_published_part_is_taken_over_only_with_the_bytes_that_were_published(
         require_as_published(store, file)
 
 
-class WithTheStore:
-    """A part that lies in the store already, where nobody reads it back."""
+def test_only_a_disk_is_asked_again_for_what_it_has_published() -> None:
+    store, output = open_store("memory://taken-over"), Location("memory://taken-over", DS)
+    (file,) = edition(1).publish(store, output).files
+    require_as_published(store, replace(file, sha256=hashlib.sha256(b"").hexdigest()))
+
+
+class Waiting:
+    """A part that waits for its name: its bytes, or None where they are with the store."""
 
     key = "part"
 
-    def read_back(self) -> None:
-        return None
+    def __init__(self, body: bytes | None) -> None:
+        self.body = body
+
+    def read_back(self) -> Iterator[bytes] | None:
+        return None if self.body is None else iter([self.body])
 
 
-def test_a_part_that_lies_with_the_store_is_not_read_back() -> None:
-    require_hash(WithTheStore(), hashlib.sha256(BODY).hexdigest())  # type: ignore[arg-type]
+@pytest.mark.parametrize("body", [None, BODY])
+def test_a_part_that_waits_with_its_bytes_or_with_the_store_is_taken(body: bytes | None) -> None:
+    require_hash(Waiting(body), hashlib.sha256(BODY).hexdigest())  # type: ignore[arg-type]
+
+
+def test_a_part_that_waits_with_other_bytes_is_refused() -> None:
+    with pytest.raises(VerificationFailed, match="written with other bytes than were hashed"):
+        require_hash(Waiting(BODY[:-1]), hashlib.sha256(BODY).hexdigest())  # type: ignore[arg-type]
 
 
 def test_a_store_in_trouble_is_an_error_and_no_verdict_on_the_dataset(
