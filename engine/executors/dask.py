@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import WorkerLost
+from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
@@ -113,7 +113,7 @@ class DaskCluster:
         try:
             with (
                 self._cluster(LocalCluster) as place,
-                Client(place, set_as_default=False) as client,
+                _client(Client, place) as client,
             ):
                 # Unpure keys: two runs on one cluster must never share a task by its name.
                 futures = client.map(function, tasks, pure=False, key="split")
@@ -145,3 +145,16 @@ class DaskCluster:
             dashboard_address=None,
             memory_limit=per_worker,
         )
+
+
+def _client(client: Any, place: Any) -> Any:
+    """A connection to ``place``; raises ``UsageError`` where it speaks TLS and we have no certificates."""
+    try:
+        return client(place, set_as_default=False)
+    except TypeError as cause:
+        if "ssl_context" not in str(cause):
+            raise
+        raise UsageError(
+            f"the Dask scheduler at {place} speaks TLS, and this process has no certificates for it.",
+            hint="Set distributed.comm.tls (ca-file, client.cert, client.key) in Dask's configuration.",
+        ) from cause
