@@ -27,7 +27,7 @@ from engine.scanning import image
 
 _SYMBOL: Final = "briquette_scan"
 _SOURCES: Final = (
-    "kernel.py", "words.py", "numbers.py", "instants.py", "texts.py", "exact.py", "layout.py",
+    "kernel.py", "cells.py", "fields.py", "words.py", "numbers.py", "instants.py", "texts.py", "exact.py", "layout.py",
     "image.py", "native.py",
 )  # fmt: skip
 _C_LIBRARY: Final = frozenset({"memcpy", "memmove", "memset", "memcmp", "bcmp"})
