@@ -23,6 +23,7 @@ from engine.decoding.json_records import Record
 from engine.decoding.lined import LinedObjects
 from engine.decoding.lines import Bools, Lines
 from engine.decoding.rows import RowBuilder, output_schema, rescued_text
+from engine.decoding.scanned import ScanLane, csv_scan
 from engine.decoding.values import Convert, converter
 from engine.model import CompactionSpec, ExtraFields, FileFormat
 from engine.typewords import ListOf, Struct, TypeWord, parse_type
@@ -59,22 +60,27 @@ def decode_csv(
         found = (header, 0) if header else _header(text, splitter, spec, seen)
         if found is None:
             continue
-        if strict or _LONE_CR.search(text.body):
+        if strict or (b"\r" in text.body and _LONE_CR.search(text.body)):
             reader = CsvReader(text.key, found[0], splitter, spec.schema.null_values, spec.limits)
             records = reader.read(text.body, base_offset, found[1])
             add_records(text, records, gather, RowBuilder(spec, text_cells=True), base_offset)
         else:
             groups.setdefault(found[0], []).append((text, found[1]))
     for shared, members in groups.items():
-        objects = LinedObjects(
-            [t for t, _ in members],
-            [begin for _, begin in members],
-            gather,
-            RowBuilder(spec, text_cells=True),
-            base_offset=base_offset,
-            json=False,
-        )
-        objects.decode(_CsvLines(spec, shared, delimiter, splitter))
+        scan = csv_scan(spec, shared, delimiter)
+        texts, begins = [t for t, _ in members], [begin for _, begin in members]
+        clean = scan.take_clean(texts, begins, gather, spec.limits.record_bytes)
+        rest = [(t, begin) for t, begin in members if t.place not in clean]
+        if rest:
+            objects = LinedObjects(
+                [t for t, _ in rest],
+                [begin for _, begin in rest],
+                gather,
+                RowBuilder(spec, text_cells=True),
+                base_offset=base_offset,
+                json=False,
+            )
+            objects.decode(_CsvLines(spec, shared, delimiter, splitter, scan))
 
 
 def _header(
@@ -94,8 +100,11 @@ def _header(
 class _CsvLines:
     """The dialect of CSV texts that share a header."""
 
-    def __init__(self, spec: CompactionSpec, header: Header, delimiter: bytes, splitter: Splitter) -> None:
+    def __init__(
+        self, spec: CompactionSpec, header: Header, delimiter: bytes, splitter: Splitter, scan: ScanLane
+    ) -> None:
         self._spec = spec
+        self._scan = scan
         self._header = header
         self._delimiter = delimiter
         self._splitter = splitter
@@ -124,7 +133,8 @@ class _CsvLines:
             simple[line : min(done, last)] = False
 
     def decode(self, lines: Lines, start: int, stop: int) -> Iterator[Run]:
-        return decode_blocks(lines, start, stop, self._lane)
+        found = self._scan.decode(lines, start, stop, self._lane)
+        return decode_blocks(lines, start, stop, self._lane) if found is None else found
 
     def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:
         spec = self._spec

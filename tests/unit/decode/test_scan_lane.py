@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine import scan
 from engine.decode import Decoded, decode_objects, decode_records_only
-from engine.decoding import json_scan
+from engine.decoding import scanned
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
 from . import generators as g
@@ -50,7 +50,7 @@ DEVIANTS = (
 @pytest.fixture(autouse=True)
 def always_scan(monkeypatch):
     monkeypatch.setenv("BRIQUETTE_SCAN", "on")
-    monkeypatch.setattr(json_scan, "_LARGE_BYTES", 1_500)
+    monkeypatch.setattr(scanned, "_LARGE_BYTES", 1_500)
 
 
 def plain(decoded: Decoded) -> Decoded:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from engine import scan
 from engine.decoding.blocks import Lane, Run, decode_blocks
+from engine.decoding.csv_records import Header
 from engine.decoding.gather import Gather, Text
 from engine.decoding.lines import Lines
 from engine.decoding.rows import output_schema
@@ -17,44 +19,75 @@ from engine.model import CompactionSpec, ExtraFields
 _LARGE_BYTES = 1 << 20  # scanned where it lies rather than joined with its neighbours
 _FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
 
+Scanner = Callable[[bytes | memoryview], scan.Scan | None]
+
+
+def json_scan(spec: CompactionSpec) -> ScanLane:
+    """The lane of JSON Lines."""
+    return ScanLane(spec, lambda buffer: scan.scan_json_lines(buffer, spec.schema))
+
+
+def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane:
+    """The lane of CSV texts below one header."""
+    return ScanLane(spec, lambda buffer: scan.scan_csv_rows(buffer, spec.schema, header.names, delimiter))
+
 
 class ScanLane:
     """Decodes sound lines by template where that repays loading the scan."""
 
-    def __init__(self, spec: CompactionSpec) -> None:
-        self._schema = spec.schema
+    def __init__(self, spec: CompactionSpec, scanner: Scanner) -> None:
+        self._scanner = scanner
         self._output = output_schema(spec)
         self._rescued = spec.extra_fields is ExtraFields.RESCUE
+        digits = spec.limits.number_digits
+        self._long_number = (
+            re.compile(rb"[0-9.eE+-]{%d}" % (digits + 1)) if digits < scan.NUMBER_CHARS else None
+        )
 
-    def take_clean(self, texts: Sequence[Text], gather: Gather, limit_bytes: int) -> set[int]:
+    def take_clean(
+        self, texts: Sequence[Text], begins: Sequence[int], gather: Gather, limit_bytes: int
+    ) -> set[int]:
         """Decode the texts that hold nothing but lines by template, each line a record; returns their places.
 
-        Their lines are never looked for, and large ones are not copied: that is half of the time of a scan.
+        ``begins`` says where the lines of each text begin. They are never looked for, and large texts are not
+        copied: that is half of the time of a scan.
         """
         if not scan.worthwhile(sum(len(t.body) for t in texts)):
             return set()
-        small = [t for t in texts if len(t.body) < _LARGE_BYTES]
-        alone = [[t] for t in texts if len(t.body) >= _LARGE_BYTES]
+        parts = [
+            (t, memoryview(t.body)[begin:] if begin else t.body)
+            for t, begin in zip(texts, begins, strict=True)
+        ]
+        small = [part for part in parts if len(part[1]) < _LARGE_BYTES]
+        alone = [[part] for part in parts if len(part[1]) >= _LARGE_BYTES]
         taken: set[int] = set()
         for group in ([small] if small else []) + alone:
             if self._take(group, gather, limit_bytes):
-                taken.update(t.place for t in group)
+                taken.update(t.place for t, _ in group)
         return taken
 
-    def _take(self, group: Sequence[Text], gather: Gather, limit_bytes: int) -> bool:
-        buffer = group[0].body if len(group) == 1 else b"\n".join([t.body for t in group])
-        found = scan.scan_json_lines(buffer, self._schema)
+    def _take(
+        self, group: Sequence[tuple[Text, bytes | memoryview]], gather: Gather, limit_bytes: int
+    ) -> bool:
+        buffer = group[0][1] if len(group) == 1 else b"\n".join([body for _, body in group])
+        found = self._scan(buffer)
         if found is None or len(found.deviating) or not found.rows:
             return False
         if int(np.diff(found.row_starts, append=len(buffer)).max()) > limit_bytes:
             return False
-        lengths = np.fromiter((len(t.body) + 1 for t in group), np.int64, len(group))
+        lengths = np.fromiter((len(body) + 1 for _, body in group), np.int64, len(group))
         edges = np.searchsorted(found.row_starts, np.concatenate(([0], np.cumsum(lengths))))
         counts = np.zeros_like(gather.records)
-        counts[[t.place for t in group]] = np.diff(edges)
+        counts[[t.place for t, _ in group]] = np.diff(edges)
         gather.add_rows(self._table(found), counts)
         gather.records += counts
         return True
+
+    def _scan(self, buffer: bytes | memoryview) -> scan.Scan | None:
+        """The scan does not count digits: where the limit is low, the other lanes do."""
+        if self._long_number is not None and self._long_number.search(buffer):
+            return None
+        return self._scanner(buffer)
 
     def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
         """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
@@ -62,7 +95,7 @@ class ScanLane:
         if not scan.worthwhile(end - begin):
             return None
         end = min(end + 1, len(lines.buffer))
-        found = scan.scan_json_lines(memoryview(lines.buffer)[begin:end], self._schema)
+        found = self._scan(memoryview(lines.buffer)[begin:end])
         if found is None or found.lines != stop - start:
             return None
         return self._runs(found, lines, start, stop, begin, rest)
