@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ from engine.decoding.csv_records import Header
 from engine.decoding.gather import Gather, Text
 from engine.decoding.lines import Lines
 from engine.decoding.rows import output_schema
-from engine.model import CompactionSpec, ExtraFields
+from engine.model import CompactionSpec, ExtraFields, Field
 
 _LARGE_BYTES = 1 << 20  # scanned where it lies rather than joined with its neighbours
 _FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
@@ -28,16 +30,27 @@ def json_scan(spec: CompactionSpec) -> ScanLane:
 
 
 def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane:
-    """The lane of CSV texts below one header."""
-    return ScanLane(spec, lambda buffer: scan.scan_csv_rows(buffer, spec.schema, header.names, delimiter))
+    """The lane of CSV texts below one header; unknown columns that only count are read as texts."""
+    known = {f.name for f in spec.schema.fields}
+    unknown = tuple(name for name in header.names if name not in known)
+    if unknown and spec.extra_fields is not ExtraFields.IGNORE:
+        return ScanLane(spec, lambda _buffer: None)
+    fields = (*spec.schema.fields, *(Field(name, "string") for name in unknown))
+    schema = replace(spec.schema, fields=fields)
+    return ScanLane(spec, lambda buffer: scan.scan_csv_rows(buffer, schema, header.names, delimiter), unknown)
 
 
 class ScanLane:
-    """Decodes sound lines by template where that repays loading the scan."""
+    """Decodes sound lines by template where that repays loading the scan.
 
-    def __init__(self, spec: CompactionSpec, scanner: Scanner) -> None:
+    ``unknown`` names columns that the scan gives behind those of the schema.
+    """
+
+    def __init__(self, spec: CompactionSpec, scanner: Scanner, unknown: tuple[str, ...] = ()) -> None:
         self._scanner = scanner
+        self._unknown = unknown
         self._output = output_schema(spec)
+        self._width = len(spec.schema.fields)
         self._rescued = spec.extra_fields is ExtraFields.RESCUE
         digits = spec.limits.number_digits
         self._long_number = (
@@ -81,6 +94,7 @@ class ScanLane:
         counts[[t.place for t, _ in group]] = np.diff(edges)
         gather.add_rows(self._table(found), counts)
         gather.records += counts
+        gather.extra_fields.update(self._extra(found, 0, found.rows))
         return True
 
     def _scan(self, buffer: bytes | memoryview) -> scan.Scan | None:
@@ -112,7 +126,8 @@ class ScanLane:
         at = row = 0
         for first, last in zip((firsts - start).tolist(), (lasts - start).tolist(), strict=True):
             if first > at:
-                yield Run(start + at, start + first, table.slice(row, first - at))
+                extra = self._extra(found, row, first - at)
+                yield Run(start + at, start + first, table.slice(row, first - at), extra)
                 row += first - at
             at = last + 1
             if at - first < _FEW_LINES:
@@ -120,11 +135,16 @@ class ScanLane:
             else:
                 yield from decode_blocks(lines, start + first, start + at, rest)
         if start + at < stop:
-            yield Run(start + at, stop, table.slice(row))
+            yield Run(start + at, stop, table.slice(row), self._extra(found, row, found.rows - row))
 
     def _table(self, found: scan.Scan) -> pa.Table:
-        columns = list(found.columns)
+        columns = list(found.columns[: self._width])
         if self._rescued:
             columns.append(pa.nulls(found.rows, pa.string()))
         fields = [f.with_type(c.type) for f, c in zip(self._output, columns, strict=True)]
         return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+    def _extra(self, found: scan.Scan, row: int, rows: int) -> Counter[str]:
+        """In how many of the rows the unknown columns are not null."""
+        columns = zip(self._unknown, found.columns[self._width :], strict=True)
+        return Counter({name: rows - column.slice(row, rows).null_count for name, column in columns})
