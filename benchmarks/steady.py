@@ -2,8 +2,9 @@
 
     python -m benchmarks.steady [--scale 0.2]
 
-Decode, digest, encode and write of one split at a time, after one round that loads and compiles everything.
-CPU seconds of all threads, the best of several rounds for each step: others use these machines too.
+Decode, digest, encode and write of one split at a time, of about the size that a plan gives it and in a
+process settled as the command's is, after one round that loads and compiles everything. CPU seconds of all
+threads, the best of several rounds for each step: others use these machines too.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.corpus import WORKLOADS, raw_files
 from engine import scan
+from engine.commands.settling import settle
 from engine.decode import decode_objects
 from engine.digest import rows_digest
 from engine.encode import encode
@@ -32,7 +34,7 @@ T = TypeVar("T")
 
 def steady_state(scale: float = 0.2, workload: str = "large") -> dict[str, Any]:
     """Seconds and shares of each step, and raw megabytes for each CPU second of all of them."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # Arrow's
     import pyarrow as pa
 
     pa.set_cpu_count(1)
@@ -45,8 +47,8 @@ def steady_state(scale: float = 0.2, workload: str = "large") -> dict[str, Any]:
         target = Path(folder) / "row-groups"
         for _ in range(ROUNDS):
             spent = dict.fromkeys(STEPS, 0.0)
-            for body in bodies:
-                table = _timed(spent, "decode", decode_objects, [body], spec).table
+            for split in _splits(bodies, spec.split_bytes):
+                table = _timed(spent, "decode", decode_objects, split, spec).table
                 _timed(spent, "digest", rows_digest, table)
                 groups = _timed(spent, "encode", encode, table, spec)
                 pieces = [group.body.data for group in groups if group.body.data is not None]
@@ -65,6 +67,17 @@ def steady_state(scale: float = 0.2, workload: str = "large") -> dict[str, Any]:
     }
 
 
+def _splits(bodies: Sequence[tuple[str, bytes]], split_bytes: int) -> Iterator[list[tuple[str, bytes]]]:
+    split: list[tuple[str, bytes]] = []
+    for name, body in bodies:
+        if split and sum(len(b) for _, b in split) + len(body) > split_bytes:
+            yield split
+            split = []
+        split.append((name, body))
+    if split:
+        yield split
+
+
 def _timed(spent: dict[str, float], step: str, work: Callable[..., T], *arguments: Any) -> T:
     started = time.process_time()
     result = work(*arguments)
@@ -78,6 +91,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.2)
     parser.add_argument("--workload", choices=("large", "minute", "minute-csv", "minute-gz"), default="large")
     options = parser.parse_args()
+    settle()
     print(json.dumps(steady_state(options.scale, options.workload), indent=1))
 
 
