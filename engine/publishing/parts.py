@@ -82,8 +82,10 @@ def _check_footer(store: Store, part: SplicedPart) -> None:
     def read(offset: int, length: int) -> bytes:
         return read_range(store, part.pieces, offset, length)
 
-    groups = read_part_row_groups(read, part.size_bytes, "the spliced part", "")
-    rows = [group.rows for group in groups]
+    rows = part.group_rows
+    if not rows:
+        groups = read_part_row_groups(read, part.size_bytes, "the spliced part", "")
+        rows = tuple(group.rows for group in groups)
     if sum(rows) != part.rows or len(rows) != part.row_groups:
         raise VerificationFailed(
             f"A part's footer has {sum(rows)} rows in {len(rows)} row groups, "
