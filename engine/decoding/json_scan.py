@@ -10,7 +10,7 @@ import pyarrow as pa
 from engine import scan
 from engine.decoding.blocks import Lane, Run, decode_blocks
 from engine.decoding.gather import Gather, Text
-from engine.decoding.lines import Lines
+from engine.decoding.lines import Lines, Offsets
 from engine.decoding.rows import output_schema
 from engine.model import CompactionSpec, ExtraFields
 
@@ -25,6 +25,7 @@ class ScanLane:
         self._schema = spec.schema
         self._output = output_schema(spec)
         self._rescued = spec.extra_fields is ExtraFields.RESCUE
+        self._whole: list[tuple[scan.Scan, pa.Table] | None] = []  # of the one buffer that is decoded here
 
     def take_clean(self, texts: Sequence[Text], gather: Gather, limit_bytes: int) -> set[int]:
         """Decode the texts that hold nothing but lines by template, each line a record; returns their places.
@@ -58,28 +59,55 @@ class ScanLane:
 
     def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
         """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
+        if not self._whole:
+            self._whole.append(self._scan(lines, 0, len(lines)))
+        if self._whole[0] is not None:
+            found, table = self._whole[0]
+            origin = int(lines.starts[0])
+            edges = lines.starts[start] - origin, lines.stops[stop - 1] - origin
+            first, last = np.searchsorted(found.deviating[:, 0], edges)
+            row = int(np.searchsorted(found.row_starts, edges[0]))
+            return self._runs(found.deviating[first:last, 0] + origin, table, row, lines, start, stop, rest)
+        part = self._scan(lines, start, stop) if stop - start < len(lines) else None
+        if part is None:
+            return None
+        found, table = part
+        deviating = found.deviating[:, 0] + int(lines.starts[start])
+        return self._runs(deviating, table, 0, lines, start, stop, rest)
+
+    def _scan(self, lines: Lines, start: int, stop: int) -> tuple[scan.Scan, pa.Table] | None:
+        """A line is accepted for itself, so what lies between sound lines does not matter to them."""
         begin, end = int(lines.starts[start]), int(lines.stops[stop - 1])
         if not scan.worthwhile(end - begin):
             return None
         end = min(end + 1, len(lines.buffer))
-        found = scan.scan_json_lines(memoryview(lines.buffer)[begin:end], self._schema)
+        whole = (begin, end) == (0, len(lines.buffer))
+        buffer = lines.buffer if whole else memoryview(lines.buffer)[begin:end]
+        found = scan.scan_json_lines(buffer, self._schema)
         if found is None or found.lines != stop - start:
             return None
-        return self._runs(found, lines, start, stop, begin, rest)
+        return found, self._table(found)
 
     def _runs(
-        self, found: scan.Scan, lines: Lines, start: int, stop: int, begin: int, rest: Lane
+        self,
+        deviating: Offsets,
+        table: pa.Table,
+        row: int,
+        lines: Lines,
+        start: int,
+        stop: int,
+        rest: Lane,
     ) -> Iterator[Run]:
-        table = self._table(found)
-        strays = np.searchsorted(lines.starts, found.deviating[:, 0] + begin)
+        """``table`` holds the accepted lines from ``row`` on; the others begin at the bytes ``deviating``."""
+        strays = np.searchsorted(lines.starts, deviating)
         # Runs of neighbouring deviating lines, and the accepted lines between them.
         breaks = np.flatnonzero(np.diff(strays) > 1)
         firsts = strays[np.concatenate(([0], breaks + 1))] if len(strays) else strays
         lasts = strays[np.concatenate((breaks, [len(strays) - 1]))] if len(strays) else strays
-        at = row = 0
+        at = 0
         for first, last in zip((firsts - start).tolist(), (lasts - start).tolist(), strict=True):
             if first > at:
-                yield Run(start + at, start + first, table.slice(row, first - at))
+                yield Run(start + at, start + first, table, row=row)
                 row += first - at
             at = last + 1
             if at - first < _FEW_LINES:
@@ -87,7 +115,7 @@ class ScanLane:
             else:
                 yield from decode_blocks(lines, start + first, start + at, rest)
         if start + at < stop:
-            yield Run(start + at, stop, table.slice(row))
+            yield Run(start + at, stop, table, row=row)
 
     def _table(self, found: scan.Scan) -> pa.Table:
         columns = list(found.columns)
