@@ -117,10 +117,12 @@ def _probe_lines(probes: dict[str, Any] | None) -> list[str]:
         return []
     steady, planning, curve = probes["steady"], probes["planning"], probes["cost_curve"]
     shares = ", ".join(f"{step} {share:.0%}" for step, share in steady["shares"].items())
+    floor = ", ".join(f"{name} {share:.0%}" for name, share in steady["floor_shares"].items())
     lines = [
         "## Without peers",
         "",
         f"Steady state: {steady['mb_per_core_second']:.0f} MB/s of raw JSON per core ({shares}).",
+        f"Of it the libraries alone, on the same bytes: {floor}.",
         *(
             f"One worker to two on {s['workload']}: {s['speed_up']:.2f} times as fast."
             for s in probes["scaling"]
