@@ -117,11 +117,16 @@ def _probe_lines(probes: dict[str, Any] | None) -> list[str]:
         return []
     steady, planning, curve = probes["steady"], probes["planning"], probes["cost_curve"]
     shares = ", ".join(f"{step} {share:.0%}" for step, share in steady["shares"].items())
+    floor = ", ".join(f"{name} {share:.0%}" for name, share in steady["floor_shares"].items())
     lines = [
         "## Without peers",
         "",
         f"Steady state: {steady['mb_per_core_second']:.0f} MB/s of raw JSON per core ({shares}).",
-        f"One worker to two on large: {probes['scaling']['speed_up']:.2f} times as fast.",
+        f"Of it the libraries alone, on the same bytes: {floor}.",
+        *(
+            f"One worker to two on {s['workload']}: {s['speed_up']:.2f} times as fast."
+            for s in probes["scaling"]
+        ),
         (
             f"A plan of {planning['objects']:,} objects: {planning['measured_seconds']:.1f} s, "
             f"{planning['measured_gb']:.2f} GB."

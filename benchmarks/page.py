@@ -48,7 +48,8 @@ def html(document: dict[str, Any]) -> str:
     parts += [_workload(workload) for workload in document["workloads"]]
     probes = document.get("probes")
     if probes:
-        parts += [_steady(probes["steady"]), _curve(probes["cost_curve"]), _scaling(probes["scaling"])]
+        parts += [_steady(probes["steady"]), _curve(probes["cost_curve"])]
+        parts += [_scaling(scaling) for scaling in probes["scaling"]]
         parts += [_memory(probes["memory"])]
     if document.get("costs", {}).get("rows"):
         parts.append(_costs(document["costs"]))
@@ -195,8 +196,8 @@ def _curve(curve: dict[str, Any]) -> str:
 
 def _scaling(scaling: dict[str, Any]) -> str:
     series = [(f"{n} worker{'s' * (n != '1')}", s) for n, s in scaling["seconds"].items()]
-    words = f"large, our own seconds: {scaling['speed_up']:.2f} times as fast with two workers."
-    return f"<h2>Scaling</h2><p>{escape(words)}</p>" + _line(series, "s")
+    words = f"Our own seconds: {scaling['speed_up']:.2f} times as fast with two workers."
+    return f"<h2>Scaling, {escape(scaling['workload'])}</h2><p>{words}</p>" + _line(series, "s")
 
 
 def _line(series: Sequence[tuple[str, float]], unit: str) -> str:

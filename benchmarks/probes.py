@@ -16,10 +16,10 @@ from typing import Any
 from benchmarks.corpus import Corpus, corpus
 from benchmarks.measure import measure
 from benchmarks.peers.briquette import program
-from benchmarks.steady import steady_state
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MEMORY_LIMIT_MB = 1_000
+HUGE_BYTES, HUGE_ROUNDS = 5_000_000_000, 2  # such a run takes half a minute and is hardly disturbed
 PLANNED_OBJECTS = 1_000_000
 CURVE = (("large", 0.03), ("large", 0.1), ("large", 0.3), ("large", 1.0), ("1gb", 1.0))
 # Plans a listing that is made on the fly: the work of `briquette plan` without a store.
@@ -47,7 +47,7 @@ def run_probes(
 ) -> dict[str, Any]:
     """All probes; ``scale`` makes every input smaller, ``huge`` adds the ten gigabytes."""
     tell("probe: steady state of the kernel")
-    found: dict[str, Any] = {"steady": _steady(scale)}
+    found: dict[str, Any] = {"steady": _steady(scale, timeout_seconds)}
     points = [corpus(name, part * scale, cache) for name, part in CURVE]
     if huge:
         points.append(corpus("10gb", scale, cache))
@@ -59,14 +59,22 @@ def run_probes(
     tell("probe: part sizes")
     found["parts"] = _part_sizes(large, timeout_seconds)
     tell("probe: one worker and two")
-    found["scaling"] = _scaling(large, rounds, timeout_seconds)
+    found["scaling"] = [
+        _scaling(made, rounds, timeout_seconds) for made in (large, corpus("1gb", scale, cache))
+    ]
     tell("probe: a plan of a million objects")
     found["planning"] = _planning(max(1, round(PLANNED_OBJECTS * min(1.0, scale))), timeout_seconds)
     return found
 
 
-def _steady(scale: float) -> dict[str, Any]:
-    return steady_state(min(1.0, 0.25 * scale))
+def _steady(scale: float, timeout_seconds: float) -> dict[str, Any]:
+    """In a process of its own, which is settled before it loads a library."""
+    command = [sys.executable, "-m", "benchmarks.steady", "--scale", str(min(1.0, 0.25 * scale))]
+    told = measure(command, cwd=CHECKOUT, timeout_seconds=timeout_seconds)
+    if told["exit_code"]:
+        raise RuntimeError(f"the steady state was not measured: {told['stderr'][-500:]}")
+    found: dict[str, Any] = json.loads(told["stdout"])
+    return found
 
 
 def _compact(made: Corpus, timeout_seconds: float, *options: str) -> dict[str, Any]:
@@ -108,30 +116,41 @@ def _memory(made: Corpus, timeout_seconds: float) -> dict[str, Any]:
 def _cost_curve(points: Sequence[Corpus], rounds: int, timeout_seconds: float) -> dict[str, Any]:
     """CPU seconds for each byte, whole command and without a one-record run's start-up, by size.
 
-    ``spread`` is the largest distance from the median of the figures without start-up, as a share of it.
+    A one-record run goes before each run, and the difference of the two is taken: what slows the machine
+    down for a while slows both. ``spread`` is the largest distance from the median of the figures without
+    start-up, as a share of it.
     """
     smallest = corpus("one", cache=points[0].folder.parents[1])
     _compact(smallest, timeout_seconds)
-    start = statistics.median(
-        _compact(smallest, timeout_seconds)["cpu_seconds"] for _ in range(max(rounds, 3))
-    )
+    starts: list[float] = []
     seconds: dict[int, list[float]] = {made.size_bytes: [] for made in points}
-    for _ in range(rounds):
+    works: dict[int, list[float]] = {made.size_bytes: [] for made in points}
+    for place in range(rounds):
         for made in points:
-            seconds[made.size_bytes].append(_compact(made, timeout_seconds)["cpu_seconds"])
+            if made.size_bytes > HUGE_BYTES and place >= HUGE_ROUNDS:
+                continue
+            for _ in range(_repeats(made.size_bytes)):
+                starts.append(_compact(smallest, timeout_seconds)["cpu_seconds"])
+                seconds[made.size_bytes].append(_compact(made, timeout_seconds)["cpu_seconds"])
+                works[made.size_bytes].append(seconds[made.size_bytes][-1] - starts[-1])
     rows = [
         {
             "bytes": size,
             "cpu_seconds": statistics.median(found),
             "cpu_ns_per_byte": statistics.median(found) / size * 1e9,
-            "cpu_ns_per_byte_after_start": (statistics.median(found) - start) / size * 1e9,
+            "cpu_ns_per_byte_after_start": statistics.median(works[size]) / size * 1e9,
         }
         for size, found in sorted(seconds.items())
     ]
     figures = [row["cpu_ns_per_byte_after_start"] for row in rows if row["bytes"] >= 9_000_000]
     middle = statistics.median(figures) if figures else None
     spread = max(abs(f / middle - 1) for f in figures) if middle and len(figures) > 1 else None
-    return {"start_cpu_seconds": start, "points": rows, "spread": spread}
+    return {"start_cpu_seconds": statistics.median(starts), "points": rows, "spread": spread}
+
+
+def _repeats(size_bytes: int) -> int:
+    """Pairs of runs in a round: the less there is to do, the more a difference of two runs is noise."""
+    return min(5, max(1, round(1e8 / size_bytes)))
 
 
 def _part_sizes(made: Corpus, timeout_seconds: float) -> dict[str, Any]:
@@ -154,6 +173,7 @@ def _scaling(made: Corpus, rounds: int, timeout_seconds: float) -> dict[str, Any
             found.append(told["document"]["seconds"])
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     return {
+        "workload": made.workload.name,
         "seconds": {str(threads): statistics.median(found) for threads, found in seconds.items()},
         "speed_up": statistics.median(ratios),
     }

@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -199,8 +199,14 @@ class Wanted:
     timeout_seconds: float = 180
 
 
-def run_suite(wanted: Wanted) -> dict[str, Any]:
-    """Everything measured, as one document (see `figures.complete` for what is derived from the runs)."""
+Keep = Callable[[dict[str, Any]], object]
+
+
+def run_suite(wanted: Wanted, keep: Keep = lambda _: None) -> dict[str, Any]:
+    """Everything measured, as one document (see `figures.complete` for what is derived from the runs).
+
+    ``keep`` is given the document as far as it goes after each workload: a suite that is ended loses one.
+    """
     peers = [PEERS[name] for name in wanted.peers]
     installed = [peer for peer in peers if peer.version()]
     document = figures.machine() | {
@@ -227,6 +233,7 @@ def run_suite(wanted: Wanted) -> dict[str, Any]:
             rounds = wanted.rounds if latency is None else min(wanted.rounds, S3_ROUNDS)
             told = run_workload(made, installed, rounds, wanted.timeout_seconds, latency)
             document["workloads"].append(told)
+            keep(_concluded(document))
     if wanted.probes:
         document["probes"] = run_probes(
             scale=wanted.scale,
@@ -236,6 +243,10 @@ def run_suite(wanted: Wanted) -> dict[str, Any]:
             huge=wanted.huge,
             tell=_tell,
         )
+    return _concluded(document)
+
+
+def _concluded(document: dict[str, Any]) -> dict[str, Any]:
     figures.complete(document)
     document["targets"] = target_rows(document)
     document["costs"] = cost_table(rates(document, "large"), rates(document, "minute"))
@@ -318,7 +329,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             huge=told.huge,
             cache=told.cache,
             timeout_seconds=told.timeout,
-        )
+        ),
+        lambda so_far: write_results(so_far, told.out),
     )
     print(write_results(document, told.out)[1].read_text(encoding="utf-8"))
     return 1 if ours_is_wrong(document) else 0

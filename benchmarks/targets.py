@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +89,6 @@ def _other_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     probes = document.get("probes", {})
     steady = probes.get("steady", {})
     planning = probes.get("planning", {})
-    scaling = probes.get("scaling", {})
     memory = [r["peak_over_limit"] for r in probes.get("memory", ()) if r["peak_over_limit"] is not None]
     bounds = [r["peak_over_projection"] for r in probes.get("memory", ())]
     return [
@@ -99,7 +99,7 @@ def _other_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
             "output size", "times the smaller of DuckDB, Polars", 1.05, _output_ratio(document), at_most=True
         ),
         _row("part sizes", "off the target", 0.05, probes.get("parts", {}).get("largest_miss"), at_most=True),
-        _row("1 to 2 workers", "times as fast", 1.8, scaling.get("speed_up")),
+        *_scaling_rows(probes.get("scaling", ())),
         _row(
             "cost per byte, 10 MB up",
             "spread",
@@ -110,6 +110,11 @@ def _other_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
         _row("planning 1,000,000 objects", "seconds", 20, planning.get("wall_seconds"), at_most=True),
         _row("planning 1,000,000 objects", "GB", 2, planning.get("peak_gb"), at_most=True),
     ]
+
+
+def _scaling_rows(scalings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    told = {s["workload"]: s["speed_up"] for s in scalings}
+    return [_row(f"1 to 2 workers, {n}", "times as fast", 1.8, told.get(n)) for n in ("large", "1gb")]
 
 
 def _output_ratio(document: dict[str, Any]) -> float | None:

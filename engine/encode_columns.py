@@ -147,8 +147,12 @@ def _repeats(array: pa.Array) -> bool:
 
 
 def _spread(array: pa.Array) -> pa.Array:
-    step = max(len(array) // SAMPLE_ROWS, 1)
+    step = _step(array)
     return array.take(from_numpy(np.arange(0, len(array), step)[:SAMPLE_ROWS])) if step > 1 else array
+
+
+def _step(array: pa.Array) -> int:
+    return max(len(array) // SAMPLE_ROWS, 1)
 
 
 # -- choice ------------------------------------------------------------------------------------
@@ -223,10 +227,8 @@ def _bytes_of(kind: pa.DataType) -> int:
 
 def _cardinality_bits(array: pa.Array) -> int | None:
     """Bits of a dictionary code, guessed from a spread sample; None where a dictionary grows too large."""
-    sample = _spread(array)
-    drawn = len(sample) - sample.null_count
-    distinct = pc.count_distinct(sample).as_py()
-    if len(sample) == len(array):
+    drawn, distinct = _drawn_and_distinct(array)
+    if len(array) <= SAMPLE_ROWS:
         bits = max(distinct - 1, 0).bit_length()
         return bits if 2 * distinct <= drawn else None
     if drawn < SAMPLE_ROWS // 2:
@@ -236,6 +238,18 @@ def _cardinality_bits(array: pa.Array) -> int | None:
         if scaled <= expected:
             return bits if _bytes_of(array.type) << bits < DICTIONARY_LIMIT_BYTES else None
     return None
+
+
+def _drawn_and_distinct(array: pa.Array) -> tuple[int, int]:
+    """How many values a spread sample has, and how many of them are distinct."""
+    if array.null_count or array.type.bit_width not in (32, 64):
+        sample = _spread(array)
+        return len(sample) - sample.null_count, pc.count_distinct(sample).as_py()
+    # Every column of numbers comes by here: sorting their words takes a tenth of the time of hashing them.
+    words = np.frombuffer(array.buffers()[1], np.dtype(f"u{array.type.bit_width // 8}"))
+    sample = words[array.offset : array.offset + len(array)][:: _step(array)][:SAMPLE_ROWS]
+    ordered = np.sort(sample)
+    return len(sample), int(np.count_nonzero(ordered[1:] != ordered[:-1])) + min(len(sample), 1)
 
 
 def _blocks(table: pa.Table) -> pa.Table:

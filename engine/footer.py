@@ -215,25 +215,76 @@ def with_entries(base: Footer, entries: Sequence[bytes], rows: int) -> bytes:
 
 def moved_offset_index(index: bytes, delta: int) -> bytes:
     """An offset index after its chunk moved by ``delta`` bytes: page offsets are absolute too."""
-    root = thrift.scan(index, {_OI_PAGES: {}})
-    pages = root.fields.get(_OI_PAGES)
-    if root.stop != len(index) or pages is None:
-        raise ThriftError("an offset index is damaged")
+    pages = _page_spans(index)
     if not delta:
         return index
-    edits: list[Edit] = []
-    for page in pages.structs:
-        value = _number(index, page, _PL_OFFSET)
-        field = page.fields[_PL_OFFSET]
-        edits.append((field.start, field.stop, thrift.encode_int(value + delta)))
-    return thrift.patched(index, 0, root.stop, edits)
+    out = []
+    at = 0
+    for start, stop, offset, _, _ in pages:
+        out.append(index[at:start])
+        out.append(thrift.encode_int(offset + delta))
+        at = stop
+    out.append(index[at:])
+    return b"".join(out)
 
 
 def pages_of(index: bytes) -> tuple[Page, ...]:
     """The pages an offset index lists."""
+    return tuple(Page(*numbers) for _, _, *numbers in _page_spans(index))
+
+
+_PageSpan = tuple[int, int, int, int, int]  # the span of a page's offset, and what a ``Page`` is made of
+
+
+def _page_spans(index: bytes) -> list[_PageSpan]:
+    """The pages of an offset index; raises ``ThriftError``."""
+    found = _plain_page_spans(index)
+    if found is not None:
+        return found
     root = thrift.scan(index, {_OI_PAGES: {}})
     pages = root.fields.get(_OI_PAGES)
     if root.stop != len(index) or pages is None:
         raise ThriftError("an offset index is damaged")
-    ids = (_PL_OFFSET, _PL_SIZE, _PL_FIRST_ROW)
-    return tuple(Page(*(_number(index, p, i) for i in ids)) for p in pages.structs)
+    found = []
+    for page in pages.structs:
+        offset, size_bytes, first_row = (
+            _number(index, page, i) for i in (_PL_OFFSET, _PL_SIZE, _PL_FIRST_ROW)
+        )
+        field = page.fields[_PL_OFFSET]
+        found.append((field.start, field.stop, offset, size_bytes, first_row))
+    return found
+
+
+# What nearly all writers write: one list, of structs of an i64, an i32 and an i64, each with a short header.
+_PAGE_LIST, _LONG_LIST = thrift.field_header(_OI_PAGES, thrift.LIST), 0xF0 | thrift.STRUCT
+_PAGE_HEADERS = (
+    thrift.field_header(_PL_OFFSET, thrift.I64),
+    thrift.field_header(_PL_SIZE - _PL_OFFSET, thrift.I32),
+    thrift.field_header(_PL_FIRST_ROW - _PL_SIZE, thrift.I64),
+)
+
+
+def _plain_page_spans(index: bytes) -> list[_PageSpan] | None:
+    """``_page_spans`` of an index in its usual form, else None: a part has thousands of pages."""
+    found = []
+    try:
+        if index[0] != _PAGE_LIST or index[1] & 0x0F != thrift.STRUCT:
+            return None
+        count, pos = index[1] >> 4, 2
+        if index[1] == _LONG_LIST:
+            count, pos = thrift.read_unsigned(index, 2)
+        first, second, third = _PAGE_HEADERS
+        for _ in range(count):
+            start = pos + 1
+            offset, stop = thrift.read_unsigned(index, start)
+            size_bytes, after = thrift.read_unsigned(index, stop + 1)
+            first_row, end = thrift.read_unsigned(index, after + 1)
+            if (index[pos], index[stop], index[after], index[end]) != (first, second, third, 0):
+                return None
+            if (offset | size_bytes | first_row) & 1 or max(offset, size_bytes, first_row) >= 1 << 64:
+                return None  # negative, or longer than a number may be
+            pos = end + 1
+            found.append((start, stop, offset >> 1, size_bytes >> 1, first_row >> 1))
+    except (IndexError, ThriftError):
+        return None
+    return found if index[pos:] == b"\0" else None

@@ -34,6 +34,7 @@ class SplicedPart:
     rows: int
     row_groups: int
     sha256s: tuple[str, ...] = ()  # of each piece as it was made; "" where nobody has said
+    group_rows: tuple[int, ...] = ()  # of each row group as it was made; () where nobody has said
 
     def read_range(self, offset: int, length: int) -> bytes:
         """A range of the file, as long as it lies in inline pieces."""
@@ -192,11 +193,14 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
         pieces.append(group.body)
         sha256s.append(group.sha256)
         at += group.size_bytes
-    rows = sum(group.rows for group in row_groups)
+    group_rows = tuple(group.rows for group in row_groups)
+    rows = sum(group_rows)
     tail = _tail(at, row_groups, parsed, offset_indexes, rows)
     pieces.append(Piece(len(tail), tail))
     sha256s.append(hashlib.sha256(tail).hexdigest())
-    return SplicedPart(tuple(pieces), at + len(tail), rows, len(row_groups), tuple(sha256s))
+    return SplicedPart(
+        tuple(pieces), at + len(tail), rows, len(row_groups), tuple(sha256s), group_rows=group_rows
+    )
 
 
 def added_bytes(group: RowGroup, at: int = 0) -> int:

@@ -111,7 +111,7 @@ def _list_header(data: bytes, pos: int) -> tuple[int, int, int]:
     count = byte >> 4
     pos += 1
     if count == 15:
-        count, pos = _read_unsigned(data, pos)
+        count, pos = read_unsigned(data, pos)
     return count, byte & 0x0F, pos
 
 
@@ -122,7 +122,7 @@ def _skip(data: bytes, pos: int, kind: int, depth: int) -> int:
             pos += 1
         return pos + 1
     if kind == BINARY:
-        size, pos = _read_unsigned(data, pos)
+        size, pos = read_unsigned(data, pos)
         return pos + size
     if kind in (BOOL_TRUE, BOOL_FALSE, BYTE):  # as elements; a boolean field lies in its header
         data[pos]
@@ -142,7 +142,7 @@ def _skip(data: bytes, pos: int, kind: int, depth: int) -> int:
             data[pos - 1]  # a claimed billion of doubles must stop at the end, not count to a billion
         return pos
     if kind == MAP:
-        count, pos = _read_unsigned(data, pos)
+        count, pos = read_unsigned(data, pos)
         if not count:
             return pos
         kinds = data[pos]
@@ -174,7 +174,8 @@ def _skip_struct(data: bytes, pos: int, depth: int) -> int:
             raise ThriftError("a field without a type")
 
 
-def _read_unsigned(data: bytes, pos: int) -> tuple[int, int]:
+def read_unsigned(data: bytes, pos: int) -> tuple[int, int]:
+    """The varint at ``pos`` and the offset behind it; ``IndexError`` where the bytes end."""
     byte = data[pos]
     pos += 1
     if byte < 0x80:
@@ -194,7 +195,7 @@ def _read_unsigned(data: bytes, pos: int) -> tuple[int, int]:
 
 def read_int(data: bytes, pos: int) -> tuple[int, int]:
     """The zigzag number at ``pos`` and the offset behind it."""
-    value, pos = _read_unsigned(data, pos)
+    value, pos = read_unsigned(data, pos)
     return (value >> 1) ^ -(value & 1), pos
 
 
@@ -246,10 +247,15 @@ def without(struct: Struct, ids: Collection[int]) -> list[Edit]:
     return edits
 
 
+def field_header(delta: int, kind: int) -> int:
+    """The one byte that begins a field whose id is 1 to 15 above that of the field before it."""
+    return delta << 4 | kind
+
+
 def _field_header(previous_id: int, field: Field) -> bytes:
     delta = field.id - previous_id
     if 0 < delta < 16:
-        return bytes((delta << 4 | field.type,))
+        return bytes((field_header(delta, field.type),))
     return bytes((field.type,)) + encode_int(field.id)
 
 

@@ -54,7 +54,7 @@ def bench(
         )
     except ValueError as cause:
         raise UsageError(f"{cause}.", hint="Give names by commas, without spaces.") from cause
-    document = suite.run_suite(wanted)
+    document = suite.run_suite(wanted, lambda so_far: suite.write_results(so_far, out or suite.RESULTS))
     written = suite.write_results(document, out or suite.RESULTS)
     say(document, written[1].read_text(encoding="utf-8") + f"\nwrote {', '.join(map(str, written))}")
     if suite.ours_is_wrong(document):

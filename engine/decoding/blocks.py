@@ -22,12 +22,16 @@ _ATTEMPT_BYTES = 8_192  # what an attempt costs at least, as bytes parsed in tha
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Lines ``[start, stop)``: one row each in ``table``, or all for the record reader where it is None."""
+    """Lines ``[start, stop)``: a row each in ``table``, or all for the record reader where it is None.
+
+    The rows begin at ``row``: runs may share a table, rather than be cut out of it by the thousand.
+    """
 
     start: int
     stop: int
     table: pa.Table | None = None
     extra_fields: Counter[str] = field(default_factory=Counter)
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from engine.decoding.json_records import Record
 from engine.decoding.lines import Bools, Lines, Offsets, find_lines, runs
 from engine.decoding.rows import RowBuilder
 from engine.model import Reject
+from engine.vectors import from_numpy
 
 
 class Dialect(Protocol):
@@ -74,7 +75,9 @@ class LinedObjects:
         self._gather = gather
         self._base_offset = base_offset
         self._builder = builder
-        self._parts: list[pa.Table | tuple[int, int]] = []  # tables, and ranges of the builder's rows
+        self._parts: list[
+            tuple[pa.Table | None, int, int]
+        ] = []  # rows [start, stop) of a table or the builder
         self._refused: list[tuple[int, Reject]] = []  # by line of the run
         self._line_records: Counts | None = None  # None: one of each per line
         self._line_rows: Counts | None = None
@@ -90,7 +93,7 @@ class LinedObjects:
                 if run.table is None:
                     self._read_strictly(run.start, run.stop, dialect)
                 else:
-                    self._parts.append(run.table)
+                    self._parts.append((run.table, run.row, run.row + run.stop - run.start))
                     self._gather.extra_fields.update(run.extra_fields)
         self._hand_in()
 
@@ -106,7 +109,8 @@ class LinedObjects:
             self._line_records[start:end] = self._line_rows[start:end] = 0
             self._line_records[start] = self._read_object(owner, start, end, dialect)
             self._line_rows[start] = self._builder.rows - before
-            self._parts.append((before, self._builder.rows))
+            if self._builder.rows > before:
+                self._parts.append((None, before, self._builder.rows))
             start = end
 
     def _read_object(self, owner: int, start: int, stop: int, dialect: Dialect) -> int:
@@ -120,16 +124,27 @@ class LinedObjects:
         self._refused += [(start, r) for r in refused]
         return count
 
+    def _table(self) -> pa.Table:
+        """The parts' rows in order, picked at once out of the tables that hold them."""
+        strict = self._builder.table()
+        tables = [strict if table is None else table for table, _, _ in self._parts]
+        distinct = list({id(table): table for table in tables}.values())
+        begins = dict(zip(map(id, distinct), _begins([t.num_rows for t in distinct]), strict=True))
+        firsts = [begins[id(t)] + start for t, (_, start, _) in zip(tables, self._parts, strict=True)]
+        counts = [stop - start for _, start, stop in self._parts]
+        whole = concatenated(distinct)
+        picked = np.repeat(np.array(firsts) - _begins(counts), counts) + np.arange(sum(counts))
+        if len(picked) == whole.num_rows and np.array_equal(picked, np.arange(len(picked))):
+            return whole
+        return whole.take(from_numpy(picked))
+
     def _hand_in(self) -> None:
         gather, objects = self._gather, self._lines.objects
-        strict = self._builder.table() if self._builder.rows else None
-        tables = [p if isinstance(p, pa.Table) else _slice(strict, p) for p in self._parts]
-        tables = [t for t in tables if t is not None]
         places = [t.place for t in self._texts]
         rows = np.zeros_like(gather.records)
         rows[places] = np.diff(_cumulated(self._line_rows, len(self._lines))[objects])
-        if tables:
-            gather.add_rows(concatenated(tables), rows)
+        if self._parts:
+            gather.add_rows(self._table(), rows)
         records = _cumulated(self._line_records, len(self._lines))
         gather.records[places] += np.diff(records[objects])
         gather.extra_fields.update(self._builder.extra_fields)
@@ -140,9 +155,9 @@ class LinedObjects:
             gather.add_reject(text.place, Reject(text.key, position, r.byte_offset, r.reason, r.raw))
 
 
-def _slice(table: pa.Table | None, part: tuple[int, int]) -> pa.Table | None:
-    start, stop = part
-    return None if table is None or start == stop else table.slice(start, stop - start)
+def _begins(counts: Sequence[int]) -> Offsets:
+    """Where each of some runs of so many begins when they follow each other."""
+    return np.cumsum([0, *counts])[:-1]
 
 
 def _cumulated(per_line: Counts | None, lines: int) -> Counts:

@@ -14,7 +14,7 @@ from engine import scan
 from engine.decoding.blocks import Lane, Run, decode_blocks
 from engine.decoding.csv_records import Header
 from engine.decoding.gather import Gather, Text
-from engine.decoding.lines import Lines
+from engine.decoding.lines import Lines, Offsets
 from engine.decoding.rows import output_schema
 from engine.model import CompactionSpec, ExtraFields, Field
 
@@ -22,6 +22,7 @@ _LARGE_BYTES = 1 << 20  # scanned where it lies rather than joined with its neig
 _FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
 
 Scanner = Callable[[bytes | memoryview], scan.Scan | None]
+_Scanned = tuple[scan.Scan, pa.Table]
 
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
@@ -52,6 +53,7 @@ class ScanLane:
         self._output = output_schema(spec)
         self._width = len(spec.schema.fields)
         self._rescued = spec.extra_fields is ExtraFields.RESCUE
+        self._whole: list[_Scanned | None] = []  # of the one buffer that is decoded here
         digits = spec.limits.number_digits
         self._long_number = (
             re.compile(rb"[0-9.eE+-]{%d}" % (digits + 1)) if digits < scan.NUMBER_CHARS else None
@@ -105,29 +107,58 @@ class ScanLane:
 
     def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
         """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
+        if not self._whole:
+            self._whole.append(self._scan_lines(lines, 0, len(lines)))
+        whole = self._whole[0]
+        if whole is not None:
+            found = whole[0]
+            origin = int(lines.starts[0])
+            edges = lines.starts[start] - origin, lines.stops[stop - 1] - origin
+            first, last = np.searchsorted(found.deviating[:, 0], edges)
+            row = int(np.searchsorted(found.row_starts, edges[0]))
+            deviating = found.deviating[first:last, 0] + origin
+            return self._runs(whole, deviating, row, lines, start, stop, rest)
+        part = self._scan_lines(lines, start, stop) if stop - start < len(lines) else None
+        if part is None:
+            return None
+        deviating = part[0].deviating[:, 0] + int(lines.starts[start])
+        return self._runs(part, deviating, 0, lines, start, stop, rest)
+
+    def _scan_lines(self, lines: Lines, start: int, stop: int) -> _Scanned | None:
+        """A line is accepted for itself, so what lies between sound lines does not matter to them."""
         begin, end = int(lines.starts[start]), int(lines.stops[stop - 1])
         if not scan.worthwhile(end - begin):
             return None
         end = min(end + 1, len(lines.buffer))
-        found = self._scan(memoryview(lines.buffer)[begin:end])
+        whole = (begin, end) == (0, len(lines.buffer))
+        buffer = lines.buffer if whole else memoryview(lines.buffer)[begin:end]
+        found = self._scan(buffer)
         if found is None or found.lines != stop - start:
             return None
-        return self._runs(found, lines, start, stop, begin, rest)
+        return found, self._table(found)
 
     def _runs(
-        self, found: scan.Scan, lines: Lines, start: int, stop: int, begin: int, rest: Lane
+        self,
+        scanned: _Scanned,
+        deviating: Offsets,
+        row: int,
+        lines: Lines,
+        start: int,
+        stop: int,
+        rest: Lane,
     ) -> Iterator[Run]:
-        table = self._table(found)
-        strays = np.searchsorted(lines.starts, found.deviating[:, 0] + begin)
+        """The accepted lines are the rows from ``row`` on; the others begin at the bytes ``deviating``."""
+        found, table = scanned
+        strays = np.searchsorted(lines.starts, deviating)
         # Runs of neighbouring deviating lines, and the accepted lines between them.
         breaks = np.flatnonzero(np.diff(strays) > 1)
         firsts = strays[np.concatenate(([0], breaks + 1))] if len(strays) else strays
         lasts = strays[np.concatenate((breaks, [len(strays) - 1]))] if len(strays) else strays
-        at = row = 0
+        at = 0
         for first, last in zip((firsts - start).tolist(), (lasts - start).tolist(), strict=True):
             if first > at:
                 extra = self._extra(found, row, first - at)
-                yield Run(start + at, start + first, table.slice(row, first - at), extra)
+                yield Run(start + at, start + first, table, extra, row)
                 row += first - at
             at = last + 1
             if at - first < _FEW_LINES:
@@ -135,7 +166,7 @@ class ScanLane:
             else:
                 yield from decode_blocks(lines, start + first, start + at, rest)
         if start + at < stop:
-            yield Run(start + at, stop, table.slice(row), self._extra(found, row, found.rows - row))
+            yield Run(start + at, stop, table, self._extra(found, row, stop - start - at), row)
 
     def _table(self, found: scan.Scan) -> pa.Table:
         columns = list(found.columns[: self._width])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import overload
 
 from engine.errors import VerificationFailed
@@ -31,6 +31,7 @@ class PartHashes(Sequence[str]):
     def __init__(self, store: Store, parts: Sequence[SplicedPart]) -> None:
         self._store, self._parts = store, parts
         self._threads = ThreadPoolExecutor(HASH_THREADS)
+        self._helpers = ThreadPoolExecutor(HASH_THREADS)
         self._found: dict[int, Future[str]] = {}
 
     def start(self) -> None:
@@ -48,7 +49,9 @@ class PartHashes(Sequence[str]):
         self._submit(index, blocks)
 
     def _submit(self, index: int, blocks: Blocks) -> None:
-        self._found[index] = self._threads.submit(_verified_hash, self._store, self._parts[index], blocks)
+        self._found[index] = self._threads.submit(
+            _verified_hash, self._store, self._parts[index], blocks, self._helpers
+        )
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -66,6 +69,7 @@ class PartHashes(Sequence[str]):
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._helpers.shutdown(wait=True)
 
 
 def check_footers(store: Store, parts: Sequence[SplicedPart]) -> None:
@@ -78,8 +82,10 @@ def _check_footer(store: Store, part: SplicedPart) -> None:
     def read(offset: int, length: int) -> bytes:
         return read_range(store, part.pieces, offset, length)
 
-    groups = read_part_row_groups(read, part.size_bytes, "the spliced part", "")
-    rows = [group.rows for group in groups]
+    rows = part.group_rows
+    if not rows:
+        groups = read_part_row_groups(read, part.size_bytes, "the spliced part", "")
+        rows = tuple(group.rows for group in groups)
     if sum(rows) != part.rows or len(rows) != part.row_groups:
         raise VerificationFailed(
             f"A part's footer has {sum(rows)} rows in {len(rows)} row groups, "
@@ -89,16 +95,18 @@ def _check_footer(store: Store, part: SplicedPart) -> None:
     verify_part(read, part.size_bytes, rows)
 
 
-def _verified_hash(store: Store, part: SplicedPart, blocks: Blocks) -> str:
+def _verified_hash(store: Store, part: SplicedPart, blocks: Blocks, helpers: Executor) -> str:
     whole = hashlib.sha256()
     size = 0
     for piece, wanted in zip(part.pieces, part.sha256s or ("",) * len(part.pieces), strict=True):
         own = hashlib.sha256()
         for block in blocks(piece, size):
+            # A run waits for its last part to be hashed: the two hashes of a block are made side by side.
+            also = helpers.submit(own.update, block) if wanted else None
             whole.update(block)
             size += len(block)
-            if wanted:
-                own.update(block)
+            if also is not None:
+                also.result()
         if wanted and own.hexdigest() != wanted:
             where = f"The staged row group {store.url}/{piece.key}" if piece.key else "A piece of a part"
             raise VerificationFailed(

@@ -351,6 +351,30 @@ def test_a_damaged_offset_index_is_refused(delta):
     assert footers.pages_of(index)[0].size_bytes > 0
 
 
+def test_the_usual_form_of_an_offset_index_says_what_the_general_reader_says(monkeypatch):
+    """Every index, and each with one byte changed, removed or added: the same pages or the same refusal."""
+    indexes = [blob for rows in (1, 40) for group in sample(rows) for blob in group.offset_indexes if blob]
+    changed = [
+        index[:at] + new + index[at + cut :]
+        for index in indexes[:4]
+        for at in range(len(index))
+        for new, cut in ((b"", 1), (b"\x01", 0), (b"\x00", 1), (bytes([index[at] ^ 0x80]), 1), (b"\xff", 1))
+    ]
+
+    def told(index):
+        try:
+            return footers.pages_of(index), footers.moved_offset_index(index, 1_000)
+        except ThriftError:
+            return None
+
+    usual = [footers._plain_page_spans(index) is not None for index in indexes + changed]
+    assert sum(usual[: len(indexes)]) * 2 > len(indexes)  # those of texts also tell their lengths
+    assert any(usual[len(indexes) :])
+    quick = [told(index) for index in indexes + changed]
+    monkeypatch.setattr(footers, "_plain_page_spans", lambda index: None)
+    assert quick == [told(index) for index in indexes + changed]
+
+
 def test_an_offset_of_nothing_stays_nothing_when_its_row_group_moves():
     data, _ = footer_bytes(write(table_of(5)))
     one = footers.parse(data).entries[0]

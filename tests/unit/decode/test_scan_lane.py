@@ -233,3 +233,27 @@ def test_a_record_over_the_limit_is_found_though_the_scan_would_take_it():
     spec = CompactionSpec(PRICES, limits=Limits(record_bytes=200))
     fast = g.outcome(lambda: decode_objects([("a.json", line)], spec))
     assert fast == g.outcome(lambda: decode_records_only([("a.json", line)], spec))
+
+
+def test_lines_cut_off_cost_one_scan_and_not_one_for_each_stretch_between_them(monkeypatch):
+    """Setting a scan up takes a millisecond: a day with one cut line in a hundred took ten times as long."""
+    rng = random.Random(5)
+    lines = [clean_line(rng) for _ in range(600)]
+    for at in range(30, 600, 60):
+        lines[at] = lines[at][: len(lines[at]) // 2]
+    lengths = []
+    real = scan.scan_json_lines
+
+    def watched(buffer, *args, **kwargs):
+        lengths.append(len(buffer))
+        return real(buffer, *args, **kwargs)
+
+    monkeypatch.setattr(scan, "scan_json_lines", watched)
+    spec = CompactionSpec(PRICES)
+    for begin in (b"", b"\n \n"):
+        lengths.clear()
+        objects = [("a.json", begin + b"\n".join(lines))]
+        decoded = decode_objects(objects, spec)
+        assert len(lengths) <= 2  # the attempt to take it whole, and one with the cut lines in it
+        assert facts(plain(decoded)) == facts(decode_records_only(objects, spec))
+        assert decoded.rejects
