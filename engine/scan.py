@@ -62,7 +62,7 @@ def scan_json_lines(
 
     None when the scan is of no use: it cannot run here, the schema holds a type that it does not do (json,
     decimal, list, struct, binary), no line taught a template, or more than ``max_deviating_ratio`` of the
-    lines deviate.
+    lines deviate; with 0 it stops at the first that does.
 
     Accepted lines are complete records *if they begin one*: a line inside a record that spans lines, or
     inside an array, looks the same. Both leave deviating lines around it that are no complete record for

@@ -19,15 +19,20 @@ from engine.decoding.rows import output_schema
 from engine.model import CompactionSpec, ExtraFields, Field
 
 _LARGE_BYTES = 1 << 20  # scanned where it lies rather than joined with its neighbours
+_MOST_DEVIATING = 0.25  # of the lines; above that the other lanes do all
 _FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
 
-Scanner = Callable[[bytes | memoryview], scan.Scan | None]
+Scanner = Callable[[bytes | memoryview, float], scan.Scan | None]
 _Scanned = tuple[scan.Scan, pa.Table]
 
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
     """The lane of JSON Lines."""
-    return ScanLane(spec, lambda buffer: scan.scan_json_lines(buffer, spec.schema))
+
+    def scanner(buffer: bytes | memoryview, ratio: float) -> scan.Scan | None:
+        return scan.scan_json_lines(buffer, spec.schema, max_deviating_ratio=ratio)
+
+    return ScanLane(spec, scanner)
 
 
 def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane:
@@ -35,10 +40,14 @@ def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane
     known = {f.name for f in spec.schema.fields}
     unknown = tuple(name for name in header.names if name not in known)
     if unknown and spec.extra_fields is not ExtraFields.IGNORE:
-        return ScanLane(spec, lambda _buffer: None)
+        return ScanLane(spec, lambda _buffer, _ratio: None)
     fields = (*spec.schema.fields, *(Field(name, "string") for name in unknown))
     schema = replace(spec.schema, fields=fields)
-    return ScanLane(spec, lambda buffer: scan.scan_csv_rows(buffer, schema, header.names, delimiter), unknown)
+
+    def scanner(buffer: bytes | memoryview, ratio: float) -> scan.Scan | None:
+        return scan.scan_csv_rows(buffer, schema, header.names, delimiter, max_deviating_ratio=ratio)
+
+    return ScanLane(spec, scanner, unknown)
 
 
 class ScanLane:
@@ -85,8 +94,8 @@ class ScanLane:
         self, group: Sequence[tuple[Text, bytes | memoryview]], gather: Gather, limit_bytes: int
     ) -> bool:
         buffer = group[0][1] if len(group) == 1 else b"\n".join([body for _, body in group])
-        found = self._scan(buffer)
-        if found is None or len(found.deviating) or not found.rows:
+        found = self._scan(buffer, 0.0)
+        if found is None or not found.rows:
             return False
         if int(np.diff(found.row_starts, append=len(buffer)).max()) > limit_bytes:
             return False
@@ -99,11 +108,11 @@ class ScanLane:
         gather.extra_fields.update(self._extra(found, 0, found.rows))
         return True
 
-    def _scan(self, buffer: bytes | memoryview) -> scan.Scan | None:
+    def _scan(self, buffer: bytes | memoryview, max_deviating_ratio: float) -> scan.Scan | None:
         """The scan does not count digits: where the limit is low, the other lanes do."""
         if self._long_number is not None and self._long_number.search(buffer):
             return None
-        return self._scanner(buffer)
+        return self._scanner(buffer, max_deviating_ratio)
 
     def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
         """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
@@ -132,7 +141,7 @@ class ScanLane:
         end = min(end + 1, len(lines.buffer))
         whole = (begin, end) == (0, len(lines.buffer))
         buffer = lines.buffer if whole else memoryview(lines.buffer)[begin:end]
-        found = self._scan(buffer)
+        found = self._scan(buffer, _MOST_DEVIATING)
         if found is None or found.lines != stop - start:
             return None
         return found, self._table(found)

@@ -97,7 +97,7 @@ def scan_cells(
                     fresh = True
                 p = stop
             elif kind == at.FLOAT:
-                p = put_float(memory, p, here, ops[op + at.OP_NARROW], values, floats)
+                p = put_float(memory, p, here, ops[op + at.OP_NARROW], True, values, floats)
                 if p < 0:
                     break
             elif kind == at.TIMESTAMP:
@@ -116,7 +116,7 @@ def scan_cells(
                         break
                 values[here] = day * DAY_SECONDS * ops[op + at.OP_UNITS] + within
             elif kind == at.INT:
-                p, integer = integer_at(memory, p, ops[op + at.OP_LOW], ops[op + at.OP_HIGH])
+                p, integer = integer_at(memory, p, ops[op + at.OP_LOW], ops[op + at.OP_HIGH], True)
                 if p < 0:
                     break
                 values[here] = integer

@@ -70,6 +70,8 @@ class Run:
         self.program = program
         self.block = np.zeros(at.BLOCK_LENGTH, np.int64)
         self.areas = Areas(columns, 0)
+        if not max_deviating_ratio:
+            self.areas.deviating = self.areas.deviating[:0]
 
     def whole(self, memory: Any) -> Scan | None:
         """Scan a buffer: in place up to the last newline with bytes behind it, the rest in a padded copy."""
@@ -105,7 +107,7 @@ class Run:
             elif status == at.DICTIONARY_FULL:
                 self.areas.make_plain(text, rows, self._enough_chars(text, rows, origin))
             else:
-                if self._too_many():
+                if not self.max_deviating_ratio or self._too_many():
                     return False
                 self.areas.grow_deviating()
 

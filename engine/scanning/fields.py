@@ -12,6 +12,7 @@ from engine.scanning.texts import copy_text, dictionary_code, same_text
 from engine.scanning.words import Int, U, byte, inline, word, word_of
 
 NAN_WORD, INFINITE_WORD, THREE_BYTES = word_of(b"NaN"), word_of(b"Infinity"), U(0xFFFFFF)
+LOWER_NAN_WORD, SHORT_INFINITE_WORD = word_of(b"nan"), word_of(b"inf")
 POWERS = 10.0 ** np.arange(23)  # all of them exact
 EXACT_MANTISSA = U(1 << 53)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -69,9 +70,12 @@ def put_text(
 
 
 @inline
-def put_float(memory: Any, p: Any, here: Any, narrow: Any, values: Any, floats: Any) -> Any:
-    """A number or a token such as NaN as a double: its end, or -1 where it leaves the lane."""
-    q, negative, mantissa, power = number(memory, p)
+def put_float(memory: Any, p: Any, here: Any, narrow: Any, as_text: Any, values: Any, floats: Any) -> Any:
+    """A number or a token such as NaN as a double: its end, or -1 where it leaves the lane.
+
+    ``as_text``: by the rules of numeric text, not of JSON.
+    """
+    q, negative, mantissa, power = number(memory, p, as_text)
     if q < 0:
         if byte(memory, p) == 45:
             p += 1
@@ -85,6 +89,13 @@ def put_float(memory: Any, p: Any, here: Any, narrow: Any, values: Any, floats: 
         if w & THREE_BYTES == NAN_WORD and not negative:
             floats[here] = NOT_A_NUMBER
             return p + 3
+        if as_text:
+            if w & THREE_BYTES == SHORT_INFINITE_WORD:
+                floats[here] = -INFINITE if negative else INFINITE
+                return p + 3
+            if w & THREE_BYTES == LOWER_NAN_WORD and not negative:
+                floats[here] = NOT_A_NUMBER
+                return p + 3
         return -1
     if mantissa <= EXACT_MANTISSA and power <= 0 and power >= -22:
         exact = np.float64(Int(mantissa)) / POWERS[-power]
@@ -105,9 +116,9 @@ def put_float(memory: Any, p: Any, here: Any, narrow: Any, values: Any, floats: 
 
 
 @inline
-def integer_at(memory: Any, p: Any, low: Any, high: Any) -> Any:
+def integer_at(memory: Any, p: Any, low: Any, high: Any, as_text: Any) -> Any:
     """A number that is an integer within inclusive bounds: (end, integer), or (-1, 0)."""
-    p, negative, mantissa, power = number(memory, p)
+    p, negative, mantissa, power = number(memory, p, as_text)
     if p < 0:
         return -1, 0
     integer = Int(mantissa)

@@ -100,7 +100,7 @@ def scan_region(
                         fresh = True
                     p = quote + 1
                 elif kind == at.FLOAT:
-                    p = put_float(memory, p, here, ops[op + at.OP_NARROW], values, floats)
+                    p = put_float(memory, p, here, ops[op + at.OP_NARROW], False, values, floats)
                     if p < 0:
                         break
                 elif kind == at.TIMESTAMP:
@@ -125,7 +125,7 @@ def scan_region(
                     p += 1
                     values[here] = day * DAY_SECONDS * ops[op + at.OP_UNITS] + within
                 elif kind == at.INT:
-                    p, integer = integer_at(memory, p, ops[op + at.OP_LOW], ops[op + at.OP_HIGH])
+                    p, integer = integer_at(memory, p, ops[op + at.OP_LOW], ops[op + at.OP_HIGH], False)
                     if p < 0:
                         break
                     values[here] = integer
