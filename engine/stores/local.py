@@ -6,7 +6,9 @@ import contextlib
 import errno
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from operator import itemgetter
 from types import MappingProxyType
 
@@ -26,6 +28,8 @@ from engine.stores.locks import locked_directory
 
 TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
 _BLOCK_BYTES = 4 << 20
+_SMALL_BYTES = 16 << 10  # reading so many takes the kernel no longer than opening the file
+_TURN = 8_192  # small files that a thread reads before others may
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -44,6 +48,7 @@ class LocalStore(BaseStore):
         super().__init__(root)
         self.root = root
         self._above = os.path.join(root, "")
+        self._turn = threading.Lock()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -132,6 +137,21 @@ class LocalStore(BaseStore):
             raise self.failed("read", key, error) from error
         finally:
             os.close(fd)
+
+    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
+        """The bodies in order, each pinned by size and etag; small files are read by one thread at a time.
+
+        Each of their four short system calls gives the interpreter away, and two threads that do that mostly
+        wait for each other: together they took twice as long as one.
+        """
+        for is_small, run in groupby(objects, _is_small):
+            if not is_small:
+                yield from map(self.get_pinned, run)
+                continue
+            while some := tuple(islice(run, _TURN)):
+                with self._turn:
+                    bodies = [self.get_pinned(item) for item in some]
+                yield from bodies
 
     def get_pinned(self, item: RawObject) -> bytes:
         """A raw object in four system calls: thousands of small ones are mostly that."""
@@ -436,6 +456,10 @@ def make_folders(folder: str, root: str) -> None:
         os.mkdir(folder)
     if folder.startswith(root):
         sync_folder(above)
+
+
+def _is_small(item: RawObject) -> bool:
+    return item.size_bytes < _SMALL_BYTES
 
 
 def _is_file(stat: os.stat_result) -> bool:
