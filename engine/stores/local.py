@@ -9,7 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter
 from types import MappingProxyType
 
 from engine.errors import StoreError, UnsafePath, VerificationFailed
@@ -33,7 +33,7 @@ _TURN = 8_192  # small files that a thread reads before others may
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 _NONE: Mapping[str, str] = MappingProxyType({})
-_Found = list[tuple[str, os.stat_result]]  # `list` is a verb inside the class
+_Found = list[Stored]  # `list` is a verb inside the class
 
 
 def file_etag(stat: os.stat_result) -> str:
@@ -64,8 +64,8 @@ class LocalStore(BaseStore):
         except OSError as error:
             raise self.failed("list", prefix, error) from error
         # Python compares strings by code point, which is the order of their UTF-8 bytes.
-        found.sort(key=itemgetter(0))
-        return (Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime) for key, s in found)
+        found.sort(key=attrgetter("key"))
+        return iter(found)
 
     def _walk(
         self,
@@ -89,7 +89,8 @@ class LocalStore(BaseStore):
                     _check_name(key)
                 try:
                     if entry.is_file():
-                        found.append((key, entry.stat()))
+                        s = entry.stat()
+                        found.append(Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime))
                     elif entry.is_dir():
                         self._enter(entry, key, found, above)
                 except FileNotFoundError:
