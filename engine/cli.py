@@ -9,12 +9,16 @@ import os
 import sys
 import threading
 
-from engine.commands.settling import settle
+from engine.commands.settling import map_arrow_ahead, settle
+
+_WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
 
 
 def main() -> None:
     """Run the command in ``sys.argv`` and exit with its code."""
     settle()
+    if len(sys.argv) > _WORDS_OF_A_QUESTION:
+        map_arrow_ahead()
     from engine.errors import EXIT_RETRYABLE, BriquetteError, Interrupted
     from engine.stores import stopping
 
