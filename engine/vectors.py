@@ -39,5 +39,5 @@ def compute(function: str, *values: Any) -> Any:
 
 
 def cast(values: Any, kind: pa.DataType) -> Any:
-    """An array, chunked or not, as another type; raises ``pa.ArrowInvalid`` where that would lose anything."""
+    """An array, chunked or not, as another type; raises ``pa.ArrowInvalid`` where it would not fit."""
     return values if values.type == kind else call_function("cast", [values], CastOptions.safe(kind))
