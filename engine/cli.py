@@ -17,8 +17,6 @@ _WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more wil
 def main() -> None:
     """Run the command in ``sys.argv`` and exit with its code."""
     settle()
-    if len(sys.argv) > _WORDS_OF_A_QUESTION:
-        map_arrow_ahead()
     from engine.errors import EXIT_RETRYABLE, BriquetteError, Interrupted
     from engine.stores import stopping
 
@@ -26,6 +24,8 @@ def main() -> None:
     from engine.commands.speech import fail
     from engine.commands.tree import COMMANDS, GROUPS, build
 
+    if len(sys.argv) > _WORDS_OF_A_QUESTION:
+        map_arrow_ahead()
     asked = sys.argv[1:2]
     try:
         (build(asked) if asked and asked[0] in {*COMMANDS, *GROUPS} else build())()

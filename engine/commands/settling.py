@@ -43,7 +43,8 @@ def map_arrow_ahead() -> None:
     """Let a thread map Arrow's libraries while this one imports other things.
 
     The loader takes 0.02 s for their relocations and does not need the interpreter; the import of pyarrow
-    then finds them done. Called through ``ctypes``, since an import would hold the interpreter.
+    then finds them done. Called through ``ctypes``, since an import would hold the interpreter; and when the
+    command line is there, whose own libraries would wait for the loader.
     """
     dlopen = getattr(ctypes.CDLL(None), "dlopen", None) if sys.platform == "linux" else None
     found = find_spec("pyarrow")
