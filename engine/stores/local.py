@@ -18,9 +18,11 @@ from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, ch
 from engine.stores.base import BaseStore
 from engine.stores.descriptors import (
     copy_range,
+    make_folders,
     read_blocks,
     read_metadata,
     read_range,
+    sync_folder,
     write_all,
     write_metadata,
 )
@@ -429,34 +431,6 @@ class LocalStaged:
     def abort(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-
-
-# -- the kernel's calls --------------------------------------------------------------------------
-
-
-def sync_folder(folder: str) -> None:
-    """Make the names in a folder survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # some network mounts refuse
-            raise
-    finally:
-        os.close(fd)
-
-
-def make_folders(folder: str, root: str) -> None:
-    """Make a folder and those above it durably."""
-    if os.path.isdir(folder):
-        return
-    above = os.path.dirname(folder)
-    if above != folder:
-        make_folders(above, root)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder)
-    if folder.startswith(root):
-        sync_folder(above)
 
 
 def _is_small(item: RawObject) -> bool:
