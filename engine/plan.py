@@ -42,7 +42,8 @@ INLINE_TOTAL_BYTES = 256 * MIB  # row groups that may travel through the driver 
 INLINE_SPLIT_BYTES = 16 * MIB
 
 
-_UNSAFE_KEY = re.compile(r"[\x00-\x1f\x7f]|(?:\A|/)\.{0,2}(?:/|\Z)")
+# In "/" + key: a pattern that begins with one of a few characters is found twice as fast as one with "\A".
+_UNSAFE_KEY = re.compile(r"[\x00-\x1f\x7f]|/\.{0,2}(?:/|\Z)")
 
 
 def is_input(key: str, prefix: str = "") -> bool:
@@ -57,7 +58,7 @@ def is_input(key: str, prefix: str = "") -> bool:
 
 def check_key(key: str) -> None:
     """Refuse keys that leave their prefix or could forge log lines; raises ``UnsafePath``."""
-    if _UNSAFE_KEY.search(key):
+    if _UNSAFE_KEY.search("/" + key):
         raise UnsafePath(
             f"the key {key!r} has an empty, '.' or '..' segment or a control character.",
             hint="Rename the raw object, or compact its folder apart.",
