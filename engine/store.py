@@ -29,9 +29,9 @@ _BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # frozen, it would take twice the time, for each file of a listing
 class Stored:
-    """An object as the store knows it; listings carry no ``metadata``."""
+    """An object as the store knows it; listings carry no ``metadata``. Nobody changes one."""
 
     key: str
     size_bytes: int
