@@ -126,8 +126,8 @@ class SwapDirectory:
                         self._keep_rights()
                         self._note()
                         _exchange(self.path, self.live)
-                sync_folder(above)
-                sync_folder(os.path.dirname(self.path))
+                for folder in dict.fromkeys((above, os.path.dirname(self.path))):  # often the same
+                    sync_folder(folder)
         except OSError as error:
             raise self._explained(error) from error
 
