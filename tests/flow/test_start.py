@@ -46,3 +46,15 @@ def test_a_day_of_json_is_compacted_without_the_imports_that_others_need(
     )
     assert '"PUBLISHED"' in told.stdout
     assert told.stderr.split() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there")
+def test_arrow_is_mapped_without_importing_it() -> None:
+    program = (
+        "import sys, threading; from pathlib import Path\n"
+        "from engine.commands.settling import map_arrow_ahead; map_arrow_ahead()\n"
+        "for thread in threading.enumerate()[1:]: thread.join()\n"
+        "print('libarrow.so' in Path('/proc/self/maps').read_text(), 'pyarrow' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True", "False"]
