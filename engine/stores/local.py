@@ -148,7 +148,7 @@ class LocalStore(BaseStore):
         Each of their four short system calls gives the interpreter away, and two threads that do that mostly
         wait for each other: together they took twice as long as one.
         """
-        for is_small, run in groupby(objects, _is_small):
+        for is_small, run in groupby(objects, lambda item: item.size_bytes < _SMALL_BYTES):
             if not is_small:
                 yield from map(self.get_pinned, run)
                 continue
@@ -435,10 +435,6 @@ class LocalStaged:
     def abort(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-
-
-def _is_small(item: RawObject) -> bool:
-    return item.size_bytes < _SMALL_BYTES
 
 
 def _is_file(stat: os.stat_result) -> bool:
