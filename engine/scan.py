@@ -28,8 +28,10 @@ TEMPLATES: Final = 16  # kept for one buffer
 FAILED_LESSONS: Final = 32  # lines that taught nothing, before the scan stops asking
 MAX_BUFFER_BYTES: Final = (1 << 31) - 1  # offsets of Arrow strings are int32
 
-# What the scan saves against pyarrow.json (110 MB/s a core), and what it costs to have the kernel.
+# What the scan saves against pyarrow.json (110 MB/s a core, and its import with that of pyarrow.compute), and
+# what it costs to have the kernel.
 _SAVED_SECONDS_PER_BYTE: Final = 1 / 110e6 - 1 / 900e6
+_PARSER_SECONDS: Final = 0.04
 _LOAD_SECONDS: Final = 0.005 if native.IMAGES else 0.15
 _COMPILE_SECONDS: Final = 12.0
 
@@ -73,7 +75,8 @@ def worthwhile(total_bytes: int) -> bool:
     if wish == "on" or native.is_loaded():
         return True
     cost_seconds = _LOAD_SECONDS if native.is_compiled() else _COMPILE_SECONDS
-    return total_bytes * _SAVED_SECONDS_PER_BYTE > cost_seconds
+    saved_seconds = 0.0 if "pyarrow.json" in sys.modules else _PARSER_SECONDS
+    return saved_seconds + total_bytes * _SAVED_SECONDS_PER_BYTE > cost_seconds
 
 
 def warm() -> None:
