@@ -421,6 +421,24 @@ def test_small_files_are_read_by_one_thread_at_a_time(tmp_path: Path) -> None:
     assert "".join(order) in ("a" * 50 + "b" * 50, "b" * 50 + "a" * 50)
 
 
+def test_small_files_that_are_waited_for_are_read_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.stores.local._TURN", 10)
+    store = open_store(str(tmp_path))
+    halves = [[pinned(store.put(f"{half}{i:03d}", b"small")) for i in range(30)] for half in "ab"]
+    both = threading.Barrier(2)
+
+    def note(_verb: str, key: str) -> None:
+        time.sleep(0.0005)  # a disk that is asked
+        if int(key[1:]) >= 20:
+            both.wait(timeout=10)
+
+    store.requests.before = note
+    with ThreadPoolExecutor(2) as threads:
+        assert [len(b) for b in threads.map(lambda half: list(store.get_many(half)), halves)] == [30, 30]
+
+
 def test_large_files_are_read_by_several_threads_at_once(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     items = [pinned(store.put(name, bytes(MIB))) for name in "ab"]
