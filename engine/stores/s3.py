@@ -349,20 +349,16 @@ class S3Store(BaseStore):
 
     def delete(self, key: str, condition: Condition = ANY) -> None:
         """Remove an object; one that is not there is removed already."""
+        asked = {"IfMatch": condition.etag} if condition.etag else {}
         try:
             self.send(
-                "DELETE", check_writable(key), lambda: self._delete_once(key, condition), str(condition)
+                "DELETE",
+                check_writable(key),
+                lambda: self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked),
+                str(condition),
             )
         except NotFound:
             return
-
-    def _delete_once(self, key: str, condition: Condition) -> None:
-        if condition.etag:  # obstore has no conditional delete, and boto3 takes a quarter second to import
-            self.connection.control.delete_object(Bucket=self.bucket, Key=key, IfMatch=condition.etag)
-            return
-        import obstore
-
-        obstore.delete(self.connection.data, key)
 
 
 class WaitingPut:

@@ -68,7 +68,3 @@ class PlainS3Store(S3Store):
                 raise
             return own
         return Stored(key, len(data), answer["ETag"], attributes)
-
-    def _delete_once(self, key: str, condition: Condition) -> None:
-        asked = {"IfMatch": condition.etag} if condition.etag else {}
-        self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked)
