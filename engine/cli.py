@@ -9,7 +9,9 @@ import os
 import sys
 import threading
 
-from engine.commands.settling import settle
+from engine.commands.settling import map_arrow_ahead, settle
+
+_WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
 
 
 def main() -> None:
@@ -22,6 +24,8 @@ def main() -> None:
     from engine.commands.speech import fail
     from engine.commands.tree import COMMANDS, GROUPS, build
 
+    if len(sys.argv) > _WORDS_OF_A_QUESTION:
+        map_arrow_ahead()
     asked = sys.argv[1:2]
     try:
         (build(asked) if asked and asked[0] in {*COMMANDS, *GROUPS} else build())()

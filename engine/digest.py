@@ -19,6 +19,7 @@ from pyarrow import types
 from engine.encode_columns import is_text, joined, plain_type
 from engine.errors import SchemaError
 from engine.schema import type_word
+from engine.vectors import compute
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -57,7 +58,7 @@ def _update(digest: _Hash, array: pa.Array) -> None:
         return
     valid: Bools | None = None
     if array.null_count:
-        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        valid = compute("is_valid", array).to_numpy(zero_copy_only=False)
         digest.update(b"\1")
         digest.update(np.packbits(valid, bitorder="little").data)
     else:
@@ -74,7 +75,7 @@ def _update(digest: _Hash, array: pa.Array) -> None:
     elif is_text(kind):
         _update_text(digest, array, valid)
     elif types.is_boolean(kind):
-        values = array.fill_null(False).to_numpy(zero_copy_only=False)
+        values = compute("coalesce", array, pa.scalar(False)).to_numpy(zero_copy_only=False)
         digest.update(np.packbits(values, bitorder="little").data)
     elif not types.is_null(kind):
         digest.update(_numbers(array, valid).data)

@@ -42,8 +42,8 @@ INLINE_TOTAL_BYTES = 256 * MIB  # row groups that may travel through the driver 
 INLINE_SPLIT_BYTES = 16 * MIB
 
 
-_UNSAFE_KEY = re.compile(r"[\x00-\x1f\x7f]|(?:\A|/)\.{0,2}(?:/|\Z)")
-_HIDDEN = re.compile(r"(?:\A|/)[_.]")
+# In "/" + key: a pattern that begins with one of a few characters is found twice as fast as one with "\A".
+_UNSAFE_KEY = re.compile(r"[\x00-\x1f\x7f]|/\.{0,2}(?:/|\Z)")
 
 
 def is_input(key: str, prefix: str = "") -> bool:
@@ -52,13 +52,13 @@ def is_input(key: str, prefix: str = "") -> bool:
     >>> [is_input(k, "d/") for k in ("d/A.json", "d/_batch.manifest.json", "d/.x.json", "d/_t/A.json")]
     [True, False, False, False]
     """
-    below = key[len(prefix) :]
-    return bool(below) and not key.endswith("/") and not _HIDDEN.search(below)
+    below = "/" + key[len(prefix) :]
+    return not (below[-1] == "/" or "/_" in below or "/." in below)
 
 
 def check_key(key: str) -> None:
     """Refuse keys that leave their prefix or could forge log lines; raises ``UnsafePath``."""
-    if _UNSAFE_KEY.search(key):
+    if _UNSAFE_KEY.search("/" + key):
         raise UnsafePath(
             f"the key {key!r} has an empty, '.' or '..' segment or a control character.",
             hint="Rename the raw object, or compact its folder apart.",
@@ -151,10 +151,11 @@ def _splits(listing: tuple[RawObject, ...], spec: CompactionSpec, spec_print: st
 def _runs(listing: tuple[RawObject, ...], spec: CompactionSpec) -> Iterable[tuple[int, int]]:
     """Contiguous runs: at least half a split, at most one and a half, ended by an object's own hash."""
     start, size = 0, 0
-    least, most = spec.split_bytes // 2, spec.split_bytes * 3 // 2
+    least, most = spec.split_bytes // 2, _huge_bytes(spec)
+    fewest, highest = spec.split_objects // 2, spec.split_objects
     for i, item in enumerate(listing):
         weight = expected_bytes(item)
-        if i > start and (size + weight > most or is_huge(item, spec)):
+        if i > start and size + weight > most:
             yield start, i
             start, size = i, 0
         size += weight
@@ -162,8 +163,8 @@ def _runs(listing: tuple[RawObject, ...], spec: CompactionSpec) -> Iterable[tupl
         # The chance to end here grows with the object's own weight, so the mean run is about one split
         # for a million crumbs as for a few large files.
         by_bytes = size >= least and _hash(item.key) < weight / max(least, 1)
-        by_count = count >= spec.split_objects // 2 and _hash(item.key) < 2 / max(spec.split_objects, 1)
-        if by_bytes or by_count or count >= spec.split_objects or is_huge(item, spec):
+        by_count = count >= fewest and _hash(item.key) < 2 / max(highest, 1)
+        if by_bytes or by_count or count >= highest or weight > most:  # the last: it is huge
             yield start, i + 1
             start, size = i + 1, 0
     if start < len(listing):
@@ -176,7 +177,11 @@ def _hash(key: str) -> float:
 
 def is_huge(item: RawObject, spec: CompactionSpec) -> bool:
     """Whether an object is a split (or several byte ranges) of its own and is streamed in blocks."""
-    return expected_bytes(item) > spec.split_bytes * 3 // 2
+    return expected_bytes(item) > _huge_bytes(spec)
+
+
+def _huge_bytes(spec: CompactionSpec) -> int:
+    return spec.split_bytes * 3 // 2
 
 
 def _byte_ranges(objects: Sequence[RawObject], spec: CompactionSpec) -> Iterable[tuple[int, int] | None]:

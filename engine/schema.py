@@ -12,7 +12,6 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,9 +223,11 @@ def table_names(*, tables: Path | None = None) -> tuple[str, ...]:
 
 def _directories(tables: Path | None) -> list[Traversable]:
     # Beside this package first: a user's own "config" module on sys.path must not shadow ours.
-    # importlib.resources answers when the packages lie in a zip file.
-    beside = Path(__file__).resolve().parent.parent / "config" / "tables"
-    ours: Traversable = beside if beside.is_dir() else resources.files("config") / "tables"
+    ours: Traversable = Path(__file__).resolve().parent.parent / "config" / "tables"
+    if not ours.is_dir():  # the packages lie in a zip file
+        from importlib import resources
+
+        ours = resources.files("config") / "tables"
     return [place for place in (tables, ours) if place is not None and place.is_dir()]
 
 

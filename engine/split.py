@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine import digest, scan, unique
-from engine.decode import Decoded, decode_objects, decode_range, decode_stream
+from engine.decode import Decoded, decode_objects
 from engine.encode import encode
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
 from engine.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
@@ -166,6 +166,8 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             else:
                 yield _range_block(store, first, task)
         elif len(task.objects) == 1 and is_huge(first, task.spec):
+            from engine.decoding.stream import decode_stream
+
             chunks = store.open_chunks(first, chunk_bytes=4 << 20)
             yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
         else:
@@ -180,6 +182,8 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
 
 
 def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:
+    from engine.decoding.stream import decode_range
+
     assert task.byte_range is not None
     start, stop = task.byte_range
 

@@ -24,14 +24,14 @@ from engine.stores import stopping
 WRITE_VERBS = frozenset({"PUT", "DELETE", "STAGE", "CREATE_UPLOAD", "UPLOAD", "COPY", "COMPLETE", "SWAP"})
 NO_METADATA: Mapping[str, str] = {}
 
-_BAD_SEGMENT = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\x00")
+_BAD_SEGMENT = re.compile(r"/\.{0,2}(?:/|\Z)|\x00")  # in "/" + key, which is faster than with "\A"
 _BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # frozen, it would take twice the time, for each file of a listing
 class Stored:
-    """An object as the store knows it; listings carry no ``metadata``."""
+    """An object as the store knows it; listings carry no ``metadata``. Nobody changes one."""
 
     key: str
     size_bytes: int
@@ -159,7 +159,7 @@ class Requests:
 
 def check_readable(key: str) -> str:
     """The key itself, or ``UnsafePath`` when a segment of it is empty, "." or ".."."""
-    if _BAD_SEGMENT.search(key):
+    if _BAD_SEGMENT.search("/" + key):
         raise UnsafePath(
             f"The key {key!r} has an empty, '.' or '..' segment.",
             hint="Use a key relative to the store's root.",

@@ -63,6 +63,8 @@ def to_value(item: Any) -> Any:
         if kind in _COLUMNAR:
             names = [f.name for f in fields(kind)]
             return {name: [to_value(getattr(i, name)) for i in item] for name in names}
+        if kind in (int, str) and all(type(i) is kind for i in item):
+            return list(item)  # records of each object: as long as the listing
         return [to_value(i) for i in item]
     if item is None or isinstance(item, str | int | float | bool):
         return item

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 from engine.options import Common, choice
@@ -41,7 +40,7 @@ def _hide_pandas_from_pyarrow() -> None:
         sys.meta_path.remove(hidden)
 
 
-class _NoPandas(MetaPathFinder):
+class _NoPandas:
     def find_spec(self, fullname: str, *_: object) -> None:
         if fullname == "pandas":
             raise ModuleNotFoundError(fullname)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from engine.decoding.columns import Mask
 from engine.decoding.lines import Lines, Offsets, runs
 from engine.vectors import from_numpy
+
+if TYPE_CHECKING:
+    from engine.decoding.columns import Mask
 
 BLOCK_BYTES = 4 << 20  # parsed at once: what a bad record can spoil
 _FEW_LINES = 64  # go to the record reader together rather than be searched for the bad one

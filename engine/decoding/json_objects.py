@@ -15,7 +15,6 @@ import numpy as np
 
 from engine.decoding.blocks import Run
 from engine.decoding.gather import Gather, Text
-from engine.decoding.json_fast import ArrowLane, decode_lines
 from engine.decoding.json_records import JsonReader, Record
 from engine.decoding.lined import LinedObjects, read_all
 from engine.decoding.lines import Bools, Lines, sound_lines
@@ -26,9 +25,14 @@ from engine.model import CompactionSpec, Reject
 
 
 class JsonLines:
-    """The dialect of JSON texts that are no array."""
+    """The dialect of JSON texts that are no array.
+
+    The lane of pyarrow.json is imported for the lines that the scan leaves, which most days do not have.
+    """
 
     def __init__(self, spec: CompactionSpec) -> None:
+        from engine.decoding.json_fast import ArrowLane
+
         self._limits = spec.limits
         self._lane = ArrowLane(spec)
         self._scan = json_scan(spec)
@@ -37,6 +41,8 @@ class JsonLines:
         return sound_lines(lines, self._limits.record_bytes)
 
     def decode(self, lines: Lines, start: int, stop: int) -> Iterator[Run]:
+        from engine.decoding.json_fast import decode_lines
+
         return decode_lines(lines, start, stop, self._lane, self._scan)
 
     def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:

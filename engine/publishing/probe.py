@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from engine.errors import PreconditionFailed, StoreError, UnsafeStore
 from engine.model import Piece
@@ -39,26 +42,50 @@ WITHOUT = {
 CONSISTENCY = frozenset({READ, LIST, READ_OVER, LIST_DELETED, SAME_ETAG})
 LARGE = frozenset({COPY, COPY_MATCH, COMPLETE_ABSENT, COMPLETE_MATCH})
 
+T = TypeVar("T")
+
+_THREADS = 16  # each waits for one request; the longest promise takes six
 _LARGE_BYTES = 10 * (1 << 20) + 1  # enough for a stored range to be copied as a part
 _NO_SUCH_ETAG = '"00000000000000000000000000000000"'
 
 
-def probe_store(store: Store, prefix: str, *, multipart: bool = True) -> dict[str, bool]:
-    """Try each promise under a throw-away hidden prefix and clean up: ``{promise: honoured}``.
+def probe_store(
+    store: Store, prefix: str, *, multipart: bool = True, promises: Collection[str] = frozenset(WITHOUT)
+) -> dict[str, bool]:
+    """Try ``promises`` side by side under a throw-away hidden prefix and clean up: ``{promise: honoured}``.
 
     ``multipart`` moves 10 MiB to see whether completing an upload is conditional too. A store that cannot
     be written to at all raises ``StoreError``.
     """
     place = f"{prefix}_staging/probe-{secrets.token_hex(8)}/"
-    try:
-        store.put(f"{place}can-be-written", b"")
-        # Each has a folder of its own, so that one broken promise does not make others look broken.
-        honours = {name: _keeps(check, store, f"{place}{i}/") for i, (name, check) in enumerate(_CHECKS)}
-        return honours | (_probe_multipart(store, f"{place}large/") if multipart else {})
-    finally:
-        for stored in list(store.list(place)):
-            with suppress(StoreError):
-                store.delete(stored.key)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="briquette-probe") as threads:
+        try:
+            # Not empty: a listing with an empty object is read the exact and slower way.
+            store.put(f"{place}can-be-written", b"x")
+            # Each has a folder of its own, so that one broken promise does not make others look broken.
+            tried: dict[str, Callable[[], bool]] = {
+                name: partial(_keeps, check, store, f"{place}{i}/")
+                for i, (name, check) in enumerate(_CHECKS)
+                if name in promises
+            }
+            if multipart:
+                tried |= _prepare_multipart(store, f"{place}large/")
+            return dict(zip(tried, _side_by_side(threads, tried.values()), strict=True))
+        finally:
+            stored = [s.key for s in store.list(place)]
+            _side_by_side(threads, [partial(_remove, store, key) for key in stored])
+
+
+def _side_by_side(threads: ThreadPoolExecutor, acts: Collection[Callable[[], T]]) -> list[T]:
+    """What each returns, in order; the first error only after all have ended, so that none writes later."""
+    futures = [threads.submit(act) for act in acts]
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+def _remove(store: Store, key: str) -> None:
+    with suppress(StoreError):
+        store.delete(key)
 
 
 def _keeps(check: Callable[[Store, str], bool], store: Store, folder: str) -> bool:
@@ -162,7 +189,8 @@ _CHECKS: tuple[tuple[str, Callable[[Store, str], bool]], ...] = (
 )
 
 
-def _probe_multipart(store: Store, folder: str) -> dict[str, bool]:
+def _prepare_multipart(store: Store, folder: str) -> dict[str, Callable[[], bool]]:
+    """Put what large promises are tried on; returns how to try each, at keys of its own."""
     source = store.put(f"{folder}source", bytes(_LARGE_BYTES))
     pieces = (Piece(source.size_bytes, key=source.key, etag=source.etag),)
     strange = (Piece(source.size_bytes, key=source.key, etag=_NO_SUCH_ETAG),)
@@ -180,10 +208,10 @@ def _probe_multipart(store: Store, folder: str) -> dict[str, bool]:
         return refuses
 
     return {
-        COPY: _keeps(copies, store, folder),
-        COPY_MATCH: _refuses(lambda: store.compose(f"{folder}strange", strange)),
-        COMPLETE_ABSENT: _refuses(lambda: store.compose(there, pieces, IF_ABSENT)),
-        COMPLETE_MATCH: _keeps(is_conditional, store, folder),
+        COPY: partial(_keeps, copies, store, folder),
+        COPY_MATCH: partial(_refuses, lambda: store.compose(f"{folder}strange", strange)),
+        COMPLETE_ABSENT: partial(_refuses, lambda: store.compose(there, pieces, IF_ABSENT)),
+        COMPLETE_MATCH: partial(_keeps, is_conditional, store, folder),
     }
 
 
@@ -211,7 +239,7 @@ def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: 
     needed = [p for p in WITHOUT if (multipart or p not in LARGE) and (replaces or p != DELETE_MATCH)]
     if _SAFE.get(store.endpoint, set()).issuperset(needed):
         return
-    honours = probe_store(store, prefix, multipart=multipart)
+    honours = probe_store(store, prefix, multipart=multipart, promises=needed)
     broken = [promise for promise in needed if not honours[promise]]
     if broken:
         told = "; ".join(f"{promise} ({WITHOUT[promise]})" for promise in broken)

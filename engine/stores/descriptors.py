@@ -1,4 +1,4 @@
-"""What the disk store does with open files: whole reads, whole writes, copies inside the kernel."""
+"""What the disk store does with descriptors: whole reads, whole writes, kernel copies, lasting folders."""
 
 from __future__ import annotations
 
@@ -75,3 +75,28 @@ def read_metadata(path: str) -> dict[str, str]:
     except (OSError, AttributeError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # some network mounts refuse
+            raise
+    finally:
+        os.close(fd)
+
+
+def make_folders(folder: str, root: str) -> None:
+    """Make a folder and those above it durably."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(folder)
+    if above != folder:
+        make_folders(above, root)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+    if folder.startswith(root):
+        sync_folder(above)

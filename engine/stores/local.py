@@ -6,8 +6,11 @@ import contextlib
 import errno
 import os
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from itertools import groupby, islice
+from operator import attrgetter
 from types import MappingProxyType
 
 from engine.errors import StoreError, UnsafePath, VerificationFailed
@@ -16,20 +19,24 @@ from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, ch
 from engine.stores.base import BaseStore
 from engine.stores.descriptors import (
     copy_range,
+    make_folders,
     read_blocks,
     read_metadata,
     read_range,
+    sync_folder,
     write_all,
     write_metadata,
 )
 from engine.stores.locks import locked_directory
 
 TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
+_READ = os.O_RDONLY | os.O_CLOEXEC
 _BLOCK_BYTES = 4 << 20
+_SMALL_BYTES = 16 << 10  # reading so many takes the kernel no longer than opening the file
+_TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; for one that is not cached
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-
 _NONE: Mapping[str, str] = MappingProxyType({})
-_Found = list[tuple[str, os.stat_result]]  # `list` is a verb inside the class
+_Found = list[Stored]  # `list` is a verb inside the class
 
 
 def file_etag(stat: os.stat_result) -> str:
@@ -44,6 +51,8 @@ class LocalStore(BaseStore):
         super().__init__(root)
         self.root = root
         self._above = os.path.join(root, "")
+        self._turn = threading.Lock()
+        self._waits = False
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -59,8 +68,8 @@ class LocalStore(BaseStore):
         except OSError as error:
             raise self.failed("list", prefix, error) from error
         # Python compares strings by code point, which is the order of their UTF-8 bytes.
-        found.sort(key=itemgetter(0))
-        return (Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime) for key, s in found)
+        found.sort(key=attrgetter("key"))
+        return iter(found)
 
     def _walk(
         self,
@@ -84,7 +93,8 @@ class LocalStore(BaseStore):
                     _check_name(key)
                 try:
                     if entry.is_file():
-                        found.append((key, entry.stat()))
+                        s = entry.stat()
+                        found.append(Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime))
                     elif entry.is_dir():
                         self._enter(entry, key, found, above)
                 except FileNotFoundError:
@@ -133,21 +143,40 @@ class LocalStore(BaseStore):
         finally:
             os.close(fd)
 
+    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
+        """The bodies in order, each pinned by size and etag; small files are read by one thread at a time.
+
+        Their short system calls each give the interpreter away: two threads took twice as long as one.
+        Where it is the files that are waited for, threads go on side by side.
+        """
+        for is_small, run in groupby(objects, lambda item: item.size_bytes < _SMALL_BYTES):
+            if not is_small:
+                yield from map(self.get_pinned, run)
+            while some := tuple(islice(run, _TURN)):
+                with contextlib.nullcontext() if self._waits else self._turn:
+                    began = time.monotonic()
+                    bodies = [self.get_pinned(item) for item in some]
+                    self._waits |= time.monotonic() - began > _WAITED_SECONDS * len(some)
+                yield from bodies
+
     def get_pinned(self, item: RawObject) -> bytes:
         """A raw object in four system calls: thousands of small ones are mostly that."""
-        self.requests.note("GET", item.key)
+        key, size = item.key, item.size_bytes
+        self.requests.note("GET", key)
         try:
-            fd = os.open(self.path(item.key), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._above + check_readable(key), _READ)
             try:
-                body = read_range(fd, 0, item.size_bytes)
+                body = os.read(fd, size)
+                if len(body) < size:
+                    body += read_range(fd, len(body), size - len(body))
                 after = os.fstat(fd)  # whoever wrote it before or while it was read has left a mark by now
             finally:
                 os.close(fd)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise self.changed(item) from error
-            raise self.failed("read", item.key, error) from error
-        if file_etag(after) != item.etag or not len(body) == after.st_size == item.size_bytes:
+            raise self.failed("read", key, error) from error
+        if file_etag(after) != item.etag or not len(body) == after.st_size == size:
             raise self.changed(item)
         return body
 
@@ -408,34 +437,6 @@ class LocalStaged:
     def abort(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-
-
-# -- the kernel's calls --------------------------------------------------------------------------
-
-
-def sync_folder(folder: str) -> None:
-    """Make the names in a folder survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # some network mounts refuse
-            raise
-    finally:
-        os.close(fd)
-
-
-def make_folders(folder: str, root: str) -> None:
-    """Make a folder and those above it durably."""
-    if os.path.isdir(folder):
-        return
-    above = os.path.dirname(folder)
-    if above != folder:
-        make_folders(above, root)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder)
-    if folder.startswith(root):
-        sync_folder(above)
 
 
 def _is_file(stat: os.stat_result) -> bool:

@@ -19,7 +19,8 @@ from typing import Any
 from engine.errors import PreconditionFailed, VerificationFailed
 from engine.model import Piece
 from engine.store import Stored, check_writable
-from engine.stores.local import TEMPORARY, LocalStore, file_etag, make_folders, sync_folder
+from engine.stores.descriptors import make_folders, sync_folder
+from engine.stores.local import TEMPORARY, LocalStore, file_etag
 from engine.stores.locks import locked_directory, try_lock
 
 _ATTEMPTS = 20
@@ -125,8 +126,8 @@ class SwapDirectory:
                         self._keep_rights()
                         self._note()
                         _exchange(self.path, self.live)
-                sync_folder(above)
-                sync_folder(os.path.dirname(self.path))
+                for folder in dict.fromkeys((above, os.path.dirname(self.path))):  # often the same
+                    sync_folder(folder)
         except OSError as error:
             raise self._explained(error) from error
 

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.decode import decode_objects, decode_stream
+from engine.decode import decode_objects
+from engine.decoding.stream import decode_stream
 from engine.errors import BriquetteError
 from engine.model import CompactionSpec, Field, Limits, Schema
 from engine.schema import parse_table

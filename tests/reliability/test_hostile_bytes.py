@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import thrift
-from engine.decode import decode_stream
+from engine.decoding.stream import decode_stream
 from engine.errors import BriquetteError, CorruptObject, LimitExceeded
 from engine.model import Limits
 from tests.reliability.parsers import PARSERS, SMALL, SPEC, limit_memory, read

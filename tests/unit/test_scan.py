@@ -651,8 +651,19 @@ def test_a_wish_overrides_the_estimate(monkeypatch):
 def test_a_small_day_does_not_pay_for_the_kernel(monkeypatch):
     monkeypatch.delenv("BRIQUETTE_SCAN", raising=False)
     monkeypatch.setattr(native, "_loaded", [])
+    monkeypatch.setitem(sys.modules, "pyarrow.json", None)  # the parser is here already
     assert not scan.worthwhile(1 << 16)
     assert scan.worthwhile(8 << 30)
+
+
+@pytest.mark.skipif(not native.IMAGES, reason="elsewhere llvmlite has to be imported")
+def test_a_small_day_does_not_pay_for_the_parser_either(monkeypatch):
+    monkeypatch.delenv("BRIQUETTE_SCAN", raising=False)
+    monkeypatch.setattr(native, "_loaded", [])
+    monkeypatch.delitem(sys.modules, "pyarrow.json", raising=False)
+    scan.warm()
+    monkeypatch.setattr(native, "_loaded", [])
+    assert scan.worthwhile(100)
 
 
 def test_a_damaged_or_foreign_object_file_is_not_run(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -403,6 +404,49 @@ def test_ten_thousand_files_are_listed_in_order(tmp_path: Path) -> None:
         os.close(os.open(f"{tmp_path}/{i:05d}.json", os.O_CREAT | os.O_WRONLY))
     store = open_store(str(tmp_path))
     assert keys(store) == [f"{i:05d}.json" for i in range(10_000)]
+
+
+def test_small_files_are_read_by_one_thread_at_a_time(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    halves = [[pinned(store.put(f"{half}{i:03d}", b"small")) for i in range(50)] for half in "ab"]
+    order: list[str] = []
+
+    def note(_verb: str, key: str) -> None:
+        order.append(key[0])
+        time.sleep(0.0002)  # as a system call does, this lets the other thread go on if it may
+
+    store.requests.before = note
+    with ThreadPoolExecutor(2) as threads:
+        assert [len(b) for b in threads.map(lambda half: list(store.get_many(half)), halves)] == [50, 50]
+    assert "".join(order) in ("a" * 50 + "b" * 50, "b" * 50 + "a" * 50)
+
+
+def test_small_files_that_are_waited_for_are_read_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.stores.local._TURN", 10)
+    store = open_store(str(tmp_path))
+    halves = [[pinned(store.put(f"{half}{i:03d}", b"small")) for i in range(30)] for half in "ab"]
+    both = threading.Barrier(2)
+
+    def note(_verb: str, key: str) -> None:
+        time.sleep(0.0005)  # a disk that is asked
+        if int(key[1:]) >= 20:
+            both.wait(timeout=10)
+
+    store.requests.before = note
+    with ThreadPoolExecutor(2) as threads:
+        assert [len(b) for b in threads.map(lambda half: list(store.get_many(half)), halves)] == [30, 30]
+
+
+def test_large_files_are_read_by_several_threads_at_once(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    items = [pinned(store.put(name, bytes(MIB))) for name in "ab"]
+    both = threading.Barrier(2)
+    store.requests.before = lambda *_: both.wait(timeout=10) and None
+    with ThreadPoolExecutor(2) as threads:
+        bodies = threads.map(lambda item: b"".join(store.get_many([item])), items)
+        assert [len(b) for b in bodies] == [MIB, MIB]
 
 
 # -- S3 ------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.decode import Decoded, decode_objects, decode_range, decode_records_only, decode_stream
+from engine.decode import Decoded, decode_objects, decode_records_only
 from engine.decoding.json_records import JsonReader
+from engine.decoding.stream import decode_range, decode_stream
 from engine.model import CompactionSpec, Field, Limits, Schema
 
 from . import generators as g

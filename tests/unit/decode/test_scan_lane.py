@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import scan
-from engine.decode import Decoded, decode_objects, decode_records_only, decode_stream
+from engine.decode import Decoded, decode_objects, decode_records_only
 from engine.decoding import scanned
-from engine.decoding.csv_objects import CsvLane
+from engine.decoding.csv_fast import CsvLane
 from engine.decoding.lined import LinedObjects
+from engine.decoding.stream import decode_stream
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
 from . import generators as g

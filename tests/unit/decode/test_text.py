@@ -8,7 +8,8 @@ import zlib
 
 import pytest
 
-from engine.decode import decode_objects, decode_stream
+from engine.decode import decode_objects
+from engine.decoding.stream import decode_stream
 from engine.decoding.text import decompress, decompress_stream
 from engine.errors import CorruptObject, LimitExceeded, UnsupportedFormat
 from engine.model import CompactionSpec, Field, Limits, Schema

@@ -1,0 +1,64 @@
+"""What the start of a command leaves out: imports that most days do not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+UNNEEDED = (
+    "pandas",
+    "numba",
+    "dask",
+    "rich",
+    "pyarrow.compute",
+    "pyarrow.csv",
+    "pyarrow.json",
+    "pyarrow.dataset",
+)
+PROGRAM = f"""
+import sys
+from engine.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(*[name for name in {UNNEEDED!r} if name in sys.modules], file=sys.stderr)
+"""
+RECORDS = {
+    "json": '{"symbol": "%s", "timestamp": "2025-09-09T00:00:00Z", "close": %s}\n',
+    "csv": "%s,2025-09-09T00:00:00Z,%s\n",
+}
+HEADERS = {"json": "", "csv": "symbol,timestamp,close\n"}
+
+
+@pytest.mark.parametrize(("form", "close"), [("json", "1.5"), ("json", "null"), ("csv", "1.5"), ("csv", "")])
+def test_a_plain_day_is_compacted_without_the_imports_that_others_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, close: str
+) -> None:
+    monkeypatch.setenv("BRIQUETTE_SCAN", "on")
+    for i in range(10):
+        text = "".join(RECORDS[form] % (f"S{i}", close if n % 3 else "2") for n in range(1_000))
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / "raw" / f"{i}.{form}").write_text(HEADERS[form] + text)
+    ends = ["--input", str(tmp_path / "raw"), "--output", str(tmp_path / "out")]
+    arguments = ["compact", *ends, "--schema", "market.prices", "--json"]
+    told = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True
+    )
+    assert '"PUBLISHED"' in told.stdout
+    assert told.stderr.split() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there")
+def test_arrow_is_mapped_without_importing_it() -> None:
+    program = (
+        "import sys, threading; from pathlib import Path\n"
+        "from engine.commands.settling import map_arrow_ahead; map_arrow_ahead()\n"
+        "for thread in threading.enumerate()[1:]: thread.join()\n"
+        "print('libarrow.so' in Path('/proc/self/maps').read_text(), 'pyarrow' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True", "False"]
