@@ -1,4 +1,4 @@
-"""The template scan: JSON Lines into Arrow columns by predicting each line instead of parsing it.
+"""The template scan: JSON Lines and CSV into Arrow columns by predicting each line instead of parsing it.
 
 The records of a raw object come from one writer, so the bytes between their values repeat. They are learnt
 from the first line; each next line is a few comparisons of eight bytes and the parsing of its values. A line
@@ -12,51 +12,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from engine.model import Schema
-from engine.scanning import layout as at
 from engine.scanning import native
-from engine.scanning.areas import Areas
-from engine.scanning.template import LINE_BYTES, Column, Template, assemble, columns_of, learn
+from engine.scanning.driver import MAX_BUFFER_BYTES, CellsRun, LinesRun, Scan
+from engine.scanning.template import columns_of, program_of_header
 
-TEMPLATES: Final = 16  # kept for one buffer
-FAILED_LESSONS: Final = 32  # lines that taught nothing, before the scan stops asking
-MAX_BUFFER_BYTES: Final = (1 << 31) - 1  # offsets of Arrow strings are int32
+__all__ = ["Scan", "available", "scan_csv_rows", "scan_json_lines", "warm", "worthwhile"]
+
+NUMBER_CHARS: Final = 128  # no number that the scan takes is longer
 
 # What the scan saves against pyarrow.json (110 MB/s a core, and its import with that of pyarrow.compute), and
-# what it costs to have the kernel.
+# what it costs to have the kernel. pyarrow.csv and its conversions are no faster.
 _SAVED_SECONDS_PER_BYTE: Final = 1 / 110e6 - 1 / 900e6
 _PARSER_SECONDS: Final = 0.04
 _LOAD_SECONDS: Final = 0.005 if native.IMAGES else 0.15
 _COMPILE_SECONDS: Final = 12.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    r"""What one buffer became.
-
-    ``columns``: Arrow arrays in schema order over the accepted lines only, in their order. A string column is
-    a dictionary (first occurrence order) or, with many different texts, plain.
-    ``row_starts``: int64 (rows,), byte offset of each accepted line.
-    ``deviating``: int64 (lines, 2), byte ranges ``[start, end)`` of lines that left the lane, without "\n".
-    ``rows_before``: int64, for each deviating line the number of accepted rows in front of it.
-    ``lines``: lines that are not blank, i.e. ``rows + len(deviating)``.
-    """
-
-    columns: list[Any]
-    row_starts: Any
-    deviating: Any
-    rows_before: Any
-    lines: int
-
-    @property
-    def rows(self) -> int:
-        return len(self.row_starts)
 
 
 def available() -> bool:
@@ -91,7 +65,7 @@ def scan_json_lines(
 
     None when the scan is of no use: it cannot run here, the schema holds a type that it does not do (json,
     decimal, list, struct, binary), no line taught a template, or more than ``max_deviating_ratio`` of the
-    lines deviate.
+    lines deviate; with 0 it stops at the first that does.
 
     Accepted lines are complete records *if they begin one*: a line inside a record that spans lines, or
     inside an array, looks the same. Both leave deviating lines around it that are no complete record for
@@ -102,145 +76,34 @@ def scan_json_lines(
     call = native.entry_or_none()
     if columns is None or call is None or memory.size > MAX_BUFFER_BYTES:
         return None
-    run = _Run(call, memory.size, columns, max_deviating_ratio)
-    # In place up to the last newline that has readable bytes behind it; the rest in a padded copy.
-    inner = memory[: max(memory.size - at.LOOKAHEAD, 0)]
-    cut = _last_newline(inner) + 1
-    tail = np.zeros(memory.size - cut + 1 + at.LOOKAHEAD, np.uint8)
-    tail[: memory.size - cut] = memory[cut:]
-    tail[memory.size - cut] = 10
-    with_end = memory.size == cut or memory[-1] != 10
-    if run.scan(memory, cut, 0) and run.scan(tail, memory.size - cut + with_end, cut):
-        return run.result()
-    return None
+    return LinesRun(call, memory.size, columns, max_deviating_ratio).whole(memory)
 
 
-def _last_newline(memory: Any) -> int:
-    """Offset of the last newline, or -1."""
-    stop = memory.size
-    while stop > 0:
-        start = max(stop - LINE_BYTES, 0)
-        found = np.flatnonzero(memory[start:stop] == 10)
-        if found.size:
-            return int(start + found[-1])
-        stop = start
-    return -1
+def scan_csv_rows(
+    buffer: bytes | memoryview | Any,
+    schema: Schema,
+    names: tuple[str, ...],
+    delimiter: bytes,
+    *,
+    max_deviating_ratio: float = 0.25,
+) -> Scan | None:
+    """Scan concatenated CSV objects without their headers, all of which have these names in this order.
 
+    None when the scan is of no use: as for JSON, or a column is unknown, a missing one is not nullable, or
+    the schema's ``null_values`` are others than the empty text.
 
-class _Run:
-    """The driver of one scan: learns, makes room, and counts, whenever the kernel comes back."""
-
-    def __init__(
-        self,
-        call: Callable[[int], int],
-        total_bytes: int,
-        columns: tuple[Column, ...],
-        max_deviating_ratio: float,
-    ) -> None:
-        self.call = call
-        self.columns = columns
-        self.total_bytes = total_bytes
-        self.max_deviating_ratio = max_deviating_ratio
-        self.templates: list[Template] = []
-        self.failed_lessons = 0
-        self.block = np.zeros(at.BLOCK_LENGTH, np.int64)
-        self.areas = Areas(columns, 0)
-        self._assemble()
-
-    def scan(self, memory: Any, end: int, origin: int) -> bool:
-        """Scan ``memory[:end]``, which ends with a newline; False when it is not worth going on."""
-        block = self.block
-        block[at.S_POSITION], block[at.B_KNOWN] = 0, -1
-        block[at.B_END], block[at.B_ORIGIN] = end, origin
-        block[at.B_BUFFER], block[at.B_BUFFER_LENGTH] = memory.ctypes.data, memory.size
-        while True:
-            self._point()
-            status = self.call(block.ctypes.data)
-            rows = int(block[at.S_ROWS])
-            text = int(block[at.S_DETAIL])
-            if status == at.DONE:
-                return True
-            if status == at.UNKNOWN_LINE:
-                self._lesson(memory, int(block[at.S_POSITION]), end)
-            elif status == at.ROWS_FULL:
-                self.areas.grow_rows(self._enough(rows, origin), rows)
-            elif status == at.CHARS_FULL:
-                self.areas.grow_chars(text, rows, self._enough_chars(text, rows, origin))
-            elif status == at.DICTIONARY_FULL:
-                self.areas.make_plain(text, rows, self._enough_chars(text, rows, origin))
-            else:
-                if self._too_many():
-                    return False
-                self.areas.grow_deviating()
-
-    def result(self) -> Scan | None:
-        if self._too_many() or (self.block[at.S_LINES] and not self.templates):
-            return None
-        rows, strays = int(self.block[at.S_ROWS]), int(self.block[at.S_DEVIATING])
-        deviating = self.areas.deviating[:strays]
-        return Scan(
-            columns=self.areas.arrow(rows),
-            row_starts=self.areas.row_starts[:rows],
-            deviating=deviating[:, :2].copy(),
-            rows_before=deviating[:, 2].copy(),
-            lines=int(self.block[at.S_LINES]),
-        )
-
-    def _too_many(self) -> bool:
-        return bool(self.block[at.S_DEVIATING] > self.max_deviating_ratio * self.block[at.S_LINES])
-
-    def _lesson(self, memory: Any, position: int, end: int) -> None:
-        """Learn from the line at ``position``, or mark it as one that teaches nothing."""
-        line = memory[position : min(end, position + LINE_BYTES)].tobytes()
-        line = line[: line.find(b"\n") + 1]
-        template = learn(line, self.columns)
-        if template is None or template in self.templates:
-            self.block[at.B_KNOWN] = position
-            self.failed_lessons += 1
-            self.block[at.B_LEARN] = self.failed_lessons < FAILED_LESSONS
-            return
-        self.templates.append(template)
-        if len(self.templates) == 1:
-            self.areas.grow_rows(self.total_bytes // max(len(line), 32) + 64, int(self.block[at.S_ROWS]))
-        self._assemble()
-
-    def _assemble(self) -> None:
-        self.program = assemble(self.templates, self.columns)
-        self.block[at.S_TEMPLATE] = max(len(self.templates) - 1, 0)
-        self.block[at.B_LEARN] = len(self.templates) < TEMPLATES and self.failed_lessons < FAILED_LESSONS
-
-    def _enough(self, count: int, origin: int) -> int:
-        """What the whole buffer will need if it goes on as until here, and always more than now."""
-        done_bytes = origin + int(self.block[at.S_POSITION])
-        return int(count * self.total_bytes / max(done_bytes, 1) * 1.03) + count // 8 + 64
-
-    def _enough_chars(self, text: int, rows: int, origin: int) -> int:
-        areas = self.areas
-        first = text * (areas.capacity + 1)
-        used = int(areas.codes[first + rows]) if areas.texts[text, at.TEXT_PLAIN] == 1 else 0
-        # A single text may be larger than everything before it; the buffer is the bound.
-        wanted = max(self._enough(used, origin), 2 * int(areas.texts[text, at.TEXT_CAPACITY]))
-        return int(min(wanted, self.total_bytes))
-
-    def _point(self) -> None:
-        """Tell the kernel where everything lies now."""
-        block, areas, program = self.block, self.areas, self.program
-        block[at.B_OPS], block[at.B_OPS_LENGTH] = program.ops.ctypes.data, program.ops.size
-        block[at.B_WORDS], block[at.B_MASKS] = program.words.ctypes.data, program.masks.ctypes.data
-        block[at.B_WORDS_LENGTH] = program.words.size
-        block[at.B_TEMPLATES], block[at.B_TEMPLATE_COUNT] = program.starts.ctypes.data, program.starts.size
-        block[at.B_VALUES], block[at.B_VALUES_LENGTH] = areas.values.ctypes.data, areas.values.size
-        block[at.B_VALID], block[at.B_VALID_LENGTH] = areas.valid.ctypes.data, areas.valid.size
-        block[at.B_CODES], block[at.B_CODES_LENGTH] = areas.codes.ctypes.data, areas.codes.size
-        block[at.B_CHARS], block[at.B_CHARS_LENGTH] = areas.chars.ctypes.data, areas.chars.size
-        block[at.B_TEXTS], block[at.B_TEXT_COUNT] = areas.texts.ctypes.data, areas.texts_count
-        block[at.B_DICT_CHARS] = areas.dict_chars.ctypes.data
-        block[at.B_DICT_OFFSETS] = areas.dict_offsets.ctypes.data
-        block[at.B_DICT_TABLE] = areas.dict_table.ctypes.data
-        block[at.B_ROW_STARTS] = areas.row_starts.ctypes.data
-        block[at.B_DEVIATING] = areas.deviating.ctypes.data
-        block[at.B_DEVIATING_CAPACITY] = len(areas.deviating)
-        block[at.B_CAPACITY], block[at.B_COLUMNS] = areas.capacity, len(self.columns)
+    An accepted row is a whole record *if it begins one*: lines inside a quoted field look the same. The line
+    on which such a record begins is always reported, so nothing is in doubt where nothing deviates.
+    """
+    columns = columns_of(schema)
+    if columns is None or schema.null_values != ("",):
+        return None
+    program = program_of_header(names, columns)
+    memory = np.frombuffer(buffer, np.uint8)
+    call = native.entry_or_none()
+    if program is None or call is None or memory.size > MAX_BUFFER_BYTES:
+        return None
+    return CellsRun(call, memory, columns, max_deviating_ratio, program, delimiter[0]).whole(memory)
 
 
 def main(arguments: list[str]) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20  # parsed at once: what a bad record can spoil
 _FEW_LINES = 64  # go to the record reader together rather than be searched for the bad one
 _WASTE = 4  # blocks' worth of failed parsing before the rest of a block goes to the record reader
+Ranges = list[tuple[int, int]]  # of lines, in order
 _ATTEMPT_BYTES = 8_192  # what an attempt costs at least, as bytes parsed in that time
 
 
@@ -65,17 +66,29 @@ class Lane(Protocol):
 
 def decode_blocks(lines: Lines, start: int, stop: int, lane: Lane) -> Iterator[Run]:
     """Runs that cover the lines ``[start, stop)`` in order."""
+    return decode_ranges(lines, [(start, stop)], lane)
+
+
+def decode_ranges(lines: Lines, ranges: Ranges, lane: Lane) -> Iterator[Run]:
+    """Runs that cover ranges of lines in order; they share blocks, however short they are."""
     if not lane.able:
-        yield Run(start, stop)
+        yield from (Run(start, stop) for start, stop in ranges)
         return
-    while start < stop:
-        limit = int(np.searchsorted(lines.starts, lines.starts[start] + BLOCK_BYTES))
-        end = min(max(limit, start + 1), stop)
-        yield from _Block(lines, lane).decode(start, end)
-        start = end
-
-
-_Ranges = list[tuple[int, int]]
+    block: Ranges = []
+    size = 0
+    for first, stop in ranges:
+        start = first
+        while start < stop:
+            limit = int(np.searchsorted(lines.starts, lines.starts[start] + max(BLOCK_BYTES - size, 0)))
+            end = min(max(limit, start + 1), stop)
+            block.append((start, end))
+            size += int(lines.stops[end - 1] - lines.starts[start])
+            if end < stop or size >= BLOCK_BYTES:
+                yield from _Block(lines, lane).decode(block)
+                block, size = [], 0
+            start = end
+    if block:
+        yield from _Block(lines, lane).decode(block)
 
 
 class _Block:
@@ -85,13 +98,13 @@ class _Block:
         self._wasted = 0
         self._found: list[tuple[Offsets, Parsed]] = []
 
-    def decode(self, start: int, stop: int) -> Iterator[Run]:
-        budget = _WASTE * self._bytes(start, stop) + _ATTEMPT_BYTES
-        waiting: list[_Ranges] = [[(start, stop)]]
+    def decode(self, ranges: Ranges) -> Iterator[Run]:
+        budget = _WASTE * sum(self._bytes(a, b) for a, b in ranges) + _ATTEMPT_BYTES
+        waiting: list[Ranges] = [ranges]
         while waiting:
             todo = waiting.pop()
             step = _count(todo)
-            before: _Ranges = []  # sound lines before the culprits: parsed again together
+            before: Ranges = []  # sound lines before the culprits: parsed again together
             while todo:
                 part, rest = _cut(todo, step)
                 try:
@@ -115,9 +128,9 @@ class _Block:
                 step = max(_FEW_LINES, 4 * (row + 1))
             if before:
                 waiting.append(before)
-        yield from self._runs(start, stop)
+        yield from self._runs(ranges)
 
-    def _parse(self, ranges: _Ranges) -> Parsed:
+    def _parse(self, ranges: Ranges) -> Parsed:
         lines = self._lines
         starts, stops = lines.starts, lines.stops
         longest = max(int((stops[a:b] - starts[a:b]).max()) for a, b in ranges)
@@ -134,27 +147,33 @@ class _Block:
         end = self._lines.buffer.find(b"\n", at)
         return end + 1 if end >= 0 else len(self._lines.buffer)
 
-    def _runs(self, start: int, stop: int) -> Iterator[Run]:
+    def _runs(self, ranges: Ranges) -> Iterator[Run]:
         """What was found, in order of lines; all other lines are for the record reader."""
         if not self._found:
-            yield Run(start, stop)
+            yield from (Run(start, stop) for start, stop in ranges)
             return
+        first, behind = ranges[0][0], ranges[-1][1]
         numbers = np.concatenate([n for n, _ in self._found])
         table = pa.concat_tables([p.table for _, p in self._found])
-        fine = np.zeros(stop - start, np.bool_)
-        fine[numbers - start] = True
+        fine = np.zeros(behind - first, np.bool_)
+        fine[numbers - first] = True
         for n, p in self._found:
             if p.unfit is not None:
-                fine[n[p.unfit] - start] = False
+                fine[n[p.unfit] - first] = False
+        kept = fine[numbers - first]
+        if not kept.all():  # a refused row may hold a null where none may be
+            table, numbers = table.filter(from_numpy(kept)), numbers[kept]
         if len(self._found) > 1:
             table = table.take(from_numpy(np.argsort(numbers)))
-        row_of = np.cumsum(np.bincount(numbers - start, minlength=stop - start)) - 1
-        for a, b, sound in runs(fine):
-            if sound:
-                rows = table.slice(int(row_of[a]), b - a)
-                yield Run(start + a, start + b, rows, self._extra(start + a, start + b))
-            else:
-                yield Run(start + a, start + b)
+        row_of = np.cumsum(np.bincount(numbers - first, minlength=behind - first)) - 1
+        for start, stop in ranges:
+            there = fine[start - first : stop - first]
+            for a, b, sound in [(0, stop - start, True)] if there.all() else runs(there):
+                if sound:
+                    extra = self._extra(start + a, start + b)
+                    yield Run(start + a, start + b, table, extra, int(row_of[start - first + a]))
+                else:
+                    yield Run(start + a, start + b)
 
     def _extra(self, start: int, stop: int) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -168,18 +187,18 @@ class _Block:
         return int(self._lines.stops[stop - 1] - self._lines.starts[start])
 
 
-def _count(ranges: _Ranges) -> int:
+def _count(ranges: Ranges) -> int:
     return sum(b - a for a, b in ranges)
 
 
-def _numbers(ranges: _Ranges) -> Offsets:
+def _numbers(ranges: Ranges) -> Offsets:
     return np.concatenate([np.arange(a, b) for a, b in ranges])
 
 
-def _cut(ranges: _Ranges, at: int) -> tuple[_Ranges, _Ranges]:
+def _cut(ranges: Ranges, at: int) -> tuple[Ranges, Ranges]:
     """Ranges before and from the ``at``-th line on."""
-    before: _Ranges = []
-    after: _Ranges = []
+    before: Ranges = []
+    after: Ranges = []
     for a, b in ranges:
         middle = min(a + max(at, 0), b)
         at -= b - a

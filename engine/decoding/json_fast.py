@@ -22,9 +22,9 @@ import pyarrow.json as pj
 from engine.decoding.blocks import Doubt, Parsed, Run, decode_blocks
 from engine.decoding.columns import Converted, Mask, convert_text, narrowed
 from engine.decoding.json_records import JsonReader
-from engine.decoding.json_scan import ScanLane
 from engine.decoding.lines import Lines
 from engine.decoding.rows import output_schema
+from engine.decoding.scanned import ScanLane
 from engine.decoding.values import Convert, Extras, Number, converter
 from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, ExtraFields

@@ -16,10 +16,10 @@ import numpy as np
 from engine.decoding.blocks import Run
 from engine.decoding.gather import Gather, Text
 from engine.decoding.json_records import JsonReader, Record
-from engine.decoding.json_scan import ScanLane
 from engine.decoding.lined import LinedObjects, read_all
 from engine.decoding.lines import Bools, Lines, sound_lines
 from engine.decoding.rows import RowBuilder
+from engine.decoding.scanned import json_scan
 from engine.decoding.text import BOM, first_char
 from engine.model import CompactionSpec, Reject
 
@@ -35,7 +35,7 @@ class JsonLines:
 
         self._limits = spec.limits
         self._lane = ArrowLane(spec)
-        self._scan = ScanLane(spec)
+        self._scan = json_scan(spec)
 
     def sound(self, lines: Lines) -> Bools | None:
         return sound_lines(lines, self._limits.record_bytes)
@@ -60,7 +60,8 @@ def decode_json(
     lined = [] if strict else [t for t in texts if inside or first_char(t.body) != b"["]
     taken = {t.place for t in lined}
     if lined:
-        clean = ScanLane(gather.spec).take_clean(lined, gather, gather.spec.limits.record_bytes)
+        begins = [0] * len(lined)
+        clean = json_scan(gather.spec).take_clean(lined, begins, gather, gather.spec.limits.record_bytes)
         lined = [t for t in lined if t.place not in clean]
     if lined:
         begins = [len(BOM) if not base_offset and t.body.startswith(BOM) else 0 for t in lined]

@@ -61,7 +61,7 @@ def day_number(head: Any, tail: Any) -> Any:
 
 @inline
 def clock(memory: Any, p: Any, units: Any) -> Any:
-    """Time of day and zone behind a date: (position of the closing quote, UTC units), or (-1, 0)."""
+    """Time of day and zone behind a date: (end, UTC units), or (-1, 0)."""
     x = word(memory, p) ^ CLOCK
     bad = (((x & LOWS) + CLOCK_OVER) | x) & HIGHS
     seconds_given = bad == ZERO
@@ -124,6 +124,4 @@ def clock(memory: Any, p: Any, units: Any) -> Any:
         offset = hours * 3600 + minutes * 60
         if c == 45:
             offset = -offset
-    if byte(memory, p) != 34:
-        return -1, 0
     return p, (hour * 3600 + minute * 60 + second - offset) * units + fraction

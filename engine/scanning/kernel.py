@@ -17,25 +17,13 @@ import numpy as np
 from numba import types
 
 from engine.scanning import layout as at
+from engine.scanning.cells import scan_cells
+from engine.scanning.fields import ENTERED, STORED, integer_at, put_float, put_null, put_text
 from engine.scanning.instants import FIVE_BYTES, NO_DAY, clock, day_number
-from engine.scanning.numbers import INT64_MAX, number, rounded_bits, whole
-from engine.scanning.texts import (
-    copy_text,
-    dictionary_code,
-    forget_fresh,
-    same_text,
-    settle,
-    text_end,
-    well_formed,
-)
-from engine.scanning.words import HALF, ZERO, Int, U, aside, byte, pair, view, word, word_of
+from engine.scanning.texts import forget_fresh, settle, text_end, well_formed
+from engine.scanning.words import HALF, ZERO, aside, byte, pair, view, word, word_of
 
 NULL_WORD, TRUE_WORD, FALSE_WORD = word_of(b"null"), word_of(b"true"), word_of(b"false")
-NAN_WORD, INFINITE_WORD, THREE_BYTES = word_of(b"NaN"), word_of(b"Infinity"), U(0xFFFFFF)
-POWERS = 10.0 ** np.arange(23)  # all of them exact
-EXACT_MANTISSA = U(1 << 53)
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-NOT_A_NUMBER, INFINITE = float("nan"), float("inf")
 DAY_SECONDS = 86_400
 
 
@@ -82,21 +70,13 @@ def scan_region(
                 if kind == at.END:
                     fits = True
                     break
-                column, slot = ops[op + at.OP_COLUMN], ops[op + at.OP_SLOT]
+                slot = ops[op + at.OP_SLOT]
                 here = slot * capacity + row
                 if kind == at.ABSENT or (byte(memory, p) == 110 and word(memory, p) & HALF == NULL_WORD):
                     if ops[op + at.OP_NULLABLE] == 0:
                         break
-                    valid[column * capacity + row] = 0
+                    put_null(op, ops, row, capacity, values, valid, codes, texts)
                     nulls = True
-                    if ops[op + at.OP_UNITS] < 0:  # a string column
-                        code_at = slot * (capacity + 1) + row
-                        if texts[slot * at.TEXT_WIDTH + at.TEXT_PLAIN] == 1:
-                            codes[code_at + 1] = codes[code_at]
-                        else:
-                            codes[code_at] = 0
-                    else:
-                        values[here] = 0
                     if kind != at.ABSENT:
                         p += 4
                 elif kind == at.STRING:
@@ -108,73 +88,21 @@ def scan_region(
                         break
                     if high != ZERO and not well_formed(memory, p, quote):
                         break
-                    size = quote - p
-                    text = slot * at.TEXT_WIDTH
-                    code_at = slot * (capacity + 1) + row
-                    if texts[text + at.TEXT_PLAIN] == 1:
-                        start = Int(codes[code_at])
-                        if start + size > texts[text + at.TEXT_CAPACITY]:
-                            status = at.CHARS_FULL
-                            block[at.S_DETAIL] = slot
-                            break
-                        copy_text(memory, p, chars, texts[text + at.TEXT_BASE] + start, size)
-                        codes[code_at + 1] = start + size
-                    else:
-                        code = texts[text + at.TEXT_LAST]
-                        known_text = False
-                        if code >= 0:
-                            entry = slot * (at.DICTIONARY_ENTRIES + 1) + code
-                            start = Int(dict_offsets[entry])
-                            if Int(dict_offsets[entry + 1]) - start == size:
-                                start += slot * (at.DICTIONARY_BYTES + 8)
-                                known_text = same_text(memory, p, dict_chars, start, size)
-                        if not known_text:
-                            code = dictionary_code(
-                                memory, p, size, slot, row, texts, dict_chars, dict_offsets, dict_table
-                            )
-                            if code < 0:
-                                status = at.DICTIONARY_FULL
-                                block[at.S_DETAIL] = slot
-                                break
-                            texts[text + at.TEXT_LAST] = code
-                            if texts[text + at.TEXT_FRESH] == 1:
-                                fresh = True
-                        codes[code_at] = code
+                    stored = put_text(
+                        memory, p, quote - p, slot, row, capacity, codes, chars, texts,
+                        dict_chars, dict_offsets, dict_table,
+                    )  # fmt: skip
+                    if stored > STORED:
+                        status = stored
+                        block[at.S_DETAIL] = slot
+                        break
+                    if stored == ENTERED:
+                        fresh = True
                     p = quote + 1
                 elif kind == at.FLOAT:
-                    q, negative, mantissa, power = number(memory, p)
-                    if q < 0:
-                        if byte(memory, p) == 45:
-                            p += 1
-                            negative = True
-                        else:
-                            negative = False
-                        w = word(memory, p)
-                        if w == INFINITE_WORD:
-                            p += 8
-                            floats[here] = -INFINITE if negative else INFINITE
-                        elif w & THREE_BYTES == NAN_WORD and not negative:
-                            p += 3
-                            floats[here] = NOT_A_NUMBER
-                        else:
-                            break
-                    else:
-                        p = q
-                        if mantissa <= EXACT_MANTISSA and power <= 0 and power >= -22:
-                            exact = np.float64(Int(mantissa)) / POWERS[-power]
-                            floats[here] = -exact if negative else exact
-                        elif mantissa <= EXACT_MANTISSA and power > 0 and power <= 22:
-                            exact = np.float64(Int(mantissa)) * POWERS[power]
-                            floats[here] = -exact if negative else exact
-                        else:
-                            bits = rounded_bits(mantissa, power)
-                            if bits < 0:
-                                break
-                            values[here] = bits
-                            if negative:
-                                floats[here] = -floats[here]
-                        if ops[op + at.OP_NARROW] == 1 and abs(floats[here]) > FLOAT32_MAX:
-                            break
+                    p = put_float(memory, p, here, ops[op + at.OP_NARROW], False, values, floats)
+                    if p < 0:
+                        break
                 elif kind == at.TIMESTAMP:
                     # "YYYY-MM-DD, then a quote or a clock; rows that follow each other mostly share the day.
                     if byte(memory, p) != 34:
@@ -190,24 +118,15 @@ def scan_region(
                     within = 0
                     if c in (84, 32):
                         p, within = clock(memory, p + 1, ops[op + at.OP_UNITS])
-                        if p < 0:
+                        if p < 0 or byte(memory, p) != 34:
                             break
                     elif c != 34:
                         break
                     p += 1
                     values[here] = day * DAY_SECONDS * ops[op + at.OP_UNITS] + within
                 elif kind == at.INT:
-                    p, negative, mantissa, power = number(memory, p)
+                    p, integer = integer_at(memory, p, ops[op + at.OP_LOW], ops[op + at.OP_HIGH], False)
                     if p < 0:
-                        break
-                    integer = Int(mantissa)
-                    if power != 0 or mantissa > INT64_MAX:
-                        integer = whole(mantissa, power)
-                        if integer < 0:
-                            break
-                    if negative:
-                        integer = -integer
-                    if integer < ops[op + at.OP_LOW] or integer > ops[op + at.OP_HIGH]:
                         break
                     values[here] = integer
                 elif kind == at.BOOL:
@@ -288,25 +207,31 @@ def scan_region(
 def scan_entry(address: Any) -> Any:
     """The compiled entry: everything it reads and writes lies behind the address of one block."""
     block = view(address, at.BLOCK_LENGTH, np.int64)
-    capacity, texts = block[at.B_CAPACITY], block[at.B_TEXT_COUNT]
+    text_count = block[at.B_TEXT_COUNT]
+    memory = view(block[at.B_BUFFER], block[at.B_BUFFER_LENGTH], np.uint8)
+    ops = view(block[at.B_OPS], block[at.B_OPS_LENGTH], np.int64)
+    values = view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.int64)
+    floats = view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.float64)
+    valid = view(block[at.B_VALID], block[at.B_VALID_LENGTH], np.uint8)
+    codes = view(block[at.B_CODES], block[at.B_CODES_LENGTH], np.int32)
+    chars = view(block[at.B_CHARS], block[at.B_CHARS_LENGTH], np.uint8)
+    texts = view(block[at.B_TEXTS], text_count * at.TEXT_WIDTH, np.int64)
+    dict_chars = view(block[at.B_DICT_CHARS], text_count * (at.DICTIONARY_BYTES + 8), np.uint8)
+    dict_offsets = view(block[at.B_DICT_OFFSETS], text_count * (at.DICTIONARY_ENTRIES + 1), np.int32)
+    dict_table = view(block[at.B_DICT_TABLE], text_count * at.DICTIONARY_TABLE, np.int32)
+    row_starts = view(block[at.B_ROW_STARTS], block[at.B_CAPACITY], np.int64)
+    deviating = view(block[at.B_DEVIATING], 3 * block[at.B_DEVIATING_CAPACITY], np.int64)
+    if block[at.B_DELIMITER] != 0:
+        return scan_cells(
+            memory, ops, values, floats, valid, codes, chars, texts, dict_chars, dict_offsets, dict_table,
+            row_starts, deviating, block,
+        )  # fmt: skip
+    words = view(block[at.B_WORDS], block[at.B_WORDS_LENGTH], np.uint64)
+    masks = view(block[at.B_MASKS], block[at.B_WORDS_LENGTH], np.uint64)
+    templates = view(block[at.B_TEMPLATES], block[at.B_TEMPLATE_COUNT], np.int64)
     return scan_region(
-        view(block[at.B_BUFFER], block[at.B_BUFFER_LENGTH], np.uint8),
-        view(block[at.B_OPS], block[at.B_OPS_LENGTH], np.int64),
-        view(block[at.B_WORDS], block[at.B_WORDS_LENGTH], np.uint64),
-        view(block[at.B_MASKS], block[at.B_WORDS_LENGTH], np.uint64),
-        view(block[at.B_TEMPLATES], block[at.B_TEMPLATE_COUNT], np.int64),
-        view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.int64),
-        view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.float64),
-        view(block[at.B_VALID], block[at.B_VALID_LENGTH], np.uint8),
-        view(block[at.B_CODES], block[at.B_CODES_LENGTH], np.int32),
-        view(block[at.B_CHARS], block[at.B_CHARS_LENGTH], np.uint8),
-        view(block[at.B_TEXTS], texts * at.TEXT_WIDTH, np.int64),
-        view(block[at.B_DICT_CHARS], texts * (at.DICTIONARY_BYTES + 8), np.uint8),
-        view(block[at.B_DICT_OFFSETS], texts * (at.DICTIONARY_ENTRIES + 1), np.int32),
-        view(block[at.B_DICT_TABLE], texts * at.DICTIONARY_TABLE, np.int32),
-        view(block[at.B_ROW_STARTS], capacity, np.int64),
-        view(block[at.B_DEVIATING], 3 * block[at.B_DEVIATING_CAPACITY], np.int64),
-        block,
+        memory, ops, words, masks, templates, values, floats, valid, codes, chars, texts, dict_chars,
+        dict_offsets, dict_table, row_starts, deviating, block,
     )  # fmt: skip
 
 

@@ -54,14 +54,17 @@ def digits_value(x: Any, count: Any) -> Any:
 
 
 @inline
-def number(memory: Any, p: Any) -> Any:
-    """A JSON number at ``p``: (end, negative, digits as one integer, power of ten); end -1: not here."""
+def number(memory: Any, p: Any, padded: Any) -> Any:
+    """A number at ``p``: (end, negative, digits as one integer, power of ten); end -1: not here.
+
+    ``padded`` also takes zeros in front, as numeric text may have: fewer than eight digits then.
+    """
     negative = byte(memory, p) == 45
     if negative:
         p += 1
     x = word(memory, p) ^ ZEROS
     n = digit_count(x)
-    if n == 0 or (n > 1 and x & BYTE == ZERO):
+    if n == 0 or (n > 1 and x & BYTE == ZERO and (not padded or n == 8)):
         return -1, negative, ZERO, 0
     mantissa = digits_value(x, n)
     p += n

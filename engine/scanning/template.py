@@ -148,14 +148,8 @@ def assemble(templates: list[Template], columns: tuple[Column, ...]) -> Program:
             first, width = len(words) // 8, -(-len(literal) // 8) * 8
             words += literal.ljust(width, b"\0")
             masks += (b"\xff" * len(literal)).ljust(width, b"\0")
-            op = [0] * at.OP_WIDTH
-            op[at.OP_KIND], op[at.OP_WORD], op[at.OP_WORDS] = kind, first, width // 8
-            op[at.OP_BYTES] = len(literal)
-            if index >= 0:
-                column = columns[index]
-                op[at.OP_COLUMN], op[at.OP_SLOT], op[at.OP_NULLABLE] = index, column.slot, column.nullable
-                op[at.OP_LOW], op[at.OP_HIGH] = column.low, column.high
-                op[at.OP_UNITS], op[at.OP_NARROW] = column.units, column.narrow
+            op = _operation(kind, len(literal), index, columns)
+            op[at.OP_WORD], op[at.OP_WORDS] = first, width // 8
             ops.append(op)
     return Program(
         np.array(ops, np.int64).ravel(),
@@ -163,3 +157,31 @@ def assemble(templates: list[Template], columns: tuple[Column, ...]) -> Program:
         np.frombuffer(bytes(masks), "<u8"),
         np.array(starts, np.int64),
     )
+
+
+def program_of_header(names: tuple[str, ...], columns: tuple[Column, ...]) -> Program | None:
+    """The program for rows of CSV below a header of different names; None where the scan cannot do them."""
+    places = {column.name: index for index, column in enumerate(columns)}
+    ops: list[list[int]] = []
+    for place, name in enumerate(names):
+        index = places.pop(name, None)
+        if index is None:
+            return None
+        ops.append(_operation(columns[index].kind, int(place > 0), index, columns))
+    if not all(columns[index].nullable for index in places.values()):
+        return None
+    ops += [_operation(at.ABSENT, 0, index, columns) for index in places.values()]
+    ops.append(_operation(at.END, 0, -1, columns))
+    nothing = np.empty(0, np.uint64)
+    return Program(np.array(ops, np.int64).ravel(), nothing, nothing, np.zeros(1, np.int64))
+
+
+def _operation(kind: int, literal_bytes: int, index: int, columns: tuple[Column, ...]) -> list[int]:
+    op = [0] * at.OP_WIDTH
+    op[at.OP_KIND], op[at.OP_BYTES] = kind, literal_bytes
+    if index >= 0:
+        column = columns[index]
+        op[at.OP_COLUMN], op[at.OP_SLOT], op[at.OP_NULLABLE] = index, column.slot, column.nullable
+        op[at.OP_LOW], op[at.OP_HIGH] = column.low, column.high
+        op[at.OP_UNITS], op[at.OP_NARROW] = column.units, column.narrow
+    return op

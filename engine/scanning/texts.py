@@ -84,6 +84,29 @@ def text_end(memory: Any, p: Any) -> Any:
 
 
 @inline
+def cell_edges(w: Any, delimiters: Any) -> Any:
+    """Like ``special_bytes``, of the bytes that are a delimiter, a quote or a control character."""
+    quote = w ^ QUOTES
+    edge = w ^ delimiters
+    return (((quote - ONES) & ~quote) | ((edge - ONES) & ~edge) | ((w - SPACES) & ~w)) & HIGHS
+
+
+@inline
+def cell_end(memory: Any, p: Any, delimiters: Any) -> Any:
+    """End of a bare CSV cell: (position of what ends it, high bits met in it)."""
+    w = word(memory, p)
+    stop = cell_edges(w, delimiters)
+    high = ZERO
+    while stop == ZERO:
+        high = high | (w & HIGHS)
+        p += 8
+        w = word(memory, p)
+        stop = cell_edges(w, delimiters)
+    high = high | (w & HIGHS & (stop ^ (stop - ONE)))
+    return p + (low_zeros(stop) >> 3), high
+
+
+@inline
 def same_text(memory: Any, p: Any, other: Any, q: Any, size: Any) -> Any:
     """Whether two runs of bytes are equal, compared eight at a time."""
     while size >= 8:

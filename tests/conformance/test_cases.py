@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import read
+from engine import read, scan
 from engine.errors import SnapshotChanged
 from engine.schema import arrow_schema
 from tests.conformance.canonical import canonical_lines, canonical_rows
@@ -33,6 +33,15 @@ def test_case(name: str, tmp_path: Path) -> None:
     case.first_run()
     for check, argument in case.document.get("also", {}).items():
         getattr(case, f"also_{check}")(argument)
+
+
+@pytest.mark.skipif(not scan.available(), reason="numba is not installed (the [fast] extra)")
+@pytest.mark.parametrize("name", sorted({p.parts[len(CASES.parts)] for p in CASES.rglob("raw*/**/*.[ct]sv")}))
+def test_case_of_csv_with_the_template_scan(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIQUETTE_SCAN", "on")
+    test_case(name, tmp_path)
 
 
 class Case(Runs):

@@ -27,18 +27,22 @@ except SystemExit as end:
     assert not end.code, end.code
 print(*[name for name in {UNNEEDED!r} if name in sys.modules], file=sys.stderr)
 """
-RECORD = '{"symbol": "%s", "timestamp": "2025-09-09T00:00:00Z", "close": %s}\n'
+RECORDS = {
+    "json": '{"symbol": "%s", "timestamp": "2025-09-09T00:00:00Z", "close": %s}\n',
+    "csv": "%s,2025-09-09T00:00:00Z,%s\n",
+}
+HEADERS = {"json": "", "csv": "symbol,timestamp,close\n"}
 
 
-@pytest.mark.parametrize("close", ["1.5", "null"])
-def test_a_day_of_json_is_compacted_without_the_imports_that_others_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, close: str
+@pytest.mark.parametrize(("form", "close"), [("json", "1.5"), ("json", "null"), ("csv", "1.5"), ("csv", "")])
+def test_a_plain_day_is_compacted_without_the_imports_that_others_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, close: str
 ) -> None:
     monkeypatch.setenv("BRIQUETTE_SCAN", "on")
     for i in range(10):
-        text = "".join(RECORD % (f"S{i}", close if n % 3 else "2") for n in range(1_000))
-        (tmp_path / "raw" / f"{i}.json").parent.mkdir(exist_ok=True)
-        (tmp_path / "raw" / f"{i}.json").write_text(text)
+        text = "".join(RECORDS[form] % (f"S{i}", close if n % 3 else "2") for n in range(1_000))
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / "raw" / f"{i}.{form}").write_text(HEADERS[form] + text)
     ends = ["--input", str(tmp_path / "raw"), "--output", str(tmp_path / "out")]
     arguments = ["compact", *ends, "--schema", "market.prices", "--json"]
     told = subprocess.run(

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from engine import scan
 from engine.model import Field, Schema
 from engine.scanning import native
+from engine.scanning.driver import LinesRun
 from engine.scanning.template import columns_of
 
 pytestmark = pytest.mark.skipif(not scan.available(), reason="numba is not installed")
@@ -732,7 +733,7 @@ def scan_damaged_buffers(rng: random.Random, count: int) -> tuple[int, int, bool
     # No newline at the end of the region, nothing readable behind it: the checks must bite.
     cut = np.frombuffer(line + line[:20], np.uint8)
     try:
-        scan._Run(native.entry(), cut.size, columns_of(SCHEMA), 1.0).scan(cut, cut.size, 0)
+        LinesRun(native.entry(), cut.size, columns_of(SCHEMA), 1.0).scan(cut, cut.size, 0)
     except IndexError:
         return accepted, rows, True
     return accepted, rows, False

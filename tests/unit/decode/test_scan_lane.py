@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from engine import scan
 from engine.decode import Decoded, decode_objects, decode_records_only
-from engine.decoding import json_scan
+from engine.decoding import scanned
+from engine.decoding.csv_fast import CsvLane
+from engine.decoding.lined import LinedObjects
+from engine.decoding.stream import decode_stream
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
 from . import generators as g
-from .test_lanes_agree import PROPERTY, facts
+from .test_lanes_agree import PROPERTY, facts, together
 
 pytestmark = pytest.mark.skipif(not scan.available(), reason="numba is not installed (the [fast] extra)")
 PRICES = Schema(
@@ -50,7 +53,9 @@ DEVIANTS = (
 @pytest.fixture(autouse=True)
 def always_scan(monkeypatch):
     monkeypatch.setenv("BRIQUETTE_SCAN", "on")
-    monkeypatch.setattr(json_scan, "_LARGE_BYTES", 1_500)
+    monkeypatch.setattr(scanned, "_LARGE_BYTES", 1_500)
+    monkeypatch.setattr(scanned, "_MOST_DEVIATING_CSV", 0.6)
+    monkeypatch.setattr(scanned, "_FEW_LINES", 3)
 
 
 def plain(decoded: Decoded) -> Decoded:
@@ -93,6 +98,70 @@ def test_scanned_prices_equal_the_record_readers(objects, extra_fields):
     assert facts(plain(decode_objects(objects, spec))) == facts(decode_records_only(objects, spec))
 
 
+CSV_DEVIANTS = (
+    b"A",
+    b"A,2025-09-09,1,2,true,x,y",
+    b",2025-09-09,1,2,true,x",
+    b"NA,2025-09-09,1,3.7,true,x",
+    b'"A ""B""",2025-09-09,inf,007,True,x',
+    b'"C\n",2025-09-09,1,2,true,x',
+    b'"D\nAAPL,2025-09-09,1,2,true,x\n",2025-09-09,1,2,true,x',
+    b"E,2025-09-09 24:00,1e400,2,true,x",
+    b"\xff,2025-09-09,1,2,true,x",
+    b'"F',
+    b'a"b,2025-09-09,1,2,true,x',
+    b"G,2025-09-09,1,2,true,x\ry",
+    b"\r",
+    b"",
+    b" ",
+)
+CSV_NAMES = ("symbol", "timestamp", "close", "volume", "halted", "extra")
+
+
+def csv_row(rng: random.Random) -> bytes:
+    record = json.loads(clean_line(rng))
+    words = ["" if v is None else str(v) for v in record.values()]
+    words = [word.replace("nan", "NaN") for word in words] + [rng.choice(("", "x", "\u00e9"))]
+    return ",".join(f'"{w}"' if w and rng.random() < 0.1 else w for w in words).encode()
+
+
+@st.composite
+def csv_price_objects(draw) -> list[tuple[str, bytes]]:
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    share = draw(st.sampled_from((0, 0, 0.03, 0.15, 0.5)))
+    end = draw(st.sampled_from((b"\n", b"\r\n", b"\n\n")))
+    columns = draw(st.sampled_from((5, 5, 6)))  # without or with the unknown one
+    objects = []
+    for i in range(draw(st.integers(1, 5))):
+        names = list(CSV_NAMES[:columns])
+        order = rng.sample(range(columns), columns) if draw(st.integers(0, 4)) == 0 else range(columns)
+        body = [",".join(names[n] for n in order).encode()]
+        for _ in range(draw(st.sampled_from((0, 1, 8, 40)))):
+            if rng.random() < share:
+                body.append(rng.choice(CSV_DEVIANTS))
+            else:
+                cells = csv_row(rng).split(b",")
+                body.append(b",".join(cells[n] for n in order))
+        start = draw(st.sampled_from((b"", b"", b"\xef\xbb\xbf", b"\n")))
+        objects.append((f"k{i}.csv", start + end.join(body) + draw(st.sampled_from((b"", end, b"\r")))))
+    return objects
+
+
+@PROPERTY
+@given(csv_price_objects(), st.sampled_from(tuple(ExtraFields)))
+def test_scanned_csv_prices_equal_the_record_readers(objects, extra_fields):
+    spec = CompactionSpec(PRICES, extra_fields=extra_fields)
+    assert facts(plain(decode_objects(objects, spec))) == facts(decode_records_only(objects, spec))
+
+
+@PROPERTY
+@given(csv_price_objects(), st.sampled_from((1, 100, 5_000)))
+def test_scanned_csv_in_blocks_equals_the_record_readers(objects, block_bytes):
+    spec, (key, raw) = CompactionSpec(PRICES), objects[0]
+    streamed = together(plain(b) for b in decode_stream(key, [raw], spec, block_bytes=block_bytes))
+    assert facts(streamed) == facts(decode_records_only([(key, raw)], spec))
+
+
 @PROPERTY
 @given(st.data())
 def test_any_objects_equal_the_record_readers(data):
@@ -122,6 +191,67 @@ def test_the_scan_is_really_what_decodes(dirty, count, monkeypatch):
     decoded = decode_objects([("a.json", b"\n".join(lines))], CompactionSpec(PRICES))
     assert decoded.table.num_rows + len(decoded.rejects) == len(lines)
     assert max(accepted) > 0.8 * len(lines) - 1
+
+
+@pytest.mark.parametrize("extra", [b"", b",extra"])
+@pytest.mark.parametrize("dirty", [False, True])
+def test_the_scan_is_really_what_decodes_csv(dirty, extra, monkeypatch):
+    rng = random.Random(4)
+    columns = 5 + bool(extra)
+    lines = [b",".join(csv_row(rng).split(b",")[:columns]) for _ in range(900)]
+    if dirty:
+        lines[100] = b"A"
+    accepted = []
+    real = scan.scan_csv_rows
+
+    def watched(*args, **kwargs):
+        found = real(*args, **kwargs)
+        accepted.append(found.rows if found else 0)
+        return found
+
+    monkeypatch.setattr(scan, "scan_csv_rows", watched)
+    header = b"symbol,timestamp,close,volume,halted" + extra
+    bodies = [("a.csv", b"\n".join([header, *lines[:500]])), ("b.csv", b"\n".join([header, *lines[500:]]))]
+    decoded = decode_objects(bodies, CompactionSpec(PRICES))
+    assert decoded.table.num_rows + len(decoded.rejects) == sum(decoded.object_records) == 900
+    assert max(accepted) == 500 - dirty
+    assert bool(decoded.extra_fields) == bool(extra)
+
+
+def test_oddly_written_csv_rows_go_to_the_next_lane_together(monkeypatch):
+    """One by one through the record reader, each took eighty times as long as by the scan."""
+    rng = random.Random(6)
+    lines = [b",".join(csv_row(rng).split(b",")[:5]) for _ in range(400)]
+    for at in range(20, 400, 20):
+        lines[at] = b"A,2025-09-09,1000000000.0000000000000000001,1,true"
+    objects = [("a.csv", b"\n".join([b"symbol,timestamp,close,volume,halted", *lines]))]
+    parsed = []
+    real = CsvLane.parse
+
+    def watched(self, text, longest, rows):
+        parsed.append(rows)
+        return real(self, text, longest, rows)
+
+    monkeypatch.setattr(CsvLane, "parse", watched)
+    monkeypatch.setattr(LinedObjects, "_read_strictly", None)
+    decoded = decode_objects(objects, CompactionSpec(PRICES))
+    assert parsed == [19]
+    assert facts(plain(decoded)) == facts(decode_records_only(objects, CompactionSpec(PRICES)))
+
+
+@pytest.mark.parametrize(
+    ("key", "body"),
+    [
+        ("a.json", b'{"symbol": "A", "timestamp": "2025-09-09", "close": 1.%s}\n'),
+        ("a.csv", b"symbol,timestamp,close\nA,2025-09-09,1.%s\n"),
+    ],
+)
+def test_digits_over_a_low_limit_are_found_though_the_scan_would_take_them(key, body):
+    spec = CompactionSpec(PRICES, limits=Limits(number_digits=12))
+    for digits in (b"12345", b"123456789012"):
+        objects = [(key, body % digits)]
+        fast = g.outcome(lambda objects=objects: facts(plain(decode_objects(objects, spec))))
+        assert fast == g.outcome(lambda objects=objects: facts(decode_records_only(objects, spec)))
 
 
 def test_a_record_over_the_limit_is_found_though_the_scan_would_take_it():

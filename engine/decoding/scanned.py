@@ -1,0 +1,215 @@
+"""The template scan in front of the other lanes: what it accepts is done, what deviates goes to them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from engine import scan
+from engine.decoding.blocks import Lane, Ranges, Run, decode_blocks, decode_ranges
+from engine.decoding.csv_records import Header
+from engine.decoding.gather import Gather, Text
+from engine.decoding.lines import Lines, Offsets
+from engine.decoding.rows import output_schema
+from engine.model import CompactionSpec, ExtraFields, Field
+
+_LARGE_BYTES = 1 << 20  # scanned where it lies rather than joined with its neighbours
+# Of the lines; above that the other lanes do all. pyarrow.csv and its conversions bear what is oddly written.
+_MOST_DEVIATING_JSON = 0.25
+_MOST_DEVIATING_CSV = 0.02
+_FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
+
+Scanner = Callable[[bytes | memoryview, float], scan.Scan | None]
+_Scanned = tuple[scan.Scan, pa.Table]
+
+
+def json_scan(spec: CompactionSpec) -> ScanLane:
+    """The lane of JSON Lines."""
+
+    def scanner(buffer: bytes | memoryview, ratio: float) -> scan.Scan | None:
+        return scan.scan_json_lines(buffer, spec.schema, max_deviating_ratio=ratio)
+
+    return ScanLane(spec, scanner, most_deviating=_MOST_DEVIATING_JSON)
+
+
+def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane:
+    """The lane of CSV texts below one header; unknown columns that only count are read as texts."""
+    known = {f.name for f in spec.schema.fields}
+    unknown = tuple(name for name in header.names if name not in known)
+    if unknown and spec.extra_fields is not ExtraFields.IGNORE:
+        return ScanLane(spec, lambda _buffer, _ratio: None, most_deviating=0.0)
+    fields = (*spec.schema.fields, *(Field(name, "string") for name in unknown))
+    schema = replace(spec.schema, fields=fields)
+
+    def scanner(buffer: bytes | memoryview, ratio: float) -> scan.Scan | None:
+        return scan.scan_csv_rows(buffer, schema, header.names, delimiter, max_deviating_ratio=ratio)
+
+    return ScanLane(spec, scanner, most_deviating=_MOST_DEVIATING_CSV, unknown=unknown, gathers=True)
+
+
+class ScanLane:
+    """Decodes sound lines by template where that repays loading the scan.
+
+    ``unknown`` names columns that the scan gives behind those of the schema. ``gathers`` sends all lines that
+    deviate through the next lane together: that pays where most of them are sound, only oddly written.
+    """
+
+    def __init__(
+        self,
+        spec: CompactionSpec,
+        scanner: Scanner,
+        *,
+        most_deviating: float,
+        unknown: tuple[str, ...] = (),
+        gathers: bool = False,
+    ) -> None:
+        self._scanner = scanner
+        self._most_deviating = most_deviating
+        self._unknown = unknown
+        self._gathers = gathers
+        self._output = output_schema(spec)
+        self._width = len(spec.schema.fields)
+        self._rescued = spec.extra_fields is ExtraFields.RESCUE
+        self._whole: list[_Scanned | None] = []  # of the one buffer that is decoded here
+        digits = spec.limits.number_digits
+        self._long_number = (
+            re.compile(rb"[0-9.eE+-]{%d}" % (digits + 1)) if digits < scan.NUMBER_CHARS else None
+        )
+
+    def take_clean(
+        self, texts: Sequence[Text], begins: Sequence[int], gather: Gather, limit_bytes: int
+    ) -> set[int]:
+        """Decode the texts that hold nothing but lines by template, each line a record; returns their places.
+
+        ``begins`` says where the lines of each text begin. They are never looked for, and large texts are not
+        copied: that is half of the time of a scan.
+        """
+        if not scan.worthwhile(sum(len(t.body) for t in texts)):
+            return set()
+        parts = [
+            (t, memoryview(t.body)[begin:] if begin else t.body)
+            for t, begin in zip(texts, begins, strict=True)
+        ]
+        small = [part for part in parts if len(part[1]) < _LARGE_BYTES]
+        alone = [[part] for part in parts if len(part[1]) >= _LARGE_BYTES]
+        taken: set[int] = set()
+        for group in ([small] if small else []) + alone:
+            if self._take(group, gather, limit_bytes):
+                taken.update(t.place for t, _ in group)
+        return taken
+
+    def _take(
+        self, group: Sequence[tuple[Text, bytes | memoryview]], gather: Gather, limit_bytes: int
+    ) -> bool:
+        buffer = group[0][1] if len(group) == 1 else b"\n".join([body for _, body in group])
+        found = self._scan(buffer, 0.0)
+        if found is None or not found.rows:
+            return False
+        if int(np.diff(found.row_starts, append=len(buffer)).max()) > limit_bytes:
+            return False
+        lengths = np.fromiter((len(body) + 1 for _, body in group), np.int64, len(group))
+        edges = np.searchsorted(found.row_starts, np.concatenate(([0], np.cumsum(lengths))))
+        counts = np.zeros_like(gather.records)
+        counts[[t.place for t, _ in group]] = np.diff(edges)
+        gather.add_rows(self._table(found), counts)
+        gather.records += counts
+        gather.extra_fields.update(self._extra(found, 0, found.rows))
+        return True
+
+    def _scan(self, buffer: bytes | memoryview, max_deviating_ratio: float) -> scan.Scan | None:
+        """The scan does not count digits: where the limit is low, the other lanes do."""
+        if self._long_number is not None and self._long_number.search(buffer):
+            return None
+        return self._scanner(buffer, max_deviating_ratio)
+
+    def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
+        """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
+        if not self._whole:
+            self._whole.append(self._scan_lines(lines, 0, len(lines)))
+        whole = self._whole[0]
+        if whole is not None:
+            found = whole[0]
+            origin = int(lines.starts[0])
+            edges = lines.starts[start] - origin, lines.stops[stop - 1] - origin
+            first, last = np.searchsorted(found.deviating[:, 0], edges)
+            row = int(np.searchsorted(found.row_starts, edges[0]))
+            deviating = found.deviating[first:last, 0] + origin
+            return self._runs(whole, deviating, row, lines, start, stop, rest)
+        part = self._scan_lines(lines, start, stop) if stop - start < len(lines) else None
+        if part is None:
+            return None
+        deviating = part[0].deviating[:, 0] + int(lines.starts[start])
+        return self._runs(part, deviating, 0, lines, start, stop, rest)
+
+    def _scan_lines(self, lines: Lines, start: int, stop: int) -> _Scanned | None:
+        """A line is accepted for itself, so what lies between sound lines does not matter to them."""
+        begin, end = int(lines.starts[start]), int(lines.stops[stop - 1])
+        if not scan.worthwhile(end - begin):
+            return None
+        end = min(end + 1, len(lines.buffer))
+        whole = (begin, end) == (0, len(lines.buffer))
+        buffer = lines.buffer if whole else memoryview(lines.buffer)[begin:end]
+        found = self._scan(buffer, self._most_deviating)
+        if found is None or found.lines != stop - start:
+            return None
+        return found, self._table(found)
+
+    def _runs(
+        self,
+        scanned: _Scanned,
+        deviating: Offsets,
+        row: int,
+        lines: Lines,
+        start: int,
+        stop: int,
+        rest: Lane,
+    ) -> Iterator[Run]:
+        """The accepted lines are the rows from ``row`` on; the others begin at the bytes ``deviating``."""
+        found, table = scanned
+        strays = np.searchsorted(lines.starts, deviating)
+        # Runs of neighbouring deviating lines, and the accepted lines between them.
+        breaks = np.flatnonzero(np.diff(strays) > 1)
+        firsts = strays[np.concatenate(([0], breaks + 1))] if len(strays) else strays
+        lasts = strays[np.concatenate((breaks, [len(strays) - 1]))] if len(strays) else strays
+        strays_at = list(zip(firsts.tolist(), (lasts + 1).tolist(), strict=True))
+        others = self._others(lines, strays_at, rest)
+        at = start
+        for first, behind in strays_at:
+            if first > at:
+                yield Run(at, first, table, self._extra(found, row, first - at), row)
+                row += first - at
+            at = first
+            while at < behind:
+                run = next(others)
+                yield run
+                at = run.stop
+        if at < stop:
+            yield Run(at, stop, table, self._extra(found, row, stop - at), row)
+
+    def _others(self, lines: Lines, ranges: Ranges, rest: Lane) -> Iterator[Run]:
+        """Runs that cover the lines which the scan left."""
+        if self._gathers and sum(behind - first for first, behind in ranges) >= _FEW_LINES:
+            yield from decode_ranges(lines, ranges, rest)
+            return
+        for first, behind in ranges:
+            if behind - first < _FEW_LINES:
+                yield Run(first, behind)
+            else:
+                yield from decode_blocks(lines, first, behind, rest)
+
+    def _table(self, found: scan.Scan) -> pa.Table:
+        columns = list(found.columns[: self._width])
+        if self._rescued:
+            columns.append(pa.nulls(found.rows, pa.string()))
+        fields = [f.with_type(c.type) for f, c in zip(self._output, columns, strict=True)]
+        return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+    def _extra(self, found: scan.Scan, row: int, rows: int) -> Counter[str]:
+        """In how many of the rows the unknown columns are not null."""
+        columns = zip(self._unknown, found.columns[self._width :], strict=True)
+        return Counter({name: rows - column.slice(row, rows).null_count for name, column in columns})
