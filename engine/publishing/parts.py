@@ -9,7 +9,7 @@ from typing import overload
 
 from engine.errors import VerificationFailed
 from engine.model import Piece, PublishedFile
-from engine.splice import SplicedPart, read_part_row_groups, verify_part
+from engine.splice import SplicedPart, verify_part
 from engine.store import Staged, Store, Stored
 from engine.stores.descriptors import read_blocks
 
@@ -83,13 +83,10 @@ def _check_footer(store: Store, part: SplicedPart) -> None:
         return read_range(store, part.pieces, offset, length)
 
     rows = part.group_rows
-    if not rows:
-        groups = read_part_row_groups(read, part.size_bytes, "the spliced part", "")
-        rows = tuple(group.rows for group in groups)
     if sum(rows) != part.rows or len(rows) != part.row_groups:
         raise VerificationFailed(
-            f"A part's footer has {sum(rows)} rows in {len(rows)} row groups, "
-            f"its splits made {part.rows} in {part.row_groups}.",
+            f"A part has {sum(rows)} rows in {len(rows)} row groups, its splits made {part.rows} "
+            f"in {part.row_groups}.",
             hint="Nothing was published. This is a defect of briquette: report it.",
         )
     verify_part(read, part.size_bytes, rows)

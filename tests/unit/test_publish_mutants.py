@@ -239,6 +239,8 @@ def test_every_piece_is_compared_with_what_was_made(memory: MemoryStore, index: 
 def test_a_footer_with_other_counts_is_a_defect(memory: MemoryStore, change: dict[str, int]) -> None:
     with pytest.raises(VerificationFailed, match="has 3 rows in 1 row groups"):
         check_footers(memory, [part(OLD, 0), replace(part(OLD, 1), **change)])
+    with pytest.raises(VerificationFailed, match="its footer says 3 rows in 1 row groups, expected 4 in 1"):
+        check_footers(memory, [replace(part(OLD, 1), rows=4, group_rows=(4,))])
     check_footers(memory, [part(OLD, 0), part(OLD, 1)])
 
 
