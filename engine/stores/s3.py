@@ -19,6 +19,7 @@ from engine.stores.etags import EtagCheck
 from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
 from engine.stores.retry import Retry, TransientError
 from engine.stores.s3_client import Connection, explain
+from engine.stores.small_gets import AHEAD_BYTES, SmallGets
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, PutMode
@@ -30,7 +31,7 @@ ATTEMPT = "briquette-attempt"  # metadata that tells our own lost reply from ano
 # without latency they take the same time and CPU.
 GET_THREADS = 64
 BATCH_OBJECTS, BATCH_BYTES = 16, 1 << 18  # small objects share one hand-over between threads
-AHEAD_BATCHES, AHEAD_BYTES = 64, 64 << 20
+AHEAD_BATCHES = 64
 SINGLE_PUT_BYTES = 64 << 20  # inline bytes up to this go in one PUT
 PAGE_OBJECTS = 1_000
 
@@ -49,10 +50,20 @@ class S3Store(BaseStore):
         self.connection = Connection(bucket)
         self.endpoint = self.connection.endpoint
         self.etags = EtagCheck(self.endpoint)
+        self._small: SmallGets | None = None
 
-    def send(self, verb: str, key: str, call: Callable[[], T], condition: str = "") -> T:
+    def send(
+        self,
+        verb: str,
+        key: str,
+        call: Callable[[], T],
+        condition: str = "",
+        failed: TransientError | None = None,
+    ) -> T:
         """Send one request until it is answered; the client's errors become ours."""
-        return self.retry.run(f"{verb} {self.url}/{key}", lambda: self._once(verb, key, call, condition))
+        return self.retry.run(
+            f"{verb} {self.url}/{key}", lambda: self._once(verb, key, call, condition), failed
+        )
 
     def _once(self, verb: str, key: str, call: Callable[[], T], condition: str) -> T:
         self.requests.note(verb, key)
@@ -132,8 +143,11 @@ class S3Store(BaseStore):
             "GET", key, lambda: self._get_once(key, etag, start, length), f"etag {etag}" if etag else ""
         )
 
-    def get_pinned(self, item: RawObject) -> bytes:
-        """See ``BaseStore``; a body of another size, while the object is as pinned, is fetched again."""
+    def get_pinned(self, item: RawObject, failed: TransientError | None = None) -> bytes:
+        """See ``BaseStore``; a body of another size, while the object is as pinned, is fetched again.
+
+        ``failed`` is how a first attempt ended that was made elsewhere.
+        """
 
         def once() -> bytes:
             body = self._get_once(item.key, item.etag, 0, None)
@@ -145,7 +159,7 @@ class S3Store(BaseStore):
             return body
 
         try:
-            return self.send("GET", item.key, once, f"etag {item.etag}")
+            return self.send("GET", item.key, once, f"etag {item.etag}", failed)
         except (NotFound, PreconditionFailed) as error:
             raise self.changed(item) from error
 
@@ -193,6 +207,21 @@ class S3Store(BaseStore):
 
         Bodies wait in memory up to ``AHEAD_BYTES`` (and one batch more).
         """
+        small = self._small_gets()
+        if small is None or not any(small.takes(item) for item in objects):
+            return self._get_many(objects)
+
+        def strictly(item: RawObject, failed: TransientError | None) -> Future[_Body]:
+            return _threads().submit(self.get_pinned, item, failed)
+
+        return small.get_many(objects, strictly)
+
+    def _small_gets(self) -> SmallGets | None:
+        if self._small is None:
+            self._small = SmallGets(self.connection, self.etags, self.requests)
+        return self._small if self._small.usable else None
+
+    def _get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
         waiting: deque[tuple[int, Future[_Bodies]]] = deque()
         batches = _batches(objects)
         ahead_bytes = 0
