@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import NotFound, PreconditionFailed, StoreError
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Staged, Stored, check_writable
+from engine.stores import get_threads
 from engine.stores.base import BaseStore
 from engine.stores.etags import EtagCheck
 from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
 from engine.stores.retry import Retry, TransientError
 from engine.stores.s3_client import Connection, explain
-from engine.stores.small_gets import AHEAD_BYTES, SmallGets
+from engine.stores.small_gets import SmallGets
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, PutMode
@@ -27,16 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPT = "briquette-attempt"  # metadata that tells our own lost reply from another writer's success
-# Each waits for one GET. At a round trip of 20 ms 4,000 objects take 6.2 s by 16 of them, 1.7 s by 64;
-# without latency they take the same time and CPU.
-GET_THREADS = 64
-BATCH_OBJECTS, BATCH_BYTES = 16, 1 << 18  # small objects share one hand-over between threads
-AHEAD_BATCHES = 64
 SINGLE_PUT_BYTES = 64 << 20  # inline bytes up to this go in one PUT
 PAGE_OBJECTS = 1_000
 
 _Found = list[Stored]  # `list` and `bytes` are verbs inside the classes
-_Bodies = list[bytes]
 _Body = bytes
 
 
@@ -209,42 +200,13 @@ class S3Store(BaseStore):
         """
         small = self._small_gets()
         if small is None or not any(small.takes(item) for item in objects):
-            return self._get_many(objects)
-
-        def strictly(item: RawObject, failed: TransientError | None) -> Future[_Body]:
-            return _threads().submit(self.get_pinned, item, failed)
-
-        return small.get_many(objects, strictly)
+            return get_threads.get_many(objects, self.get_pinned)
+        return small.get_many(objects, lambda item, failed: get_threads.submit(self.get_pinned, item, failed))
 
     def _small_gets(self) -> SmallGets | None:
         if self._small is None:
             self._small = SmallGets(self.connection, self.etags, self.requests)
         return self._small if self._small.usable else None
-
-    def _get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
-        waiting: deque[tuple[int, Future[_Bodies]]] = deque()
-        batches = _batches(objects)
-        ahead_bytes = 0
-        try:
-            while True:
-                while ahead_bytes < AHEAD_BYTES and len(waiting) < AHEAD_BATCHES:
-                    batch = next(batches, None)
-                    if batch is None:
-                        break
-                    size = sum(o.size_bytes for o in batch)
-                    ahead_bytes += size
-                    waiting.append((size, _threads().submit(self._get_batch, batch)))
-                if not waiting:
-                    return
-                size, future = waiting.popleft()
-                yield from future.result()
-                ahead_bytes -= size
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-    def _get_batch(self, batch: Sequence[RawObject]) -> _Bodies:
-        return [self.get_pinned(item) for item in batch]
 
     def open_chunks(
         self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
@@ -431,33 +393,9 @@ class OddBody:
         return (self._body[at : at + chunk_bytes] for at in range(0, len(self._body), chunk_bytes))
 
 
-def _batches(objects: Sequence[RawObject]) -> Iterator[Sequence[RawObject]]:
-    first, size = 0, 0
-    for i, item in enumerate(objects):
-        if i > first and (i - first == BATCH_OBJECTS or size + item.size_bytes > BATCH_BYTES):
-            yield objects[first:i]
-            first, size = i, 0
-        size += item.size_bytes
-    if first < len(objects):
-        yield objects[first:]
-
-
 def _quoted(etag: str | None) -> str:
     """A listed etag as PUT and HEAD spell it: some servers leave the quotes out of a listing."""
     return f'"{etag}"' if etag and not etag.endswith('"') else etag or ""
-
-
-def _threads() -> ThreadPoolExecutor:
-    """One set of threads for all buckets of this process; a fork starts its own."""
-    with _POOLS_LOCK:
-        pool = _POOLS.get(os.getpid())
-        if pool is None:
-            pool = _POOLS[os.getpid()] = ThreadPoolExecutor(GET_THREADS, thread_name_prefix="briquette-get")
-    return pool
-
-
-_POOLS: dict[int, ThreadPoolExecutor] = {}
-_POOLS_LOCK = threading.Lock()
 
 
 def _key(stored: Stored) -> str:

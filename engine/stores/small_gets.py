@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from engine.model import RawObject
 from engine.store import Requests
 from engine.stores.etags import EtagCheck
+from engine.stores.get_threads import AHEAD_BYTES
 from engine.stores.retry import TransientError
 from engine.stores.s3_client import CONNECT_SECONDS, READ_SECONDS, Connection
 from engine.stores.sigv4 import Signer, encoded
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 Strictly = Callable[[RawObject, TransientError | None], Future[bytes]]
 
 SMALL_BYTES = 1 << 20
-AHEAD_BYTES = 64 << 20  # bodies that wait in memory for their turn
 AHEAD_OBJECTS = 4_096
 MOST_MISSES = 16  # in a row and never an answer: this is no way to talk to that store
 SIGNER_SECONDS = 60.0  # credentials are asked for anew after this
@@ -83,6 +83,11 @@ class SmallGets:
         )
         port = parts.port or (443 if secure else 80)
         self._host = Host(parts.hostname or "", port, _tls() if secure and self._possible else None)
+
+    @property
+    def side_by_side(self) -> int:
+        """How many requests at once: few until one was answered, for each other costs a request more."""
+        return CONNECTIONS if self._proved else MOST_MISSES
 
     def takes(self, item: RawObject) -> bool:
         """Whether an object is small, and of a name and an etag that need no thought."""
@@ -171,7 +176,7 @@ class _Call:
             and self._begun - number < AHEAD_OBJECTS
             and (self._ahead_bytes < AHEAD_BYTES or self._begun == number)
             # What the strict way repeats, with pauses, holds back what is asked of a store in trouble.
-            and self._wires.in_flight + len(self._strict) < CONNECTIONS
+            and self._wires.in_flight + len(self._strict) < self._gets.side_by_side
         ):
             item = self._objects[self._begun]
             if not self._gets.usable or not self._gets.takes(item):
