@@ -297,7 +297,7 @@ def run_plan(
 
     reuse = options.reuse and work.reuses and not options.force
     kept = assembly.reusable_splits(plan, published, store) if reuse else {}
-    with publish.probe_meanwhile(store, plan.output, seen, unsafe_store=options.unsafe_store):
+    with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
         results = work.results(plan, executor, kept, _unless_stopped(progress))
     totals = assembly.total(results)
     rejects = assembly.reject_lines(results)

@@ -131,13 +131,9 @@ def _make_visible(
     return publish_in_place(store, layout, parts, hashes, plan_id, seen, finish)
 
 
-def probe_meanwhile(
-    store: Store, output: Location, seen: Snapshot, *, unsafe_store: bool
-) -> AbstractContextManager[None]:
+def probe_meanwhile(store: Store, output: Location, *, unsafe_store: bool) -> AbstractContextManager[None]:
     """While the block works, find out about the store what ``publish`` will need to know."""
-    if unsafe_store:
-        return nullcontext()
-    return probing(store, Layout.of(output).above, replaces=bool(seen.visible or seen.manifest_etag))
+    return nullcontext() if unsafe_store else probing(store, Layout.of(output).above)
 
 
 def write_rejects(store: Store, output: Location, plan_id: str, rejects: bytes) -> PublishedFile | None:

@@ -44,7 +44,7 @@ LARGE = frozenset({COPY, COPY_MATCH, COMPLETE_ABSENT, COMPLETE_MATCH})
 
 T = TypeVar("T")
 
-_THREADS = 16  # each waits for one request; the longest promise takes six
+_THREADS = 6  # the longest promise takes six requests, all together forty
 _LARGE_BYTES = 10 * (1 << 20) + 1  # enough for a stored range to be copied as a part
 _NO_SUCH_ETAG = '"00000000000000000000000000000000"'
 
@@ -241,6 +241,7 @@ def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: 
     if not unknown:
         return
     honours = probe_store(store, prefix, multipart=not LARGE.isdisjoint(unknown), promises=unknown)
+    _SAFE.setdefault(store.endpoint, set()).update(promise for promise, kept in honours.items() if kept)
     broken = [promise for promise in unknown if not honours[promise]]
     if broken:
         told = "; ".join(f"{promise} ({WITHOUT[promise]})" for promise in broken)
@@ -249,12 +250,11 @@ def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: 
             hint="Use a store that does (see `briquette doctor`), or pass --unsafe-store and "
             f"{_care(broken)}.",
         )
-    _SAFE.setdefault(store.endpoint, set()).update(promise for promise, kept in honours.items() if kept)
 
 
 @contextmanager
-def probing(store: Store, prefix: str, *, replaces: bool) -> Iterator[None]:
-    """Try what every publish needs while the block runs, which may take minutes.
+def probing(store: Store, prefix: str) -> Iterator[None]:
+    """Try all promises but those of large parts while the block runs, which may take minutes.
 
     It decides nothing: what could not be tried or was broken, ``require_safe_store`` tries again and tells.
     """
@@ -264,7 +264,7 @@ def probing(store: Store, prefix: str, *, replaces: bool) -> Iterator[None]:
     with ThreadPoolExecutor(
         1, thread_name_prefix="briquette-probe"
     ) as thread:  # the block's end waits for it
-        thread.submit(require_safe_store, store, prefix, multipart=False, replaces=replaces)
+        thread.submit(require_safe_store, store, prefix, multipart=False)
         yield
 
 

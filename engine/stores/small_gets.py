@@ -84,10 +84,12 @@ class SmallGets:
         port = parts.port or (443 if secure else 80)
         self._host = Host(parts.hostname or "", port, _tls() if secure and self._possible else None)
 
-    @property
-    def side_by_side(self) -> int:
-        """How many requests at once: few until one was answered, for each other costs a request more."""
-        return CONNECTIONS if self._proved else MOST_MISSES
+    def side_by_side(self, objects: int) -> int:
+        """How many requests at once: few until one was answered, for each other costs a request more.
+
+        A connection costs as much as many requests where it is greeted with TLS.
+        """
+        return min(CONNECTIONS, max(MOST_MISSES, objects // 8)) if self._proved else MOST_MISSES
 
     def takes(self, item: RawObject) -> bool:
         """Whether an object is small, and of a name and an etag that need no thought."""
@@ -176,7 +178,7 @@ class _Call:
             and self._begun - number < AHEAD_OBJECTS
             and (self._ahead_bytes < AHEAD_BYTES or self._begun == number)
             # What the strict way repeats, with pauses, holds back what is asked of a store in trouble.
-            and self._wires.in_flight + len(self._strict) < self._gets.side_by_side
+            and self._wires.in_flight + len(self._strict) < self._gets.side_by_side(len(self._objects))
         ):
             item = self._objects[self._begun]
             if not self._gets.usable or not self._gets.takes(item):
