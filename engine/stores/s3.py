@@ -15,7 +15,7 @@ from engine.stores.base import BaseStore
 from engine.stores.etags import EtagCheck
 from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
 from engine.stores.retry import Retry, TransientError
-from engine.stores.s3_client import Connection, explain
+from engine.stores.s3_client import Connection, RefusedError, explain
 from engine.stores.small_gets import SmallGets
 
 if TYPE_CHECKING:
@@ -340,16 +340,20 @@ class S3Store(BaseStore):
 
     def delete(self, key: str, condition: Condition = ANY) -> None:
         """Remove an object; one that is not there is removed already."""
-        asked = {"IfMatch": condition.etag} if condition.etag else {}
+        check_writable(key)
         try:
-            self.send(
-                "DELETE",
-                check_writable(key),
-                lambda: self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked),
-                str(condition),
-            )
+            self.send("DELETE", key, lambda: self._delete_once(key, condition), str(condition))
         except NotFound:
             return
+
+    def _delete_once(self, key: str, condition: Condition) -> None:
+        small = self._small_gets()
+        answer = small.delete(key, condition.etag) if small is not None else None
+        if answer is None:
+            asked = {"IfMatch": condition.etag} if condition.etag else {}
+            self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked)
+        elif answer[0] >= 300:
+            raise RefusedError(*answer)
 
 
 class WaitingPut:

@@ -184,6 +184,16 @@ def _current(session: Any) -> Credentials:
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 
 
+class RefusedError(Exception):
+    """A status above 299, in the shape of botocore's ``ClientError``."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        found = _CODE.search(body.decode("utf-8", "replace"))
+        code = found[1] if found else ""
+        super().__init__(f"{status} {code}".strip())
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
+
+
 def explain(
     error: Exception, store: BaseStore, verb: str, key: str, condition: str
 ) -> BriquetteError | TransientError:

@@ -1,4 +1,4 @@
-"""Signature Version 4 for GET requests of S3 objects, with what does not change from one to the next kept.
+"""Signature Version 4 for requests without a body, with what does not change from one to the next kept.
 
 Written out because the clients sign as part of sending, and thousands of small GETs are sent without them
 (`small_gets.py`). Tests compare it with botocore's.
@@ -25,26 +25,27 @@ class Credentials(NamedTuple):
 
 
 class Signer:
-    """Signed heads of GET requests to one host, in HTTP/1.1."""
+    """Signed requests to one host, in HTTP/1.1."""
 
     def __init__(self, host: str, region: str, credentials: Credentials) -> None:
         self._host, self._region, self._credentials = host, region, credentials
         self._second = -1
         self._day = ""
 
-    def head(self, path: str, etag: str, now: float | None = None) -> bytes:
-        """The request for ``path`` (see ``encoded``) while its object has ``etag``."""
+    def head(self, path: str, etag: str, now: float | None = None, method: str = "GET") -> bytes:
+        """The request for ``path`` (see ``encoded``), while its object has ``etag`` if one is given."""
         second = int(time.time() if now is None else now)
         if second != self._second:
             self._begin_second(second)
-        canonical = (
-            f"GET\n{path}\n\nhost:{self._host}\nif-match:{etag}\n{self._amz}\n{self._names}\n{_NO_BODY}"
-        )
+        match, line, names = "", "", f"host;{self._names}"
+        if etag:
+            match, line, names = f"if-match:{etag}\n", f"if-match: {etag}\r\n", f"host;if-match;{self._names}"
+        canonical = f"{method}\n{path}\n\nhost:{self._host}\n{match}{self._amz}\n{names}\n{_NO_BODY}"
         text = f"{self._before_hash}{sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self._signing_key, text.encode(), "sha256").hex()
         return (
-            f"GET {path} HTTP/1.1\r\nhost: {self._host}\r\nif-match: {etag}\r\n{self._amz_lines}"
-            f"authorization: {self._authorization}SignedHeaders={self._names}, Signature={signature}\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost: {self._host}\r\n{line}{self._amz_lines}"
+            f"authorization: {self._authorization}SignedHeaders={names}, Signature={signature}\r\n\r\n"
         ).encode()
 
     def _begin_second(self, second: int) -> None:
@@ -59,7 +60,7 @@ class Signer:
         headers = {"x-amz-content-sha256": _NO_BODY, "x-amz-date": date}
         if self._credentials.token:
             headers["x-amz-security-token"] = self._credentials.token
-        self._names = ";".join(["host", "if-match", *headers])
+        self._names = ";".join(headers)
         self._amz = "".join(f"{name}:{value}\n" for name, value in headers.items())
         self._amz_lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._authorization = f"AWS4-HMAC-SHA256 Credential={self._credentials.key_id}/{self._scope}, "

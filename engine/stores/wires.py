@@ -265,6 +265,36 @@ class Wires:
         _count(-1)
 
 
+def exchange(
+    host: Host, request: bytes, method: str, connect_seconds: float, read_seconds: float
+) -> tuple[int, bytes] | None:
+    """One request without a body on a connection of its own: status and body; None if it was not sent.
+
+    Raises ``ConnectionError`` where nobody knows what the server has done.
+    """
+    from http.client import HTTPException, HTTPResponse
+
+    try:
+        sock = socket.create_connection((host.name, host.port), connect_seconds)
+    except OSError:
+        return None
+    with sock:
+        if host.tls is not None:
+            try:
+                sock = host.tls.wrap_socket(sock, server_hostname=host.name)
+            except OSError:
+                return None
+        with sock:
+            try:
+                sock.settimeout(read_seconds)
+                sock.sendall(request)
+                with HTTPResponse(sock, method=method) as response:
+                    response.begin()
+                    return response.status, response.read()
+            except (OSError, HTTPException) as error:
+                raise ConnectionError(str(error) or type(error).__name__) from error
+
+
 def _wants_more(error: OSError) -> bool:
     import ssl
 

@@ -21,9 +21,9 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import StoreError
+from engine.errors import PreconditionFailed, StoreError
 from engine.model import RawObject
-from engine.store import open_store
+from engine.store import if_match, open_store
 from engine.stores import small_gets, wires
 from engine.stores.sigv4 import Credentials, Signer, encoded
 from engine.stores.wires import Answer, Host, Wanted, Wires
@@ -43,11 +43,16 @@ GOOD = b"HTTP/1.1 200 OK\r\nETag: %s\r\nContent-Length: 10\r\n\r\n" % ETAG.encod
     token=st.sampled_from(["", "FwoGZXIvYXdzE+/="]),
     host=st.sampled_from(["127.0.0.1:9000", "raw.s3.eu-west-1.amazonaws.com"]),
     now=st.integers(1_600_000_000, 1_900_000_000),
+    asked=st.sampled_from([("GET", ETAG), ("DELETE", ETAG), ("DELETE", "")]),
 )
-def test_requests_are_signed_as_botocore_signs_them(key: str, token: str, host: str, now: int) -> None:
+def test_requests_are_signed_as_botocore_signs_them(
+    key: str, token: str, host: str, now: int, asked: tuple[str, str]
+) -> None:
+    method, etag = asked
     path = encoded(f"/bucket/{key}")
-    found = Signer(host, "eu-west-1", Credentials("AKID", "secret/+", token)).head(path, ETAG, now)
-    request = AWSRequest("GET", f"http://{host}{path}", headers={"If-Match": ETAG})
+    found = Signer(host, "eu-west-1", Credentials("AKID", "secret/+", token)).head(path, etag, now, method)
+    headers = {"If-Match": etag} if etag else {}
+    request = AWSRequest(method, f"http://{host}{path}", headers=headers)
     request.context["timestamp"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     auth = S3SigV4Auth(BotocoreCredentials("AKID", "secret/+", token or None), "s3", "eu-west-1")
     auth._modify_request_before_signing(request)
@@ -56,7 +61,7 @@ def test_requests_are_signed_as_botocore_signs_them(key: str, token: str, host: 
         request, auth.signature(auth.string_to_sign(request, canonical), request)
     )
     lines = found.decode().split("\r\n")
-    assert lines[0] == f"GET {path} HTTP/1.1"
+    assert lines[0] == f"{method} {path} HTTP/1.1"
     sent = dict(line.split(": ", 1) for line in lines[1:-2])
     assert sent == {"host": host} | {name.lower(): value for name, value in request.headers.items()}
 
@@ -330,6 +335,49 @@ def test_what_only_a_client_knows_is_left_to_it(
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:1" if "proxy" in name.lower() else "true")
     assert open_store(s3.url)._small_gets() is None  # type: ignore[attr-defined]
+
+
+# -- removals --------------------------------------------------------------------------------------
+
+
+def test_a_removal_and_its_condition_go_without_boto3(s3: Bucket) -> None:
+    store = open_store(s3.url)
+    key = "raw/a b+c=ü%41~.json"
+    made = store.put(key, BODY)
+    with pytest.raises(PreconditionFailed):
+        store.delete(key, if_match(ETAG.replace("7", "8")))
+    assert store.get(key) == BODY
+    store.delete(key, if_match(made.etag))
+    assert store.stat(key) is None
+    store.delete(key)
+    store.put(key, BODY)
+    store.delete(key)
+    assert store.stat(key) is None
+    assert store.connection._control is None  # type: ignore[attr-defined]
+
+
+def test_after_many_removals_and_for_odd_keys_boto3_does_them(
+    s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_gets, "MOST_DELETES", 1)
+    store = open_store(s3.url)
+    for key in ("raw/a", "raw/b"):
+        store.put(key, BODY)
+        store.delete(key)
+        assert store.stat(key) is None
+    assert store.connection._control is not None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("status", ["500 Internal", "503 Slow Down", "409 Conflict"])
+def test_a_removal_that_a_store_in_trouble_answers_is_asked_again(
+    point_at: Callable[[str], None], status: str
+) -> None:
+    bad = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    good = b"HTTP/1.1 204 No Content\r\n\r\n"
+    with serving(Script(lambda n: None if n == 0 else [bad] if n == 1 else [good])) as script:
+        point_at(f"http://127.0.0.1:{script.port}")
+        open_store("s3://raw").delete("k")
+        assert [request.split(b" ")[0] for request in script.requests] == [b"DELETE"] * 3
 
 
 # -- TLS -------------------------------------------------------------------------------------------
