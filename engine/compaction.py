@@ -297,7 +297,8 @@ def run_plan(
 
     reuse = options.reuse and work.reuses and not options.force
     kept = assembly.reusable_splits(plan, published, store) if reuse else {}
-    results = work.results(plan, executor, kept, _unless_stopped(progress))
+    with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
+        results = work.results(plan, executor, kept, _unless_stopped(progress))
     totals = assembly.total(results)
     rejects = assembly.reject_lines(results)
     if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:

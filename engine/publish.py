@@ -11,14 +11,14 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError
 from engine.model import Location, Manifest, PublishedFile, PublishMode
 from engine.publishing.in_place import conflict, publish_in_place, remove_in_place
 from engine.publishing.layout import PLAN, Layout
 from engine.publishing.parts import PartHashes, check_footers
-from engine.publishing.probe import probe_store, require_safe_store
+from engine.publishing.probe import probe_store, probing, require_safe_store
 from engine.publishing.snapshot import Snapshot, observe, read_manifest, refuse_strangers
 from engine.publishing.verify import problems_of
 from engine.publishing.versioned import publish_versioned
@@ -29,6 +29,7 @@ __all__ = [
     "Snapshot",
     "janitor",
     "observe",
+    "probe_meanwhile",
     "probe_store",
     "publish",
     "read_manifest",
@@ -128,6 +129,11 @@ def _make_visible(
             pass  # no such system call, or a mount point: the files are replaced one by one
     hashes.start()
     return publish_in_place(store, layout, parts, hashes, plan_id, seen, finish)
+
+
+def probe_meanwhile(store: Store, output: Location, *, unsafe_store: bool) -> AbstractContextManager[None]:
+    """While the block works, find out about the store what ``publish`` will need to know."""
+    return nullcontext() if unsafe_store else probing(store, Layout.of(output).above)
 
 
 def write_rejects(store: Store, output: Location, plan_id: str, rejects: bytes) -> PublishedFile | None:

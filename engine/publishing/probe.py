@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -44,7 +44,7 @@ LARGE = frozenset({COPY, COPY_MATCH, COMPLETE_ABSENT, COMPLETE_MATCH})
 
 T = TypeVar("T")
 
-_THREADS = 16  # each waits for one request; the longest promise takes six
+_THREADS = 6  # the longest promise takes six requests, all together forty
 _LARGE_BYTES = 10 * (1 << 20) + 1  # enough for a stored range to be copied as a part
 _NO_SUCH_ETAG = '"00000000000000000000000000000000"'
 
@@ -237,10 +237,12 @@ def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: 
     if not store.endpoint:
         return
     needed = [p for p in WITHOUT if (multipart or p not in LARGE) and (replaces or p != DELETE_MATCH)]
-    if _SAFE.get(store.endpoint, set()).issuperset(needed):
+    unknown = [p for p in needed if p not in _SAFE.get(store.endpoint, ())]
+    if not unknown:
         return
-    honours = probe_store(store, prefix, multipart=multipart, promises=needed)
-    broken = [promise for promise in needed if not honours[promise]]
+    honours = probe_store(store, prefix, multipart=not LARGE.isdisjoint(unknown), promises=unknown)
+    _SAFE.setdefault(store.endpoint, set()).update(promise for promise, kept in honours.items() if kept)
+    broken = [promise for promise in unknown if not honours[promise]]
     if broken:
         told = "; ".join(f"{promise} ({WITHOUT[promise]})" for promise in broken)
         raise UnsafeStore(
@@ -248,7 +250,22 @@ def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: 
             hint="Use a store that does (see `briquette doctor`), or pass --unsafe-store and "
             f"{_care(broken)}.",
         )
-    _SAFE.setdefault(store.endpoint, set()).update(promise for promise, kept in honours.items() if kept)
+
+
+@contextmanager
+def probing(store: Store, prefix: str) -> Iterator[None]:
+    """Try all promises but those of large parts while the block runs, which may take minutes.
+
+    It decides nothing: what could not be tried or was broken, ``require_safe_store`` tries again and tells.
+    """
+    if not store.endpoint:
+        yield
+        return
+    with ThreadPoolExecutor(
+        1, thread_name_prefix="briquette-probe"
+    ) as thread:  # the block's end waits for it
+        thread.submit(require_safe_store, store, prefix, multipart=False)
+        yield
 
 
 def _care(broken: list[str]) -> str:

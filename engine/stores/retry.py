@@ -25,10 +25,15 @@ class Retry:
     first_seconds: float = 0.1
     longest_seconds: float = 5.0
 
-    def run(self, what: str, send: Callable[[], T]) -> T:
-        """What ``send`` returns; ``StoreError`` naming ``what`` once it raised Transient too often."""
+    def run(self, what: str, send: Callable[[], T], failed: TransientError | None = None) -> T:
+        """What ``send`` returns; ``StoreError`` naming ``what`` once it raised Transient too often.
+
+        ``failed`` is how a first attempt ended that was made elsewhere.
+        """
         for attempt in range(1, self.attempts + 1):
             try:
+                if attempt == 1 and failed is not None:
+                    raise failed
                 return send()
             except TransientError as error:
                 if attempt == self.attempts:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BriquetteError, StoreError
 from engine.stores.retry import TransientError
+from engine.stores.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from obstore.store import S3Store as DataClient
@@ -32,6 +35,7 @@ TRANSIENT_CODES = frozenset(
     ]
 )
 
+_STATIC = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _tokio_pid = 0  # the process whose threads serve obstore; they do not survive a fork
@@ -66,30 +70,17 @@ class Connection:
 
     def _open_data(self) -> DataClient:
         global _tokio_pid  # noqa: PLW0603 - one runtime serves the whole process
-        if _tokio_pid not in (0, os.getpid()):
-            raise StoreError(
-                f"This process was forked from one (pid {_tokio_pid}) that had already used S3, "
-                "whose connections do not work here.",
-                hint="Start worker processes with 'spawn' or 'forkserver', or use threads.",
-            )
+        _refuse_fork()
         from obstore.store import S3Store as DataClient
 
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
-        static = bool(os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"))
-        provider = None
-        if not static or not (region or self.endpoint):
-            session = self._boto3_session()
-            region = region or session.region_name or ""
-            self.endpoint = self.endpoint or _profile_endpoint()
-            if not static:
-                provider = _credentials(session)
-        chosen: dict[str, Any] = {"region": region or "us-east-1"}
+        region, session = self._region_and_session()
+        chosen: dict[str, Any] = {"region": region}
         if self.endpoint:
             chosen |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
         else:  # TLS names of bucket hosts have no dots
             chosen |= {"virtual_hosted_style_request": "." not in self.bucket}
-        if provider is not None:
-            chosen |= {"credential_provider": provider}
+        if session is not None:
+            chosen |= {"credential_provider": _credentials(session)}
         client = DataClient(
             self.bucket,
             client_options={
@@ -103,6 +94,29 @@ class Connection:
         )
         _tokio_pid = os.getpid()
         return client
+
+    def _region_and_session(self) -> tuple[str, Any]:
+        """The region, and the boto3 session that gives credentials, None where the environment does."""
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+        static = bool(os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"))
+        session = None
+        if not static or not (region or self.endpoint):
+            session = self._boto3_session()
+            region = region or session.region_name or ""
+            self.endpoint = self.endpoint or _profile_endpoint()
+        return region or "us-east-1", None if static else session
+
+    def host(self) -> tuple[str, str, Callable[[], Credentials]]:
+        """For requests without either client: URL of the bucket, region, and who gives credentials."""
+        _refuse_fork()
+        region, session = self._region_and_session()
+        if self.endpoint:
+            url = f"{self.endpoint.rstrip('/')}/{self.bucket}"
+        elif "." in self.bucket:
+            url = f"https://s3.{region}.amazonaws.com/{self.bucket}"
+        else:
+            url = f"https://{self.bucket}.s3.{region}.amazonaws.com"
+        return url, region, _given if session is None else partial(_current, _able(session))
 
     def _boto3_session(self) -> Any:
         if self._session is None:
@@ -137,15 +151,47 @@ def _profile_endpoint() -> str:
     return found if isinstance(found, str) else ""
 
 
-def _credentials(session: Any) -> Any:
-    from obstore.auth.boto3 import Boto3CredentialProvider
+def _refuse_fork() -> None:
+    if _tokio_pid not in (0, os.getpid()):
+        raise StoreError(
+            f"This process was forked from one (pid {_tokio_pid}) that had already used S3, "
+            "whose connections do not work here.",
+            hint="Start worker processes with 'spawn' or 'forkserver', or use threads.",
+        )
 
+
+def _able(session: Any) -> Any:
     if session.get_credentials() is None:
         raise StoreError(
             "There are no AWS credentials.",
             hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role.",
         )
-    return Boto3CredentialProvider(session, ttl=CREDENTIAL_TTL)
+    return session
+
+
+def _credentials(session: Any) -> Any:
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    return Boto3CredentialProvider(_able(session), ttl=CREDENTIAL_TTL)
+
+
+def _given() -> Credentials:
+    return Credentials(*(os.environ.get(name, "") for name in _STATIC))
+
+
+def _current(session: Any) -> Credentials:
+    frozen = session.get_credentials().get_frozen_credentials()  # refreshed ahead of expiry
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
+
+
+class RefusedError(Exception):
+    """A status above 299, in the shape of botocore's ``ClientError``."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        found = _CODE.search(body.decode("utf-8", "replace"))
+        code = found[1] if found else ""
+        super().__init__(f"{status} {code}".strip())
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
 
 
 def explain(

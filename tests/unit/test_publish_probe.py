@@ -20,7 +20,14 @@ from engine.errors import (
     VerificationFailed,
 )
 from engine.model import PublishMode
-from engine.publish import observe, probe_store, read_manifest, remove_dataset, verify_dataset
+from engine.publish import (
+    observe,
+    probe_meanwhile,
+    probe_store,
+    read_manifest,
+    remove_dataset,
+    verify_dataset,
+)
 from engine.publishing import probe
 from engine.publishing.probe import LARGE, WITHOUT, require_safe_store
 from engine.store import ANY, Stored
@@ -200,17 +207,18 @@ def test_a_run_that_is_interrupted_while_it_probes_is_interrupted(number: int) -
 
 
 def test_promises_are_tried_side_by_side() -> None:
-    """One after the other they take forty round trips, and a run waits for them."""
+    """One after the other they take forty round trips."""
     store = Careless()
-    begun = threading.Barrier(len(SMALL), timeout=10)  # broken, so an error, where one is tried after another
+    begun = threading.Barrier(probe._THREADS, timeout=10)  # broken, so an error, where they are not
     first = threading.local()
+    first.seen = True  # this thread only begins and cleans up
 
     def meet(verb: str, key: str) -> None:
-        if not key.endswith(("can-be-written", "/")) and not getattr(first, "seen", False):
+        if not getattr(first, "seen", False):
             first.seen = True
             begun.wait()
 
-    store.requests.before = lambda verb, key: meet(verb, f"{key}x" if "/1/" in key else key)
+    store.requests.before = meet
     assert probe_store(store, "p/", multipart=False) == dict.fromkeys(SMALL, True)
 
 
@@ -324,6 +332,82 @@ def test_where_a_store_is_late_the_advice_is_to_wait(promise: str) -> None:
     assert caught.value.hint.endswith(
         "pass --unsafe-store and let nobody publish or read the partition until the store has settled."
     )
+
+
+def test_a_store_is_probed_while_the_work_is_done_and_not_again() -> None:
+    store = Careless(endpoint="http://meanwhile")
+    output = at(store)
+    asked = threading.Event()
+    store.requests.before = lambda verb, key: asked.set() if "/probe-" in key else None
+    with probe_meanwhile(store, output, unsafe_store=False):
+        assert asked.wait(10)
+    assert keys(store) == []
+    probed: list[str] = []
+    store.requests.before = lambda verb, key: probed.append(key) if "/probe-" in key else None
+    edition(OLD).publish(store, output)
+    assert probed == []
+
+
+def test_of_what_is_known_already_nothing_is_tried_again() -> None:
+    """That there are several parts, or large ones, is known only after the work."""
+    store = Careless(endpoint="http://more")
+    require_safe_store(store, ABOVE, multipart=False, replaces=False)
+    store.requests.reset()
+    require_safe_store(store, ABOVE, multipart=False, replaces=True)
+    assert store.requests.as_dict() == {"PUT": 2, "DELETE": 3, "GET": 1, "HEAD": 1, "LIST": 1}
+
+
+def test_what_is_not_needed_may_be_found_broken_meanwhile() -> None:
+    store = Careless(probe.DELETE_MATCH, endpoint="http://not-needed")
+    with probe_meanwhile(store, at(store), unsafe_store=False):
+        pass
+    probed: list[str] = []
+    store.requests.before = lambda verb, key: probed.append(key) if "/probe-" in key else None
+    edition(OLD).publish(store, at(store))
+    assert probed == []
+    with pytest.raises(UnsafeStore, match="DELETE If-Match"):
+        edition(NEW).publish(store, at(store))
+
+
+@pytest.mark.parametrize("promise", [p for p in SMALL if p != probe.DELETE_MATCH])
+def test_what_a_probe_found_meanwhile_is_told_by_the_publish(promise: str) -> None:
+    store = Careless(promise, endpoint="http://meanwhile-broken")
+    with probe_meanwhile(store, at(store), unsafe_store=False):
+        pass
+    with pytest.raises(UnsafeStore, match=re.escape(promise)):
+        edition(OLD).publish(store, at(store))
+    assert keys(store) == []
+
+
+def test_work_that_fails_waits_for_its_probe_to_clean_up() -> None:
+    store = Careless(endpoint="http://failed")
+    begun = threading.Event()
+
+    def slowly(verb: str, key: str) -> None:
+        begun.set()
+        time.sleep(0.01)
+
+    store.requests.before = slowly
+
+    def work() -> None:
+        with probe_meanwhile(store, at(store), unsafe_store=False):
+            begun.wait(10)
+            raise ValueError("the work")
+
+    with pytest.raises(ValueError, match="the work"):
+        work()
+    assert store.requests["PUT"] > 10
+    assert keys(store) == []
+
+
+@pytest.mark.parametrize(("endpoint", "unsafe"), [("", False), ("http://told", True)])
+def test_nothing_is_probed_meanwhile_on_a_known_store_or_where_nobody_asks(
+    endpoint: str, unsafe: bool
+) -> None:
+    store = Careless(endpoint=endpoint)
+    with probe_meanwhile(store, at(store), unsafe_store=unsafe):
+        pass
+    assert store.requests.as_dict() == {}
 
 
 @pytest.mark.parametrize("mode", [IN_PLACE, VERSIONED])
