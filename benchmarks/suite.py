@@ -221,6 +221,15 @@ def run_suite(wanted: Wanted, keep: Keep = lambda _: None) -> dict[str, Any]:
         )
     if US in [peer.name for peer in installed]:
         document["start_up"] = start_up(wanted.rounds)
+    if wanted.probes:
+        document["probes"] = run_probes(
+            scale=wanted.scale,
+            rounds=wanted.rounds,
+            cache=wanted.cache,
+            timeout_seconds=wanted.timeout_seconds,
+            huge=wanted.huge,
+            tell=_tell,
+        )
     for name in wanted.workloads:
         if WORKLOADS[name].real and not real.available():
             _tell(f"{name}: skipped, the history is not beside this checkout")
@@ -234,15 +243,6 @@ def run_suite(wanted: Wanted, keep: Keep = lambda _: None) -> dict[str, Any]:
             told = run_workload(made, installed, rounds, wanted.timeout_seconds, latency)
             document["workloads"].append(told)
             keep(_concluded(document))
-    if wanted.probes:
-        document["probes"] = run_probes(
-            scale=wanted.scale,
-            rounds=wanted.rounds,
-            cache=wanted.cache,
-            timeout_seconds=wanted.timeout_seconds,
-            huge=wanted.huge,
-            tell=_tell,
-        )
     return _concluded(document)
 
 
