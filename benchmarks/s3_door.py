@@ -26,6 +26,7 @@ from xml.sax.saxutils import escape
 
 RAW_BUCKET = "raw"
 PAGE_KEYS = 1_000
+SMALL_BYTES, KEPT_BYTES = 1 << 16, 1 << 26
 END_OF_HEAD = b"\r\n\r\n"
 _RANGE = re.compile(rb"\r\nrange: *bytes=(\d*)-(\d*)", re.IGNORECASE)
 
@@ -38,10 +39,16 @@ class Door:
         found = sorted((p.relative_to(folder).as_posix(), p.stat()) for p in folder.rglob("*") if p.is_file())
         self.keys = [key for key, _ in found]
         self.sizes = {key: stat.st_size for key, stat in found}
-        # As S3 gives them: a client on plain http compares them with what it got, and asks again otherwise.
-        self.etags = {
-            key: md5(_content(f"{folder}/{key}"), usedforsecurity=False).hexdigest() for key in self.keys
-        }
+        self.kept: dict[str, bytes] = {}  # small bodies, so that no GET opens a file
+        self.etags: dict[str, str] = {}
+        room = KEPT_BYTES
+        for key in self.keys:
+            body = _content(f"{folder}/{key}")
+            # As S3 gives it: a client on plain http compares it with what it got, and asks again otherwise.
+            self.etags[key] = md5(body, usedforsecurity=False).hexdigest()
+            if len(body) <= min(SMALL_BYTES, room):
+                self.kept[key] = body
+                room -= len(body)
         self.modified = formatdate(usegmt=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +90,7 @@ class Door:
         )
         if method == "HEAD":
             return _reply("200 OK", b"", more, length=size)
-        body = _content(f"{self.folder}/{key}")
+        body = self.kept.get(key) or _content(f"{self.folder}/{key}")
         asked = _RANGE.search(head)
         if not asked:
             return _reply("200 OK", body, more)
