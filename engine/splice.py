@@ -31,10 +31,16 @@ class SplicedPart:
 
     pieces: tuple[Piece, ...]
     size_bytes: int
-    rows: int
-    row_groups: int
+    group_rows: tuple[int, ...]  # of each row group as its split made it
     sha256s: tuple[str, ...] = ()  # of each piece as it was made; "" where nobody has said
-    group_rows: tuple[int, ...] = ()  # of each row group as it was made; () where nobody has said
+
+    @property
+    def rows(self) -> int:
+        return sum(self.group_rows)
+
+    @property
+    def row_groups(self) -> int:
+        return len(self.group_rows)
 
     def read_range(self, offset: int, length: int) -> bytes:
         """A range of the file, as long as it lies in inline pieces."""
@@ -194,13 +200,10 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
         sha256s.append(group.sha256)
         at += group.size_bytes
     group_rows = tuple(group.rows for group in row_groups)
-    rows = sum(group_rows)
-    tail = _tail(at, row_groups, parsed, offset_indexes, rows)
+    tail = _tail(at, row_groups, parsed, offset_indexes, sum(group_rows))
     pieces.append(Piece(len(tail), tail))
     sha256s.append(hashlib.sha256(tail).hexdigest())
-    return SplicedPart(
-        tuple(pieces), at + len(tail), rows, len(row_groups), tuple(sha256s), group_rows=group_rows
-    )
+    return SplicedPart(tuple(pieces), at + len(tail), group_rows, tuple(sha256s))
 
 
 def added_bytes(group: RowGroup, at: int = 0) -> int:

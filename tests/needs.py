@@ -37,6 +37,11 @@ def needs_node() -> pytest.MarkDecorator:
     return _need(shutil.which("node") is not None, "Node.js (on Debian: apt-get install nodejs)")
 
 
+def needs_openssl() -> pytest.MarkDecorator:
+    """Tests that speak TLS: certificates of their own authority."""
+    return _need(shutil.which("openssl") is not None, "openssl (on Debian: apt-get install openssl)")
+
+
 def needs_cores(count: int) -> pytest.MarkDecorator:
     """Tests that compare one core with several."""
     return _need((os.cpu_count() or 1) >= count, f"at least {count} cores")

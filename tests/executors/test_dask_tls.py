@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +16,10 @@ import pytest
 from engine import compact
 from engine.compaction import RunOptions
 from engine.errors import UsageError
+from tests.needs import needs_openssl
 from tests.reliability.small_days import SCHEMA, write_day
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+pytestmark = needs_openssl()
 
 DASK = Path(sys.executable).with_name("dask")
 

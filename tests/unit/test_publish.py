@@ -256,7 +256,7 @@ def test_a_staged_row_group_with_other_bytes_is_never_published(store: Store) ->
 
 
 def test_a_part_whose_footer_says_otherwise_is_never_published(store: Store) -> None:
-    wrong = replace(edition(OLD), parts=(replace(part(OLD, 0), rows=4),))
+    wrong = replace(edition(OLD), parts=(replace(part(OLD, 0), group_rows=(4,)),))
     with pytest.raises(VerificationFailed, match="row groups"):
         wrong.publish(store, at(store))
     assert store.requests.writes == 0

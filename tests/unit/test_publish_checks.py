@@ -20,7 +20,7 @@ from engine.store import open_store
 from tests.reliability.editions import DS, edition
 
 BODY = b"the bytes of a part"
-PART = SplicedPart((Piece(len(BODY), BODY),), len(BODY), 1, 1, (hashlib.sha256(BODY).hexdigest(),))
+PART = SplicedPart((Piece(len(BODY), BODY),), len(BODY), (1,), (hashlib.sha256(BODY).hexdigest(),))
 
 
 def test_a_part_of_another_size_than_its_footer_was_made_for_is_refused(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_staged_body_is_hashed_in_blocks(memory: MemoryStore, monkeypatch: pyt
 
 def test_a_staged_body_of_a_mebibyte_is_read_by_one_request(memory: MemoryStore) -> None:
     stored = memory.put("x", bytes(1 << 20))
-    whole = SplicedPart((Piece(1 << 20, key="x", etag=stored.etag),), 1 << 20, 1, 1)
+    whole = SplicedPart((Piece(1 << 20, key="x", etag=stored.etag),), 1 << 20, (1,))
     assert started(memory, [whole])[0] == hashlib.sha256(bytes(1 << 20)).hexdigest()
     assert memory.requests["GET"] == 1
 
@@ -235,12 +235,10 @@ def test_every_piece_is_compared_with_what_was_made(memory: MemoryStore, index: 
         started(memory, [replace(plain, sha256s=wrong)])[0]
 
 
-@pytest.mark.parametrize("change", [{"rows": 4}, {"row_groups": 2}, {"rows": 2}, {"row_groups": 0}])
-def test_a_footer_with_other_counts_is_a_defect(memory: MemoryStore, change: dict[str, int]) -> None:
-    with pytest.raises(VerificationFailed, match="has 3 rows in 1 row groups"):
-        check_footers(memory, [part(OLD, 0), replace(part(OLD, 1), **change)])
-    with pytest.raises(VerificationFailed, match="its footer says 3 rows in 1 row groups, expected 4 in 1"):
-        check_footers(memory, [replace(part(OLD, 1), rows=4, group_rows=(4,))])
+@pytest.mark.parametrize("made", [(4,), (2,), (), (3, 0), (1, 2)])
+def test_a_footer_with_other_counts_is_a_defect(memory: MemoryStore, made: tuple[int, ...]) -> None:
+    with pytest.raises(VerificationFailed, match="its footer says 3 rows in 1 row groups, expected"):
+        check_footers(memory, [part(OLD, 0), replace(part(OLD, 1), group_rows=made)])
     check_footers(memory, [part(OLD, 0), part(OLD, 1)])
 
 

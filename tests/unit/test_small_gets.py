@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -27,6 +26,7 @@ from engine.store import if_match, open_store
 from engine.stores import small_gets, wires
 from engine.stores.sigv4 import Credentials, Signer, encoded
 from engine.stores.wires import Answer, Host, Wanted, Wires
+from tests.needs import needs_openssl
 from tests.servers import Bucket
 
 _pause = threading.Event().wait  # the pauses of retries are taken out of time.sleep
@@ -386,8 +386,6 @@ def test_a_removal_that_a_store_in_trouble_answers_is_asked_again(
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     """A certificate for the name localhost, its own authority, and a server that has it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate")
     folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     words = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
@@ -398,6 +396,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     return cert, context
 
 
+@needs_openssl()
 def test_over_tls_bodies_come_with_the_given_authority(
     point_at: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -417,6 +416,7 @@ def test_over_tls_bodies_come_with_the_given_authority(
         assert sorted(script.paths) == sorted(f"/raw/k{i}" for i in range(40))
 
 
+@needs_openssl()
 @pytest.mark.parametrize("why", ["nobody knows the authority", "the certificate has another name"])
 def test_a_server_that_is_not_known_gets_no_request(
     point_at: Callable[[str], None],

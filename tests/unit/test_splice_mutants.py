@@ -45,7 +45,7 @@ def footer(*entries: Entry) -> Footer:
 
 
 def test_ranges_of_a_part_lie_across_its_pieces():
-    part = SplicedPart((Piece(4, b"abcd"), Piece(3, b"efg"), Piece(10, None, "k"), Piece(2, b"xy")), 19, 1, 1)
+    part = SplicedPart((Piece(4, b"abcd"), Piece(3, b"efg"), Piece(10, None, "k"), Piece(2, b"xy")), 19, (1,))
     for offset, length, wanted in (
         (0, 7, b"abcdefg"),
         (2, 3, b"cde"),
@@ -61,7 +61,7 @@ def test_ranges_of_a_part_lie_across_its_pieces():
 
 
 @pytest.mark.parametrize(
-    "value", [chunk(0, 1), entry(chunk(0, 1)), footer(), Page(0, 1, 2), SplicedPart((), 0, 0, 0)]
+    "value", [chunk(0, 1), entry(chunk(0, 1)), footer(), Page(0, 1, 2), SplicedPart((), 0, ())]
 )
 def test_values_cannot_be_changed(value):
     name = dataclasses.fields(value)[0].name
