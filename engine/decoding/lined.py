@@ -75,9 +75,7 @@ class LinedObjects:
         self._gather = gather
         self._base_offset = base_offset
         self._builder = builder
-        self._parts: list[
-            tuple[pa.Table | None, int, int]
-        ] = []  # rows [start, stop) of a table or the builder
+        self._parts: list[tuple[pa.Table | None, int, int]] = []  # rows [start, stop); None: the builder's
         self._refused: list[tuple[int, Reject]] = []  # by line of the run
         self._line_records: Counts | None = None  # None: one of each per line
         self._line_rows: Counts | None = None

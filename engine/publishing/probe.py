@@ -261,9 +261,7 @@ def probing(store: Store, prefix: str) -> Iterator[None]:
     if not store.endpoint:
         yield
         return
-    with ThreadPoolExecutor(
-        1, thread_name_prefix="briquette-probe"
-    ) as thread:  # the block's end waits for it
+    with ThreadPoolExecutor(1, thread_name_prefix="briquette-probe") as thread:  # whose end waits for it
         thread.submit(require_safe_store, store, prefix, multipart=False)
         yield
 
