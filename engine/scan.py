@@ -18,8 +18,9 @@ import numpy as np
 
 from engine.model import Schema
 from engine.scanning import native
+from engine.scanning.columns import columns_of
 from engine.scanning.driver import MAX_BUFFER_BYTES, CellsRun, LinesRun, Scan
-from engine.scanning.template import columns_of, program_of_header
+from engine.scanning.template import program_of_header
 
 __all__ = ["Scan", "available", "scan_csv_rows", "scan_json_lines", "warm", "worthwhile"]
 
@@ -64,8 +65,8 @@ def scan_json_lines(
     """Scan concatenated raw objects, each ending in a newline.
 
     None when the scan is of no use: it cannot run here, the schema holds a type that it does not do (json,
-    decimal, list, struct, binary), no line taught a template, or more than ``max_deviating_ratio`` of the
-    lines deviate; with 0 it stops at the first that does.
+    decimal, binary, lists inside of lists), no line taught a template, or more than ``max_deviating_ratio``
+    of the lines deviate; with 0 it stops at the first that does.
 
     Accepted lines are complete records *if they begin one*: a line inside a record that spans lines, or
     inside an array, looks the same. Both leave deviating lines around it that are no complete record for
@@ -89,8 +90,8 @@ def scan_csv_rows(
 ) -> Scan | None:
     """Scan concatenated CSV objects without their headers, all of which have these names in this order.
 
-    None when the scan is of no use: as for JSON, or a column is unknown, a missing one is not nullable, or
-    the schema's ``null_values`` are others than the empty text.
+    None when the scan is of no use: as for JSON, or there is a list or struct, a column is unknown, a
+    missing one is not nullable, or the schema's ``null_values`` are others than the empty text.
 
     An accepted row is a whole record *if it begins one*: lines inside a quoted field look the same. The line
     on which such a record begins is always reported, so nothing is in doubt where nothing deviates.

@@ -9,44 +9,95 @@ import numpy as np
 import pyarrow as pa
 
 from engine.scanning import layout as at
-from engine.scanning.template import Column
+from engine.scanning.columns import ROWS, Column
 
 
 class Areas:
-    """Output of one scan. Rows of a column lie together; ``capacity`` rows fit before it must grow."""
+    """Output of one scan. The values of a column lie together, with room for its rows or its list's elements.
 
-    def __init__(self, columns: tuple[Column, ...], capacity: int) -> None:
+    ``capacity`` is that of rows; ``lists`` holds that of elements, and how many there are.
+    """
+
+    def __init__(self, columns: tuple[Column, ...]) -> None:
         self.columns = columns
-        self.capacity = capacity
-        self.texts_count = sum(column.kind == at.STRING for column in columns)
-        self.values_count = len(columns) - self.texts_count
-        self.values = np.empty(self.values_count * capacity, np.int64)
-        self.valid = np.ones(len(columns) * capacity, np.uint8)
-        self.codes = np.empty(self.texts_count * (capacity + 1), np.int32)
-        self.row_starts = np.empty(capacity, np.int64)
+        self.capacity = 0
+        self.lists = np.zeros((sum(c.kind == at.LIST for c in columns), at.LIST_WIDTH), np.int64)
+        texts = [c for c in columns if c.kind == at.STRING]
+        self.texts_count = len(texts)
+        self._counts = np.array([c.counts for c in columns], np.int64)
+        self._stores = np.array([c.store for c in columns], np.int64)
+        self.valid, self.values, self.codes = self._new_areas()
+        self.row_starts = np.empty(0, np.int64)
         self.chars = np.empty(0, np.uint8)
         self.texts = np.zeros((self.texts_count, at.TEXT_WIDTH), np.int64)
         self.texts[:, at.TEXT_LAST] = -1
+        # Inside of lists and structs Parquet's writer makes dictionaries by itself.
+        self.texts[:, at.TEXT_PLAIN] = [c.parent >= 0 for c in texts]
         self.dict_chars = np.empty(self.texts_count * (at.DICTIONARY_BYTES + 8), np.uint8)
         self.dict_offsets = np.empty(self.texts_count * (at.DICTIONARY_ENTRIES + 1), np.int32)
         self.dict_offsets[:: at.DICTIONARY_ENTRIES + 1] = 0
         self.dict_table = np.full(self.texts_count * at.DICTIONARY_TABLE, -1, np.int32)
         self.deviating = np.empty((256, 3), np.int64)
 
-    def grow_rows(self, capacity: int, rows: int) -> None:
-        def moved(old: Any, runs: int, extra: int, fill: int | None) -> Any:
-            new = np.empty((runs, capacity + extra), old.dtype)
-            kept = rows + extra
-            new[:, :kept] = old.reshape(runs, self.capacity + extra)[:, :kept]
-            if fill is not None:
-                new[:, kept:] = fill
-            return new.ravel()
+    def _new_areas(self) -> tuple[Any, Any, Any]:
+        """Areas of validity, values and codes as the capacities say; notes where columns lie there."""
+        room = self._per_column(self.capacity, at.LIST_CAPACITY)
+        in_values = np.where(self._stores == at.STORE_VALUES, room, 0)
+        in_codes = np.where((self._stores == at.STORE_TEXT) | (self._stores == at.STORE_ENDS), room + 1, 0)
+        self.valid_places = np.cumsum(room) - room
+        self.places = np.where(in_codes, np.cumsum(in_codes) - in_codes, np.cumsum(in_values) - in_values)
+        valid = np.ones(int(room.sum()), np.uint8)
+        codes = np.empty(int(in_codes.sum()), np.int32)
+        codes[self.places[in_codes > 0]] = 0  # where the first text begins, or the first list
+        return valid, np.empty(int(in_values.sum()), np.int64), codes
 
-        self.values = moved(self.values, self.values_count, 0, None)
-        self.valid = moved(self.valid, len(self.columns), 0, 1)
-        self.codes = moved(self.codes, self.texts_count, 1, None)
-        self.row_starts = moved(self.row_starts, 1, 0, None)
+    def _per_column(self, rows: int, field: int) -> Any:
+        """For each column a number of rows, or what its list has."""
+        inside = self._counts != ROWS
+        numbers = np.full(len(self.columns), rows, np.int64)
+        numbers[inside] = self.lists[self._counts[inside], field]
+        return numbers
+
+    def grow_rows(self, capacity: int, rows: int) -> None:
+        row_starts = np.empty(capacity, np.int64)
+        row_starts[:rows] = self.row_starts[:rows]
+        self.row_starts = row_starts
         self.capacity = capacity
+        self._move(rows)
+
+    def grow_elements(self, number: int, capacity: int, rows: int) -> None:
+        self.lists[number, at.LIST_CAPACITY] = capacity
+        self._move(rows)
+
+    def _move(self, rows: int) -> None:
+        """Give all columns the room that the capacities say, with what they hold."""
+        old = (self.valid, self.values, self.codes, self.valid_places.tolist(), self.places.tolist())
+        self.valid, self.values, self.codes = self._new_areas()
+        valid, values, codes, valid_places, places = old
+        used = self._per_column(rows, at.LIST_USED).tolist()
+        if not rows:
+            return
+        for index, column in enumerate(self.columns):
+            count, place, before = used[index], int(self.valid_places[index]), valid_places[index]
+            self.valid[place : place + count] = valid[before : before + count]
+            place, before = int(self.places[index]), places[index]
+            if column.store == at.STORE_VALUES:
+                self.values[place : place + count] = values[before : before + count]
+            elif column.store != at.STORE_NOTHING:
+                self.codes[place : place + count + 1] = codes[before : before + count + 1]
+
+    def used(self, column: Column, rows: int) -> int:
+        """How many values a column has after so many rows."""
+        return rows if column.counts == ROWS else int(self.lists[column.counts, at.LIST_USED])
+
+    def text_column(self, text: int) -> int:
+        """Which column has that number among texts."""
+        return next(i for i, c in enumerate(self.columns) if c.kind == at.STRING and c.slot == text)
+
+    def chars_used(self, text: int, rows: int) -> int:
+        """Characters that a plain text column holds."""
+        index = self.text_column(text)
+        return int(self.codes[int(self.places[index]) + self.used(self.columns[index], rows)])
 
     def grow_deviating(self) -> None:
         self.deviating = np.concatenate([self.deviating, np.empty_like(self.deviating)])
@@ -58,8 +109,8 @@ class Areas:
         room = np.where(plain, sizes + 8, 0)  # the kernel copies words of eight bytes
         bases = np.cumsum(room) - room
         chars = np.empty(int(room.sum()), np.uint8)
-        for index in np.flatnonzero(plain):
-            used = int(self.codes[index * (self.capacity + 1) + rows])
+        for index in np.flatnonzero(plain).tolist():
+            used = self.chars_used(index, rows)
             old = int(self.texts[index, at.TEXT_BASE])
             chars[bases[index] : bases[index] + used] = self.chars[old : old + used]
         self.chars = chars
@@ -67,15 +118,16 @@ class Areas:
         self.texts[plain, at.TEXT_CAPACITY] = sizes[plain]
 
     def make_plain(self, text: int, rows: int, wanted_bytes: int) -> None:
-        """Turn a dictionary column of many different texts into one that keeps each text."""
-        first = text * (self.capacity + 1)
+        """Turn a dictionary column of many different texts, one of rows, into one that keeps each text."""
+        index = self.text_column(text)
+        first = int(self.places[index])
         offsets, chars = self._dictionary(text)
         sizes = np.diff(offsets)
         codes = self.codes[first : first + rows]
         ends = np.zeros(rows + 1, np.int64)
         if rows:
-            index = next(i for i, c in enumerate(self.columns) if c.kind == at.STRING and c.slot == text)
-            valid = self.valid[index * self.capacity : index * self.capacity + rows]
+            place = int(self.valid_places[index])
+            valid = self.valid[place : place + rows]
             if len(sizes):
                 np.cumsum(sizes[codes] * valid, out=ends[1:])
         plain = b"" if not len(sizes) else self._spread(chars, offsets, codes, ends)
@@ -103,15 +155,23 @@ class Areas:
 
     def arrow(self, rows: int) -> list[Any]:
         """The first ``rows`` rows as Arrow arrays over this memory, in schema order."""
-        return [self._array(index, column, rows) for index, column in enumerate(self.columns)]
+        return [self._array(index, rows) for index, c in enumerate(self.columns) if c.parent < 0]
 
-    def _array(self, index: int, column: Column, rows: int) -> Any:
-        valid = self.valid[index * self.capacity : index * self.capacity + rows]
-        nulls = rows - int(np.count_nonzero(valid))
+    def _array(self, index: int, rows: int) -> Any:
+        column = self.columns[index]
+        count = self.used(column, rows)
+        place = int(self.valid_places[index])
+        valid = self.valid[place : place + count]
+        nulls = count - int(np.count_nonzero(valid))
         mask = pa.py_buffer(np.packbits(valid, bitorder="little")) if nulls else None
+        place = int(self.places[index])
         if column.kind == at.STRING:
-            return self._strings(column.slot, rows, mask, nulls)
-        values = self.values[column.slot * self.capacity : column.slot * self.capacity + rows]
+            return self._strings(column.slot, place, count, mask, nulls)
+        if column.children:
+            children = [self._array(child, rows) for child in column.children]
+            ends = [pa.py_buffer(self.codes[place : place + count + 1])] if column.kind == at.LIST else []
+            return pa.Array.from_buffers(column.arrow, count, [mask, *ends], nulls, children=children)
+        values = self.values[place : place + count]
         data: Any = values
         if column.kind == at.BOOL:
             data = np.packbits(values.astype(np.uint8), bitorder="little")
@@ -121,19 +181,18 @@ class Areas:
                 data = data.astype(np.float32)
         elif column.arrow.bit_width < 64:
             data = values.astype(f"i{column.arrow.bit_width // 8}")  # same bits for unsigned types
-        return pa.Array.from_buffers(column.arrow, rows, [mask, pa.py_buffer(data)], nulls)
+        return pa.Array.from_buffers(column.arrow, count, [mask, pa.py_buffer(data)], nulls)
 
-    def _strings(self, text: int, rows: int, mask: Any, nulls: int) -> Any:
-        first = text * (self.capacity + 1)
+    def _strings(self, text: int, first: int, count: int, mask: Any, nulls: int) -> Any:
         if self.texts[text, at.TEXT_PLAIN] == 1:
-            offsets = self.codes[first : first + rows + 1]
+            offsets = self.codes[first : first + count + 1]
             base = int(self.texts[text, at.TEXT_BASE])
             chars = self.chars[base : base + int(offsets[-1])]
-            return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(chars), mask, nulls)
+            return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(chars), mask, nulls)
         offsets, chars = self._dictionary(text)
         words = pa.StringArray.from_buffers(
             len(offsets) - 1, pa.py_buffer(offsets.copy()), pa.py_buffer(chars.tobytes())
         )
-        codes = pa.py_buffer(self.codes[first : first + rows])
-        indices = pa.Array.from_buffers(pa.int32(), rows, [mask, codes], nulls)
+        codes = pa.py_buffer(self.codes[first : first + count])
+        indices = pa.Array.from_buffers(pa.int32(), count, [mask, codes], nulls)
         return pa.DictionaryArray.from_arrays(indices, words, safe=False)

@@ -11,6 +11,7 @@ from typing import Any
 from engine.scanning import layout as at
 from engine.scanning.fields import ENTERED, STORED, integer_at, put_float, put_null, put_text
 from engine.scanning.instants import FIVE_BYTES, NO_DAY, clock, day_number
+from engine.scanning.nested import forget_nulls
 from engine.scanning.texts import cell_end, forget_fresh, settle, text_end, well_formed
 from engine.scanning.words import HALF, ONES, ZERO, U, aside, byte, pair, word, word_of
 
@@ -23,10 +24,11 @@ LINE_FEED, RETURN, QUOTE = 10, 13, 34
 @aside
 def scan_cells(
     memory: Any, ops: Any, values: Any, floats: Any, valid: Any, codes: Any, chars: Any, texts: Any,
-    dict_chars: Any, dict_offsets: Any, dict_table: Any, row_starts: Any, deviating: Any, block: Any,
+    dict_chars: Any, dict_offsets: Any, dict_table: Any, row_starts: Any, deviating: Any, lists: Any,
+    block: Any,
 ) -> Any:  # fmt: skip
     """Consume rows until the region ends or the driver is needed; returns a status of ``layout``."""
-    capacity, columns, end = block[at.B_CAPACITY], block[at.B_COLUMNS], block[at.B_END]
+    capacity, end = block[at.B_CAPACITY], block[at.B_END]
     origin, deviating_capacity = block[at.B_ORIGIN], block[at.B_DEVIATING_CAPACITY]
     text_count, delimiter = block[at.B_TEXT_COUNT], block[at.B_DELIMITER]
     delimiters = U(delimiter) * ONES
@@ -67,12 +69,11 @@ def scan_cells(
             if kind == at.ABSENT or c == delimiter or c in (LINE_FEED, RETURN):
                 if ops[op + at.OP_NULLABLE] == 0:
                     break
-                put_null(op, ops, row, capacity, values, valid, codes, texts)
+                put_null(op, ops, row, values, valid, codes, texts)
                 nulls = True
                 op += at.OP_WIDTH
                 continue
-            slot = ops[op + at.OP_SLOT]
-            here = slot * capacity + row
+            here = ops[op + at.OP_PLACE] + row
             quoted = c == QUOTE
             if quoted:
                 p += 1
@@ -85,8 +86,9 @@ def scan_cells(
                     stop, high = cell_end(memory, p, delimiters)
                 if high != ZERO and not well_formed(memory, p, stop):
                     break
+                slot = ops[op + at.OP_SLOT]
                 stored = put_text(
-                    memory, p, stop - p, slot, row, capacity, codes, chars, texts,
+                    memory, p, stop - p, slot, row, here, codes, chars, texts,
                     dict_chars, dict_offsets, dict_table,
                 )  # fmt: skip
                 if stored > STORED:
@@ -155,8 +157,7 @@ def scan_cells(
             forget_fresh(text_count, texts, dict_chars, dict_offsets, dict_table)
             fresh = False
         if nulls:
-            for column in range(columns):
-                valid[column * capacity + row] = 1
+            forget_nulls(0, ops, row, valid, lists)
             nulls = False
         p = line
         if status != at.DONE:

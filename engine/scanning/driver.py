@@ -10,7 +10,8 @@ import numpy as np
 
 from engine.scanning import layout as at
 from engine.scanning.areas import Areas
-from engine.scanning.template import LINE_BYTES, Column, Program, Template, assemble, learn
+from engine.scanning.columns import Column
+from engine.scanning.template import LINE_BYTES, Program, Template, assemble, learn
 
 TEMPLATES: Final = 16  # kept for one buffer
 FAILED_LESSONS: Final = 32  # lines that taught nothing, before the scan stops asking
@@ -69,7 +70,7 @@ class Run:
         self.max_deviating_ratio = max_deviating_ratio
         self.program = program
         self.block = np.zeros(at.BLOCK_LENGTH, np.int64)
-        self.areas = Areas(columns, 0)
+        self.areas = Areas(columns)
         if not max_deviating_ratio:
             self.areas.deviating = self.areas.deviating[:0]
 
@@ -95,7 +96,7 @@ class Run:
             self._point()
             status = self.call(block.ctypes.data)
             rows = int(block[at.S_ROWS])
-            text = int(block[at.S_DETAIL])
+            detail = int(block[at.S_DETAIL])
             if status == at.DONE:
                 return True
             if status == at.UNKNOWN_LINE:
@@ -103,9 +104,11 @@ class Run:
             elif status == at.ROWS_FULL:
                 self.areas.grow_rows(self._enough(rows, origin), rows)
             elif status == at.CHARS_FULL:
-                self.areas.grow_chars(text, rows, self._enough_chars(text, rows, origin))
+                self.areas.grow_chars(detail, rows, self._enough_chars(detail, rows, origin))
             elif status == at.DICTIONARY_FULL:
-                self.areas.make_plain(text, rows, self._enough_chars(text, rows, origin))
+                self.areas.make_plain(detail, rows, self._enough_chars(detail, rows, origin))
+            elif status == at.ELEMENTS_FULL:
+                self.areas.grow_elements(detail, self._enough_elements(detail, origin), rows)
             else:
                 if not self.max_deviating_ratio or self._too_many():
                     return False
@@ -137,15 +140,23 @@ class Run:
 
     def _enough_chars(self, text: int, rows: int, origin: int) -> int:
         areas = self.areas
-        first = text * (areas.capacity + 1)
-        used = int(areas.codes[first + rows]) if areas.texts[text, at.TEXT_PLAIN] == 1 else 0
+        used = areas.chars_used(text, rows) if areas.texts[text, at.TEXT_PLAIN] == 1 else 0
         # A single text may be larger than everything before it; the buffer is the bound.
         wanted = max(self._enough(used, origin), 2 * int(areas.texts[text, at.TEXT_CAPACITY]))
         return int(min(wanted, self.total_bytes))
 
+    def _enough_elements(self, number: int, origin: int) -> int:
+        """A single list may be longer than all before it; an element and what follows it are two bytes."""
+        there = self.areas.lists[number]
+        wanted = max(self._enough(int(there[at.LIST_USED]), origin), 2 * int(there[at.LIST_CAPACITY]))
+        return int(min(wanted, self.total_bytes // 2 + 1))
+
     def _point(self) -> None:
         """Tell the kernel where everything lies now."""
         block, areas, program = self.block, self.areas, self.program
+        if program.columns.size:
+            program.ops[:, at.OP_PLACE] = areas.places[program.columns]
+            program.ops[:, at.OP_VALID] = areas.valid_places[program.columns]
         block[at.B_OPS], block[at.B_OPS_LENGTH] = program.ops.ctypes.data, program.ops.size
         block[at.B_WORDS], block[at.B_MASKS] = program.words.ctypes.data, program.masks.ctypes.data
         block[at.B_WORDS_LENGTH] = program.words.size
@@ -161,7 +172,8 @@ class Run:
         block[at.B_ROW_STARTS] = areas.row_starts.ctypes.data
         block[at.B_DEVIATING] = areas.deviating.ctypes.data
         block[at.B_DEVIATING_CAPACITY] = len(areas.deviating)
-        block[at.B_CAPACITY], block[at.B_COLUMNS] = areas.capacity, len(self.columns)
+        block[at.B_CAPACITY] = areas.capacity
+        block[at.B_LISTS], block[at.B_LIST_COUNT] = areas.lists.ctypes.data, len(areas.lists)
 
 
 class LinesRun(Run):
@@ -195,6 +207,7 @@ class LinesRun(Run):
             return
         self.templates.append(template)
         if len(self.templates) == 1:
+            self.areas.lists[:, at.LIST_CAPACITY] = 64
             self.areas.grow_rows(self.total_bytes // max(len(line), 32) + 64, int(self.block[at.S_ROWS]))
         self._assemble()
 

@@ -21,30 +21,29 @@ STORED, ENTERED = 0, -1  # ``ENTERED``: and the text is new in its dictionary; e
 
 
 @inline
-def put_null(
-    op: Any, ops: Any, row: Any, capacity: Any, values: Any, valid: Any, codes: Any, texts: Any
-) -> None:
+def put_null(op: Any, ops: Any, index: Any, values: Any, valid: Any, codes: Any, texts: Any) -> None:
     """A null in the column of an operation."""
-    slot = ops[op + at.OP_SLOT]
-    valid[ops[op + at.OP_COLUMN] * capacity + row] = 0
-    if ops[op + at.OP_UNITS] < 0:  # a string column
-        code_at = slot * (capacity + 1) + row
-        if texts[slot * at.TEXT_WIDTH + at.TEXT_PLAIN] == 1:
-            codes[code_at + 1] = codes[code_at]
+    place = ops[op + at.OP_PLACE] + index
+    store = ops[op + at.OP_STORE]
+    valid[ops[op + at.OP_VALID] + index] = 0
+    if store == at.STORE_VALUES:
+        values[place] = 0
+    elif store == at.STORE_TEXT:
+        if texts[ops[op + at.OP_SLOT] * at.TEXT_WIDTH + at.TEXT_PLAIN] == 1:
+            codes[place + 1] = codes[place]
         else:
-            codes[code_at] = 0
-    else:
-        values[slot * capacity + row] = 0
+            codes[place] = 0
+    elif store == at.STORE_ENDS:
+        codes[place + 1] = codes[place]
 
 
 @inline
 def put_text(
-    memory: Any, p: Any, size: Any, slot: Any, row: Any, capacity: Any, codes: Any, chars: Any,
+    memory: Any, p: Any, size: Any, slot: Any, index: Any, code_at: Any, codes: Any, chars: Any,
     texts: Any, dict_chars: Any, dict_offsets: Any, dict_table: Any,
 ) -> Any:  # fmt: skip
     """A text in a string column: ``STORED``, ``ENTERED``, or why there is no room for it."""
     text = slot * at.TEXT_WIDTH
-    code_at = slot * (capacity + 1) + row
     if texts[text + at.TEXT_PLAIN] == 1:
         start = Int(codes[code_at])
         if start + size > texts[text + at.TEXT_CAPACITY]:
@@ -61,7 +60,7 @@ def put_text(
             if same_text(memory, p, dict_chars, start, size):
                 codes[code_at] = code
                 return STORED
-    code = dictionary_code(memory, p, size, slot, row, texts, dict_chars, dict_offsets, dict_table)
+    code = dictionary_code(memory, p, size, slot, index, texts, dict_chars, dict_offsets, dict_table)
     if code < 0:
         return at.DICTIONARY_FULL
     texts[text + at.TEXT_LAST] = code

@@ -20,6 +20,13 @@ from engine.scanning import layout as at
 from engine.scanning.cells import scan_cells
 from engine.scanning.fields import ENTERED, STORED, integer_at, put_float, put_null, put_text
 from engine.scanning.instants import FIVE_BYTES, NO_DAY, clock, day_number
+from engine.scanning.nested import (
+    forget_elements,
+    forget_nulls,
+    keep_elements,
+    put_nulls,
+    spaces_end,
+)
 from engine.scanning.texts import forget_fresh, settle, text_end, well_formed
 from engine.scanning.words import HALF, ZERO, aside, byte, pair, view, word, word_of
 
@@ -31,10 +38,10 @@ DAY_SECONDS = 86_400
 def scan_region(
     memory: Any, ops: Any, words: Any, masks: Any, templates: Any, values: Any, floats: Any, valid: Any,
     codes: Any, chars: Any, texts: Any, dict_chars: Any, dict_offsets: Any, dict_table: Any,
-    row_starts: Any, deviating: Any, block: Any,
+    row_starts: Any, deviating: Any, lists: Any, block: Any,
 ) -> Any:  # fmt: skip
     """Consume lines until the region ends or the driver is needed; returns a status of ``layout``."""
-    capacity, columns, end = block[at.B_CAPACITY], block[at.B_COLUMNS], block[at.B_END]
+    capacity, end, list_count = block[at.B_CAPACITY], block[at.B_END], block[at.B_LIST_COUNT]
     origin, learn, known = block[at.B_ORIGIN], block[at.B_LEARN], block[at.B_KNOWN]
     template_count, deviating_capacity = block[at.B_TEMPLATE_COUNT], block[at.B_DEVIATING_CAPACITY]
     text_count = block[at.B_TEXT_COUNT]
@@ -54,6 +61,8 @@ def scan_region(
         while tries < template_count and not fits:
             p = line
             op = templates[template] * at.OP_WIDTH
+            index = row  # in the columns at hand: the row, or the element of a list
+            inside = -1  # which list
             while True:
                 literal = ops[op + at.OP_WORD]
                 literal_end = literal + ops[op + at.OP_WORDS]
@@ -67,18 +76,41 @@ def scan_region(
                     break
                 p += ops[op + at.OP_BYTES]
                 kind = ops[op + at.OP_KIND]
-                if kind == at.END:
-                    fits = True
-                    break
-                slot = ops[op + at.OP_SLOT]
-                here = slot * capacity + row
+                if kind <= at.CLOSE:
+                    if kind == at.END:
+                        fits = True
+                        break
+                    if kind == at.NEXT:
+                        p = spaces_end(memory, p)
+                        c = byte(memory, p)
+                        p += 1
+                        index += 1
+                        if c == 44:
+                            p = spaces_end(memory, p)
+                            if index >= lists[inside * at.LIST_WIDTH + at.LIST_CAPACITY]:
+                                status = at.ELEMENTS_FULL
+                                block[at.S_DETAIL] = inside
+                                break
+                            op -= ops[op + at.OP_JUMP] * at.OP_WIDTH
+                            continue
+                        if c != 93:
+                            break
+                        codes[ops[op + at.OP_PLACE] + row + 1] = index
+                        lists[inside * at.LIST_WIDTH + at.LIST_AT] = index
+                        index, inside = row, -1
+                    op += at.OP_WIDTH
+                    continue
+                here = ops[op + at.OP_PLACE] + index
                 if kind == at.ABSENT or (byte(memory, p) == 110 and word(memory, p) & HALF == NULL_WORD):
                     if ops[op + at.OP_NULLABLE] == 0:
                         break
-                    put_null(op, ops, row, capacity, values, valid, codes, texts)
+                    put_null(op, ops, index, values, valid, codes, texts)
                     nulls = True
                     if kind != at.ABSENT:
                         p += 4
+                        if kind == at.STRUCT:
+                            put_nulls(op, ops, index, values, valid, codes, texts)
+                        op += ops[op + at.OP_JUMP] * at.OP_WIDTH
                 elif kind == at.STRING:
                     if byte(memory, p) != 34:
                         break
@@ -88,8 +120,9 @@ def scan_region(
                         break
                     if high != ZERO and not well_formed(memory, p, quote):
                         break
+                    slot = ops[op + at.OP_SLOT]
                     stored = put_text(
-                        memory, p, quote - p, slot, row, capacity, codes, chars, texts,
+                        memory, p, quote - p, slot, index, here, codes, chars, texts,
                         dict_chars, dict_offsets, dict_table,
                     )  # fmt: skip
                     if stored > STORED:
@@ -139,7 +172,7 @@ def scan_region(
                         p += 5
                     else:
                         break
-                else:
+                elif kind == at.DATE:
                     if byte(memory, p) != 34:
                         break
                     day_of_date = day_number(word(memory, p + 1), pair(memory, p + 9))
@@ -147,6 +180,22 @@ def scan_region(
                         break
                     values[here] = day_of_date
                     p += 12
+                elif kind == at.LIST:
+                    if byte(memory, p) != 91:
+                        break
+                    p = spaces_end(memory, p + 1)
+                    number = ops[op + at.OP_SLOT]
+                    first = lists[number * at.LIST_WIDTH + at.LIST_AT]
+                    if byte(memory, p) == 93:
+                        p += 1
+                        codes[here + 1] = first
+                        op += ops[op + at.OP_JUMP] * at.OP_WIDTH
+                    else:
+                        if first >= lists[number * at.LIST_WIDTH + at.LIST_CAPACITY]:
+                            status = at.ELEMENTS_FULL
+                            block[at.S_DETAIL] = number
+                            break
+                        index, inside = first, number
                 op += at.OP_WIDTH
             if fits:
                 row_starts[row] = origin + line
@@ -155,15 +204,20 @@ def scan_region(
                 if fresh:
                     settle(text_count, texts)
                     fresh = False
+                if list_count > 0:
+                    keep_elements(list_count, lists)
                 nulls = False
             else:
                 if fresh:
                     forget_fresh(text_count, texts, dict_chars, dict_offsets, dict_table)
                     fresh = False
+                if inside >= 0:
+                    lists[inside * at.LIST_WIDTH + at.LIST_AT] = index + 1
                 if nulls:
-                    for column in range(columns):
-                        valid[column * capacity + row] = 1
+                    forget_nulls(templates[template] * at.OP_WIDTH, ops, row, valid, lists)
                     nulls = False
+                if list_count > 0:
+                    forget_elements(list_count, lists)
                 if status != at.DONE:
                     break
                 tries += 1
@@ -210,6 +264,7 @@ def scan_entry(address: Any) -> Any:
     text_count = block[at.B_TEXT_COUNT]
     memory = view(block[at.B_BUFFER], block[at.B_BUFFER_LENGTH], np.uint8)
     ops = view(block[at.B_OPS], block[at.B_OPS_LENGTH], np.int64)
+    lists = view(block[at.B_LISTS], block[at.B_LIST_COUNT] * at.LIST_WIDTH, np.int64)
     values = view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.int64)
     floats = view(block[at.B_VALUES], block[at.B_VALUES_LENGTH], np.float64)
     valid = view(block[at.B_VALID], block[at.B_VALID_LENGTH], np.uint8)
@@ -224,14 +279,14 @@ def scan_entry(address: Any) -> Any:
     if block[at.B_DELIMITER] != 0:
         return scan_cells(
             memory, ops, values, floats, valid, codes, chars, texts, dict_chars, dict_offsets, dict_table,
-            row_starts, deviating, block,
+            row_starts, deviating, lists, block,
         )  # fmt: skip
     words = view(block[at.B_WORDS], block[at.B_WORDS_LENGTH], np.uint64)
     masks = view(block[at.B_MASKS], block[at.B_WORDS_LENGTH], np.uint64)
     templates = view(block[at.B_TEMPLATES], block[at.B_TEMPLATE_COUNT], np.int64)
     return scan_region(
         memory, ops, words, masks, templates, values, floats, valid, codes, chars, texts, dict_chars,
-        dict_offsets, dict_table, row_starts, deviating, block,
+        dict_offsets, dict_table, row_starts, deviating, lists, block,
     )  # fmt: skip
 
 

@@ -8,29 +8,48 @@ from typing import Final
 # a newline that the region is known to end with, and the widest one reaches 40 bytes further.
 LOOKAHEAD: Final = 64
 
-# What one operation of a template does, after its literal matched.
+# What one operation of a template does, after its literal matched. The first three have no value.
 END: Final = 0
-STRING: Final = 1
-FLOAT: Final = 2
-INT: Final = 3
-TIMESTAMP: Final = 4
-BOOL: Final = 5
-DATE: Final = 6
-ABSENT: Final = 7
+NEXT: Final = 1  # behind an element of a list: another one, or the end
+CLOSE: Final = 2  # behind the last field of a struct: only its literal
+STRING: Final = 3
+FLOAT: Final = 4
+INT: Final = 5
+TIMESTAMP: Final = 6
+BOOL: Final = 7
+DATE: Final = 8
+ABSENT: Final = 9
+LIST: Final = 10
+STRUCT: Final = 11
 
-# Fields of one operation, a row of int64.
+# Fields of one operation, a row of int64; those that every field of a line needs lie in one cache line.
 OP_KIND: Final = 0
-OP_COLUMN: Final = 1  # column of the schema
-OP_SLOT: Final = 2  # which run of the value area (or, for strings, of the code area)
-OP_NULLABLE: Final = 3
-OP_WORD: Final = 4  # first literal word
-OP_WORDS: Final = 5
-OP_BYTES: Final = 6  # length of the literal; CSV: 1 where a delimiter stands in front of the cell
-OP_LOW: Final = 7  # inclusive bounds: integers, or days of a timestamp
-OP_HIGH: Final = 8
-OP_UNITS: Final = 9  # timestamp: units in a second
-OP_NARROW: Final = 10  # float: 1 when the column is float32
-OP_WIDTH: Final = 11
+OP_WORD: Final = 1  # first literal word
+OP_WORDS: Final = 2
+OP_BYTES: Final = 3  # length of the literal; CSV: 1 where a delimiter stands in front of the cell
+OP_PLACE: Final = 4  # where the column begins in its area: values, or codes (texts and lists)
+OP_SLOT: Final = 5  # number of the text or of the list
+OP_NARROW: Final = 6  # float: 1 when the column is float32
+OP_NULLABLE: Final = 7
+OP_VALID: Final = 8  # where the column begins in the area of validity
+OP_LOW: Final = 9  # inclusive bounds: integers, or days of a timestamp
+OP_HIGH: Final = 10
+OP_UNITS: Final = 11  # timestamp: units in a second
+OP_STORE: Final = 12  # what the column keeps, whatever the operation
+OP_LIST: Final = 13  # number of the list whose elements the column counts, -1 where it counts rows
+OP_JUMP: Final = 14  # operations inside of a list or struct; NEXT: back to the first of an element
+OP_WIDTH: Final = 16
+
+STORE_VALUES: Final = 0
+STORE_TEXT: Final = 1
+STORE_ENDS: Final = 2  # of lists
+STORE_NOTHING: Final = 3  # structs
+
+# One list column's state, a row of int64.
+LIST_CAPACITY: Final = 0  # elements that there is room for
+LIST_USED: Final = 1  # elements of accepted lines
+LIST_AT: Final = 2  # and those of the line at hand
+LIST_WIDTH: Final = 3
 
 # One string column's state, a row of int64.
 TEXT_PLAIN: Final = 0  # 1: the characters are copied; 0: codes into the column's dictionary
@@ -74,19 +93,20 @@ B_ROW_STARTS: Final = 22
 B_DEVIATING: Final = 23
 B_DEVIATING_CAPACITY: Final = 24
 B_CAPACITY: Final = 25  # rows
-B_COLUMNS: Final = 26
-B_END: Final = 27  # the scanned region ends here, just behind a newline
-B_ORIGIN: Final = 28  # what to add to a position to get the caller's offset
-B_LEARN: Final = 29  # 1: stop at a line that fits no template
-B_KNOWN: Final = 30  # position of a line that is known to fit none: do not stop there
-B_DELIMITER: Final = 31  # between the cells of CSV; 0: lines of JSON
-S_POSITION: Final = 32
-S_ROWS: Final = 33
-S_DEVIATING: Final = 34
-S_TEMPLATE: Final = 35  # the one that fitted last
-S_LINES: Final = 36  # lines that are not blank
-S_DETAIL: Final = 37  # the string column that a status is about
-BLOCK_LENGTH: Final = 38
+B_END: Final = 26  # the scanned region ends here, just behind a newline
+B_ORIGIN: Final = 27  # what to add to a position to get the caller's offset
+B_LEARN: Final = 28  # 1: stop at a line that fits no template
+B_KNOWN: Final = 29  # position of a line that is known to fit none: do not stop there
+B_DELIMITER: Final = 30  # between the cells of CSV; 0: lines of JSON
+B_LISTS: Final = 31
+B_LIST_COUNT: Final = 32
+S_POSITION: Final = 33
+S_ROWS: Final = 34
+S_DEVIATING: Final = 35
+S_TEMPLATE: Final = 36  # the one that fitted last
+S_LINES: Final = 37  # lines that are not blank
+S_DETAIL: Final = 38  # the string or list column that a status is about
+BLOCK_LENGTH: Final = 39
 
 # Why the kernel came back; the line at S_POSITION has not been consumed.
 DONE: Final = 0
@@ -95,3 +115,4 @@ ROWS_FULL: Final = 2
 CHARS_FULL: Final = 3
 DICTIONARY_FULL: Final = 4
 DEVIATING_FULL: Final = 5
+ELEMENTS_FULL: Final = 6

@@ -27,8 +27,8 @@ from engine.scanning import image
 
 _SYMBOL: Final = "briquette_scan"
 _SOURCES: Final = (
-    "kernel.py", "cells.py", "fields.py", "words.py", "numbers.py", "instants.py", "texts.py", "exact.py",
-    "layout.py", "image.py", "native.py",
+    "kernel.py", "cells.py", "fields.py", "nested.py", "words.py", "numbers.py", "instants.py", "texts.py",
+    "exact.py", "layout.py", "image.py", "native.py",
 )  # fmt: skip
 _C_LIBRARY: Final = frozenset({"memcpy", "memmove", "memset", "memcmp", "bcmp"})
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(

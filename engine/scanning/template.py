@@ -3,128 +3,187 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.model import Schema
 from engine.scanning import layout as at
-from engine.schema import arrow_type
-from engine.typewords import Plain, Timestamp, parse_type
+from engine.scanning.columns import Column
 
 LINE_BYTES: Final = 65_536  # a longer line is not learnt from
 
-_MEMBER = re.compile(
-    rb'[ \t]*"(?P<key>[^"\\\x00-\x1f]*)"[ \t]*:[ \t]*'
-    rb'(?P<value>"(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9][-+.eE0-9]*|true|false|null|NaN|-?Infinity)[ \t]*'
-)
-_INTEGER_BITS = {f"{sign}int{bits}": (sign, bits) for sign in ("", "u") for bits in (8, 16, 32, 64)}
-_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# Days that stay inside years 0001..9999, or inside int64 nanoseconds, whatever the zone does to them.
-_ALL_DAYS = (-719_161, 2_932_895)
-_NANOSECOND_DAYS = (-106_750, 106_750)
+_KEY = re.compile(rb'[ \t]*"([^"\\\x00-\x1f]*)"[ \t]*:[ \t]*')
+_SCALAR = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9][-+.eE0-9]*|true|false|null|NaN|-?Infinity')
+_SPACE = re.compile(rb"[ \t]*")
+_NO_MEMBERS = re.compile(rb"[ \t]*\}")
+_LINE_END = re.compile(rb"\r?\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One schema column as the kernel sees it; ``slot`` counts columns of the same kind of storage."""
+class Step(NamedTuple):
+    """A literal, what is read behind it, for which column, and how many steps belong to that."""
 
-    name: str
-    kind: int  # an operation of ``layout``
-    slot: int
-    nullable: bool
-    low: int
-    high: int
-    units: int  # in a second, for timestamps; -1 marks a string
-    narrow: bool
-    arrow: Any  # pyarrow.DataType
+    literal: bytes
+    kind: int
+    column: int
+    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Columns in the order of the line, the literal in front of each, and the one that ends the line."""
+    """The steps that read a line; the last one's literal ends it."""
 
-    literals: tuple[bytes, ...]  # one more than columns
-    columns: tuple[int, ...]
-    absent: tuple[int, ...]
-
-
-def columns_of(schema: Schema) -> tuple[Column, ...] | None:
-    """The columns, or None when one has a type that the scan does not do."""
-    columns: list[Column] = []
-    texts = values = 0
-    for field in schema.fields:
-        word = parse_type(field.type)
-        low, high, units, narrow = 0, 0, 0, False
-        match word:
-            case Plain("string"):
-                kind, units = at.STRING, -1
-            case Plain("bool"):
-                kind = at.BOOL
-            case Plain("date"):
-                kind = at.DATE
-            case Plain("float32" | "float64" as name):
-                kind, narrow = at.FLOAT, name == "float32"
-            case Plain(name) if name in _INTEGER_BITS:
-                sign, bits = _INTEGER_BITS[name]
-                kind = at.INT
-                low = 0 if sign else -(1 << (bits - 1))
-                high = min((1 << (bits if sign else bits - 1)) - 1, (1 << 63) - 1)
-            case Timestamp(unit, _):
-                kind, units = at.TIMESTAMP, _UNITS[unit]
-                low, high = _NANOSECOND_DAYS if unit == "ns" else _ALL_DAYS
-            case _:
-                return None
-        slot = texts if kind == at.STRING else values
-        if kind == at.STRING:
-            texts += 1
-        else:
-            values += 1
-        arrow = arrow_type(field.type)
-        columns.append(Column(field.name, kind, slot, field.nullable, low, high, units, narrow, arrow))
-    return tuple(columns)
+    steps: tuple[Step, ...]
 
 
 def learn(line: bytes, columns: tuple[Column, ...]) -> Template | None:
-    r"""The template of a line (with its line end), or None when it is no flat object of declared fields.
+    r"""The template of a line (with its line end), or None when it is no plain object of declared fields.
 
-    >>> from engine.model import Field
+    >>> from engine.model import Field, Schema
+    >>> from engine.scanning.columns import columns_of
     >>> columns = columns_of(Schema((Field("a", "int64"), Field("b", "string"))))
-    >>> learn(b'{"b": "x", "a": 1}\n', columns).literals
-    (b'{"b": ', b', "a": ', b'}\n')
+    >>> [step.literal for step in learn(b'{"b": "x", "a": 1}\n', columns).steps]
+    [b'{"b": ', b', "a": ', b'}\n']
     """
     if not line.startswith(b"{") or len(line) > LINE_BYTES:
         return None
-    places = {column.name: index for index, column in enumerate(columns)}
-    literals: list[bytes] = []
-    order: list[int] = []
-    position, written = 1, 0
-    while match := _MEMBER.match(line, position):
-        try:
-            index = places.pop(match["key"].decode("utf-8"))
-        except (KeyError, UnicodeDecodeError):
-            return None  # unknown, or there twice
-        literals.append(line[written : match.start("value")])
-        order.append(index)
-        written, position = match.end("value"), match.end()
-        if line[position : position + 1] != b",":
-            break
-        position += 1
-    tail = line[written:]
-    if re.fullmatch(rb"[ \t]*\}\r?\n" if order else rb"\{[ \t]*\}\r?\n", tail) is None:
+    lesson = _Lesson(line, columns)
+    roots = (index for index, column in enumerate(columns) if column.parent < 0)
+    end = _LINE_END.fullmatch(line, lesson.at) if lesson.members(roots) else None
+    if end is None:
         return None
-    absent = tuple(places.values())
-    if not all(columns[index].nullable for index in absent):
-        return None
-    return Template((*literals, tail), tuple(order), absent)
+    lesson.at = end.end()
+    lesson.step(at.END, -1)
+    return Template(tuple(lesson.steps))
+
+
+class _Lesson:
+    """Reads one line; its methods answer whether what they read can be predicted."""
+
+    def __init__(self, line: bytes, columns: tuple[Column, ...]) -> None:
+        self.line = line
+        self.columns = columns
+        self.steps: list[Step] = []
+        self.at = 0
+        self._written = 0  # up to here the line is in steps
+
+    def step(self, kind: int, index: int) -> None:
+        """What is read at ``at``, behind a literal of all that no step has yet."""
+        self.steps.append(Step(self.line[self._written : self.at], kind, index))
+        self._written = self.at
+
+    def members(self, indices: Iterable[int]) -> bool:
+        """An object, from its brace to behind the other, with the columns ``indices`` as its members."""
+        places = {self.columns[index].name: index for index in indices}
+        self.at += 1
+        found = _NO_MEMBERS.match(self.line, self.at)
+        if found:
+            self.at = found.end()
+        while not found:
+            key = _KEY.match(self.line, self.at)
+            if key is None:
+                return False
+            self.at = key.end()
+            try:
+                index = places.pop(key[1].decode("utf-8"))
+            except (KeyError, UnicodeDecodeError):
+                return False  # unknown, or there twice
+            if not self._value(index):
+                return False
+            behind = self._skip_space()
+            if behind not in (b",", b"}"):
+                return False
+            self.at += 1
+            if behind == b"}":
+                break
+        for index in places.values():
+            if not self.columns[index].nullable:
+                return False
+            self._absent(index)
+        return True
+
+    def _skip_space(self) -> bytes:
+        """What stands behind the spaces."""
+        space = _SPACE.match(self.line, self.at)
+        self.at = space.end() if space else self.at
+        return self.line[self.at : self.at + 1]
+
+    def _value(self, index: int) -> bool:
+        column = self.columns[index]
+        if column.kind not in (at.STRUCT, at.LIST):
+            return self._scalar(index)
+        if self.line.startswith(b"null", self.at):
+            self.at += 4  # stays in the literal: what it would hold is not known from here
+            self._absent(index)
+            return column.nullable
+        opening = self.line[self.at : self.at + 1]
+        if opening != (b"{" if column.kind == at.STRUCT else b"["):
+            return False
+        first = len(self.steps)
+        self.step(column.kind, index)
+        if not (self._fields(column) if column.kind == at.STRUCT else self._elements(index)):
+            return False
+        self.steps[first] = self.steps[first]._replace(inner=len(self.steps) - first - 1)
+        return True
+
+    def _scalar(self, index: int) -> bool:
+        value = _SCALAR.match(self.line, self.at)
+        if value is None:
+            return False
+        self.step(self.columns[index].kind, index)
+        self.at = self._written = value.end()
+        return True
+
+    def _fields(self, column: Column) -> bool:
+        if not self.members(column.children):
+            return False
+        self.step(at.CLOSE, -1)
+        return True
+
+    def _elements(self, index: int) -> bool:
+        """The elements of a list, which must all be alike; the kernel itself reads brackets and commas."""
+        (element,) = self.columns[index].children
+        scalar = self.columns[element].kind != at.STRUCT
+        alike = [Step(b"", self.columns[element].kind, element)] if scalar else []
+        before = self.steps
+        self.at += 1
+        behind = self._skip_space()
+        while behind != b"]":
+            self._written = self.at
+            self.steps = []
+            if not scalar and self.line.startswith(b"null", self.at):
+                self.at += 4
+            elif not self._value(element) or (alike and self.steps != alike):
+                return False
+            else:
+                alike = self.steps
+            behind = self._skip_space()
+            if behind == b",":
+                self.at += 1
+                if self._skip_space() == b"]":
+                    return False
+            elif behind != b"]":
+                return False
+        self.at += 1
+        self._written = self.at
+        self.steps = [*before, *alike, Step(b"", at.NEXT, index, len(alike))]
+        return bool(alike)  # of structs that are not there nothing is known
+
+    def _absent(self, index: int) -> None:
+        """Nulls without a literal of their own."""
+        self.steps.append(Step(b"", at.ABSENT, index))
+        if self.columns[index].kind == at.STRUCT:
+            for child in self.columns[index].children:
+                self._absent(child)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """Templates as the arrays that the kernel reads."""
 
-    ops: Any  # int64, OP_WIDTH for each operation
+    ops: Any  # int64 (operations, OP_WIDTH); the driver fills in where columns lie
+    columns: Any  # int64, the column of each operation; -1: none
     words: Any  # uint64
     masks: Any  # uint64
     starts: Any  # int64, first operation of each template
@@ -136,23 +195,21 @@ def assemble(templates: list[Template], columns: tuple[Column, ...]) -> Program:
     words = bytearray()
     masks = bytearray()
     starts: list[int] = []
+    steps: list[Step] = []
     for template in templates:
-        starts.append(len(ops))
-        steps = [
-            (literal, columns[c].kind, c)
-            for literal, c in zip(template.literals, template.columns, strict=False)
-        ]
-        steps += [(b"", at.ABSENT, c) for c in template.absent]
-        steps.append((template.literals[-1], at.END, -1))
-        for literal, kind, index in steps:
-            first, width = len(words) // 8, -(-len(literal) // 8) * 8
-            words += literal.ljust(width, b"\0")
-            masks += (b"\xff" * len(literal)).ljust(width, b"\0")
-            op = _operation(kind, len(literal), index, columns)
-            op[at.OP_WORD], op[at.OP_WORDS] = first, width // 8
-            ops.append(op)
+        starts.append(len(steps))
+        steps += template.steps
+    for step in steps:
+        first, size = len(words) // 8, len(step.literal)
+        width = -(-size // 8) * 8
+        words += step.literal.ljust(width, b"\0")
+        masks += (b"\xff" * size).ljust(width, b"\0")
+        op = _operation(step.kind, size, step.column, columns)
+        op[at.OP_WORD], op[at.OP_WORDS], op[at.OP_JUMP] = first, width // 8, step.inner
+        ops.append(op)
     return Program(
-        np.array(ops, np.int64).ravel(),
+        np.array(ops, np.int64).reshape(-1, at.OP_WIDTH),
+        np.array([step.column for step in steps], np.int64),
         np.frombuffer(bytes(words), "<u8"),
         np.frombuffer(bytes(masks), "<u8"),
         np.array(starts, np.int64),
@@ -161,19 +218,26 @@ def assemble(templates: list[Template], columns: tuple[Column, ...]) -> Program:
 
 def program_of_header(names: tuple[str, ...], columns: tuple[Column, ...]) -> Program | None:
     """The program for rows of CSV below a header of different names; None where the scan cannot do them."""
+    if any(column.parent >= 0 for column in columns):
+        return None  # their text is JSON inside of a cell
     places = {column.name: index for index, column in enumerate(columns)}
+    order: list[int] = []
     ops: list[list[int]] = []
     for place, name in enumerate(names):
         index = places.pop(name, None)
         if index is None:
             return None
+        order.append(index)
         ops.append(_operation(columns[index].kind, int(place > 0), index, columns))
     if not all(columns[index].nullable for index in places.values()):
         return None
     ops += [_operation(at.ABSENT, 0, index, columns) for index in places.values()]
     ops.append(_operation(at.END, 0, -1, columns))
     nothing = np.empty(0, np.uint64)
-    return Program(np.array(ops, np.int64).ravel(), nothing, nothing, np.zeros(1, np.int64))
+    order += [*places.values(), -1]
+    return Program(
+        np.array(ops, np.int64), np.array(order, np.int64), nothing, nothing, np.zeros(1, np.int64)
+    )
 
 
 def _operation(kind: int, literal_bytes: int, index: int, columns: tuple[Column, ...]) -> list[int]:
@@ -181,7 +245,8 @@ def _operation(kind: int, literal_bytes: int, index: int, columns: tuple[Column,
     op[at.OP_KIND], op[at.OP_BYTES] = kind, literal_bytes
     if index >= 0:
         column = columns[index]
-        op[at.OP_COLUMN], op[at.OP_SLOT], op[at.OP_NULLABLE] = index, column.slot, column.nullable
+        op[at.OP_SLOT], op[at.OP_NULLABLE] = column.slot, column.nullable
         op[at.OP_LOW], op[at.OP_HIGH] = column.low, column.high
         op[at.OP_UNITS], op[at.OP_NARROW] = column.units, column.narrow
+        op[at.OP_STORE], op[at.OP_LIST] = column.store, column.counts
     return op

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from engine import scan
 from engine.model import Field, Schema
 from engine.scanning import native
+from engine.scanning.columns import columns_of
 from engine.scanning.driver import LinesRun
-from engine.scanning.template import columns_of
 
 pytestmark = pytest.mark.skipif(not scan.available(), reason="numba is not installed")
 

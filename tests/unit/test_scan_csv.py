@@ -15,8 +15,9 @@ from engine.decoding.rows import RowBuilder
 from engine.model import CompactionSpec, Field, Limits, Schema
 from engine.scanning import layout as at
 from engine.scanning import native
+from engine.scanning.columns import columns_of
 from engine.scanning.driver import CellsRun
-from engine.scanning.template import columns_of, program_of_header
+from engine.scanning.template import program_of_header
 
 from .test_scan import MOMENTS, REQUIRED, SCHEMA, TYPES, WORDS, ZONES, _python, float_bits, rows_of
 
