@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -18,21 +19,23 @@ from engine.decoding.lines import Lines, Offsets
 from engine.decoding.rows import output_schema
 from engine.model import CompactionSpec, ExtraFields, Field
 
-_LARGE_BYTES = 1 << 20  # scanned where it lies rather than joined with its neighbours
+_LARGE_BYTES = 1 << 20  # scanned for itself: one line that deviates costs no other object a second attempt
+_SMALL_BYTES = 1 << 18  # copied together with its neighbours: less work than a buffer of its own for the scan
 # Of the lines; above that the other lanes do all. pyarrow.csv and its conversions bear what is oddly written.
 _MOST_DEVIATING_JSON = 0.25
 _MOST_DEVIATING_CSV = 0.02
 _FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a parser's attempt
 
-Scanner = Callable[[bytes | memoryview, float], scan.Scan | None]
+Buffer = bytes | memoryview
+Scanner = Callable[[list[Buffer], float], scan.Scan | None]
 _Scanned = tuple[scan.Scan, pa.Table]
 
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
     """The lane of JSON Lines."""
 
-    def scanner(buffer: bytes | memoryview, ratio: float) -> scan.Scan | None:
-        return scan.scan_json_lines(buffer, spec.schema, max_deviating_ratio=ratio)
+    def scanner(buffers: list[Buffer], ratio: float) -> scan.Scan | None:
+        return scan.scan_json_lines(buffers, spec.schema, max_deviating_ratio=ratio)
 
     return ScanLane(spec, scanner, most_deviating=_MOST_DEVIATING_JSON)
 
@@ -42,12 +45,12 @@ def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane
     known = {f.name for f in spec.schema.fields}
     unknown = tuple(name for name in header.names if name not in known)
     if unknown and spec.extra_fields is not ExtraFields.IGNORE:
-        return ScanLane(spec, lambda _buffer, _ratio: None, most_deviating=0.0)
+        return ScanLane(spec, lambda _buffers, _ratio: None, most_deviating=0.0)
     fields = (*spec.schema.fields, *(Field(name, "string") for name in unknown))
     schema = replace(spec.schema, fields=fields)
 
-    def scanner(buffer: bytes | memoryview, ratio: float) -> scan.Scan | None:
-        return scan.scan_csv_rows(buffer, schema, header.names, delimiter, max_deviating_ratio=ratio)
+    def scanner(buffers: list[Buffer], ratio: float) -> scan.Scan | None:
+        return scan.scan_csv_rows(buffers, schema, header.names, delimiter, max_deviating_ratio=ratio)
 
     return ScanLane(spec, scanner, most_deviating=_MOST_DEVIATING_CSV, unknown=unknown, gathers=True)
 
@@ -91,7 +94,7 @@ class ScanLane:
         """
         if not scan.worthwhile(sum(len(t.body) for t in texts)):
             return set()
-        parts = [
+        parts: list[tuple[Text, Buffer]] = [
             (t, memoryview(t.body)[begin:] if begin else t.body)
             for t, begin in zip(texts, begins, strict=True)
         ]
@@ -103,16 +106,13 @@ class ScanLane:
                 taken.update(t.place for t, _ in group)
         return taken
 
-    def _take(
-        self, group: Sequence[tuple[Text, bytes | memoryview]], gather: Gather, limit_bytes: int
-    ) -> bool:
-        buffer = group[0][1] if len(group) == 1 else b"\n".join([body for _, body in group])
-        found = self._scan(buffer, 0.0)
+    def _take(self, group: Sequence[tuple[Text, Buffer]], gather: Gather, limit_bytes: int) -> bool:
+        found = self._scan(_buffers([body for _, body in group]), 0.0)
         if found is None or not found.rows:
             return False
-        if int(np.diff(found.row_starts, append=len(buffer)).max()) > limit_bytes:
-            return False
         lengths = np.fromiter((len(body) + 1 for _, body in group), np.int64, len(group))
+        if int(np.diff(found.row_starts, append=lengths.sum()).max()) > limit_bytes:
+            return False
         edges = np.searchsorted(found.row_starts, np.concatenate(([0], np.cumsum(lengths))))
         counts = np.zeros_like(gather.records)
         counts[[t.place for t, _ in group]] = np.diff(edges)
@@ -121,11 +121,11 @@ class ScanLane:
         gather.extra_fields.update(self._extra(found, 0, found.rows))
         return True
 
-    def _scan(self, buffer: bytes | memoryview, max_deviating_ratio: float) -> scan.Scan | None:
+    def _scan(self, buffers: list[Buffer], max_deviating_ratio: float) -> scan.Scan | None:
         """The scan does not count digits: where the limit is low, the other lanes do."""
-        if self._long_number is not None and self._long_number.search(buffer):
+        if self._long_number is not None and any(map(self._long_number.search, buffers)):
             return None
-        return self._scanner(buffer, max_deviating_ratio)
+        return self._scanner(buffers, max_deviating_ratio)
 
     def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
         """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
@@ -154,7 +154,7 @@ class ScanLane:
         end = min(end + 1, len(lines.buffer))
         whole = (begin, end) == (0, len(lines.buffer))
         buffer = lines.buffer if whole else memoryview(lines.buffer)[begin:end]
-        found = self._scan(buffer, self._most_deviating)
+        found = self._scan([buffer], self._most_deviating)
         if found is None or found.lines != stop - start:
             return None
         return found, self._table(found)
@@ -213,3 +213,12 @@ class ScanLane:
         """In how many of the rows the unknown columns are not null."""
         columns = zip(self._unknown, found.columns[self._width :], strict=True)
         return Counter({name: rows - column.slice(row, rows).null_count for name, column in columns})
+
+
+def _buffers(bodies: Sequence[Buffer]) -> list[Buffer]:
+    """The same texts in sequence, small neighbours as one; a line end belongs between all of them."""
+    found: list[Buffer] = []
+    for small, together in groupby(bodies, lambda body: len(body) < _SMALL_BYTES):
+        run = list(together)
+        found += [b"\n".join(run)] if small and len(run) > 1 else run
+    return found

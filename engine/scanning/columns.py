@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from engine.model import Schema
@@ -41,6 +42,7 @@ class Column:
         return _STORES.get(self.kind, at.STORE_VALUES)
 
 
+@lru_cache(maxsize=16)
 def columns_of(schema: Schema) -> tuple[Column, ...] | None:
     """All columns, each behind what it belongs to, or None when one has a type that the scan does not do."""
     tree = _Tree()

@@ -15,6 +15,7 @@ from engine.scanning.template import LINE_BYTES, Program, Template, assemble, le
 
 TEMPLATES: Final = 16  # kept for one buffer
 FAILED_LESSONS: Final = 32  # lines that taught nothing, before the scan stops asking
+SAMPLES, SAMPLE_BYTES = 16, 4096
 MAX_BUFFER_BYTES: Final = (1 << 31) - 1  # offsets of Arrow strings are int32
 
 
@@ -53,8 +54,15 @@ def _last_newline(memory: Any) -> int:
     return -1
 
 
+def _line_share(memory: Any) -> float:
+    """Line ends in a byte, by a sample spread over all of it: its objects may differ."""
+    step = max(memory.size // SAMPLES, SAMPLE_BYTES)
+    parts = [memory[start : start + SAMPLE_BYTES] for start in range(0, memory.size, step)]
+    return sum(int(np.count_nonzero(part == 10)) for part in parts) / max(sum(map(len, parts)), 1)
+
+
 class Run:
-    """One scan of one buffer."""
+    """One scan, of one buffer or of several; ``total_bytes`` is their size."""
 
     def __init__(
         self,
@@ -74,7 +82,16 @@ class Run:
         if not max_deviating_ratio:
             self.areas.deviating = self.areas.deviating[:0]
 
-    def whole(self, memory: Any) -> Scan | None:
+    def whole(self, *memories: Any) -> Scan | None:
+        """Scan buffers as if they were joined by newlines; offsets are those of the whole."""
+        origin = 0
+        for memory in memories:
+            if not self._buffer(memory, origin):
+                return None
+            origin += memory.size + 1
+        return self.result()
+
+    def _buffer(self, memory: Any, origin: int) -> bool:
         """Scan a buffer: in place up to the last newline with bytes behind it, the rest in a padded copy."""
         inner = memory[: max(memory.size - at.LOOKAHEAD, 0)]
         cut = _last_newline(inner) + 1
@@ -82,9 +99,7 @@ class Run:
         tail[: memory.size - cut] = memory[cut:]
         tail[memory.size - cut] = 10
         with_end = memory.size == cut or memory[-1] != 10
-        if self.scan(memory, cut, 0) and self.scan(tail, memory.size - cut + with_end, cut):
-            return self.result()
-        return None
+        return self.scan(memory, cut, origin) and self.scan(tail, memory.size - cut + with_end, origin + cut)
 
     def scan(self, memory: Any, end: int, origin: int) -> bool:
         """Scan ``memory[:end]``, which ends with a newline; False when it is not worth going on."""
@@ -208,7 +223,10 @@ class LinesRun(Run):
         self.templates.append(template)
         if len(self.templates) == 1:
             self.areas.lists[:, at.LIST_CAPACITY] = 64
-            self.areas.grow_rows(self.total_bytes // max(len(line), 32) + 64, int(self.block[at.S_ROWS]))
+            # Lines like the first, or what a sample says; never more than memory for twice as many.
+            most = 2 * self.total_bytes // max(len(line), 32)
+            rows = min(int(_line_share(memory[:end]) * self.total_bytes * 1.03), most)
+            self.areas.grow_rows(rows + 64, int(self.block[at.S_ROWS]))
         self._assemble()
 
     def _assemble(self) -> None:
@@ -223,14 +241,16 @@ class CellsRun(Run):
     def __init__(
         self,
         call: Callable[[int], int],
-        memory: Any,
+        total_bytes: int,
         columns: tuple[Column, ...],
         max_deviating_ratio: float,
         program: Program,
         delimiter: int,
     ) -> None:
-        super().__init__(call, memory.size, columns, max_deviating_ratio, program)
+        super().__init__(call, total_bytes, columns, max_deviating_ratio, program)
         self.block[at.B_DELIMITER] = delimiter
-        sample = memory[:LINE_BYTES]
-        share = int(np.count_nonzero(sample == 10)) / max(sample.size, 1)
-        self.areas.grow_rows(int(memory.size * share * 1.03) + 64, 0)
+
+    def whole(self, *memories: Any) -> Scan | None:
+        """See ``Run.whole``; how long the rows are is seen before the first one."""
+        self.areas.grow_rows(int(self.total_bytes * _line_share(memories[0]) * 1.03) + 64, 0)
+        return super().whole(*memories)

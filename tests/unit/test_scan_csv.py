@@ -407,10 +407,10 @@ def test_an_attempt_that_bears_no_odd_row_ends_at_the_first():
     columns = columns_of(SCHEMA)
     program = program_of_header((REQUIRED, "volume"), columns)
     memory = np.frombuffer(b"a,1\n" * 9 + b"a,x\n" + b"a,1\n" * 990, np.uint8)
-    run = CellsRun(native.entry(), memory, columns, 0.0, program, ord(","))
+    run = CellsRun(native.entry(), memory.size, columns, 0.0, program, ord(","))
     assert run.whole(memory) is None
     assert run.block[at.S_ROWS] == 9
-    assert CellsRun(native.entry(), memory[:36], columns, 0.0, program, ord(",")).whole(memory[:36]).rows == 9
+    assert CellsRun(native.entry(), 36, columns, 0.0, program, ord(",")).whole(memory[:36]).rows == 9
 
 
 def test_no_bytes_are_no_rows():
@@ -488,7 +488,7 @@ def scan_damaged_buffers(rng: random.Random, count: int) -> tuple[int, int, bool
     cut = np.frombuffer(ROW + ROW[:20], np.uint8)
     columns = columns_of(SCHEMA)
     try:
-        CellsRun(native.entry(), cut, columns, 1.0, program_of_header(NAMES, columns), 44).scan(
+        CellsRun(native.entry(), cut.size, columns, 1.0, program_of_header(NAMES, columns), 44).scan(
             cut, cut.size, 0
         )
     except IndexError:

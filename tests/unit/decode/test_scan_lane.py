@@ -54,6 +54,7 @@ DEVIANTS = (
 def always_scan(monkeypatch):
     monkeypatch.setenv("BRIQUETTE_SCAN", "on")
     monkeypatch.setattr(scanned, "_LARGE_BYTES", 1_500)
+    monkeypatch.setattr(scanned, "_SMALL_BYTES", 400)
     monkeypatch.setattr(scanned, "_MOST_DEVIATING_CSV", 0.6)
     monkeypatch.setattr(scanned, "_FEW_LINES", 3)
 
