@@ -99,6 +99,58 @@ def test_scanned_prices_equal_the_record_readers(objects, extra_fields):
     assert facts(plain(decode_objects(objects, spec))) == facts(decode_records_only(objects, spec))
 
 
+QUOTES = Schema(
+    (
+        Field("symbol", "string", nullable=False),
+        Field("sizes", "list<float64>"),
+        Field("quote", "struct<venue: string, bid: float64, at: timestamp[us, UTC]>"),
+        Field("legs", "list<struct<px: float64, n: int32>>"),
+    )
+)
+QUOTE_DEVIANTS = (
+    b'{"symbol": "A", "sizes": [1, "2"], "quote": {"venue": "x", "bid": "3", "at": "2025-09-09"}}',
+    b'{"symbol": "A", "sizes": [1, 2], "quote": {"venue": "x", "bid": 1, "new": [2], "at": null}}',
+    b'{"symbol": "A", "sizes": [], "quote": {"venue": "x", "venue": "y", "bid": 1}, "legs": []}',
+    b'{"symbol": "A", "sizes": [1, [2]], "quote": null, "legs": null}',
+    b'{"symbol": "A", "sizes": [1e400], "quote": null, "legs": null}',
+    b'{"symbol": "A", "sizes": [1, 2,], "quote": null, "legs": null}',
+    b'{"symbol": "A", "sizes": [1, 2, "quote": null, "legs": null}',
+    b'{"symbol": "A", "sizes": [null], "quote": {"venue": "\\u00c4"}, "legs": [{"px": 1, "n": 3.5}]}',
+    b'{"symbol": "A", "sizes": {}, "quote": [], "legs": [{"n": 1, "px": 2}, {"px": 1}]}',
+    b'{"symbol": "A"}',
+    b'{"symbol": null, "sizes": [1]}',
+    b"[",
+    b"",
+)
+
+
+def quote_line(rng: random.Random) -> bytes:
+    quote = {"venue": rng.choice(("XNAS", "ÄÖ", None)), "bid": rng.random(), "at": "2025-09-09T12:30:00Z"}
+    legs = [rng.choice((None, {"px": rng.choice((1.5, None)), "n": 7})) for _ in range(rng.randint(0, 3))]
+    record = {
+        "symbol": rng.choice(("AAPL", "BRK.B")),
+        "sizes": rng.choice((None, [rng.choice((1, 0.5, None)) for _ in range(rng.randint(0, 6))])),
+        "quote": rng.choice((quote, quote, None)),
+        "legs": rng.choice((None, legs)),
+    }
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
+@PROPERTY
+@given(st.integers(0, 2**32), st.sampled_from((0, 0.03, 0.2)), st.sampled_from(tuple(ExtraFields)))
+def test_scanned_lists_and_structs_equal_the_record_readers(seed, share, extra_fields):
+    rng = random.Random(seed)
+    objects = []
+    for i in range(rng.randint(1, 5)):
+        count = rng.choice((0, 1, 8, 40))
+        lines = [
+            rng.choice(QUOTE_DEVIANTS) if rng.random() < share else quote_line(rng) for _ in range(count)
+        ]
+        objects.append((f"k{i}.json", b"\n".join(lines) + rng.choice((b"", b"\n"))))
+    spec = CompactionSpec(QUOTES, extra_fields=extra_fields)
+    assert facts(plain(decode_objects(objects, spec))) == facts(decode_records_only(objects, spec))
+
+
 CSV_DEVIANTS = (
     b"A",
     b"A,2025-09-09,1,2,true,x,y",
@@ -172,12 +224,13 @@ def test_any_objects_equal_the_record_readers(data):
     assert fast == g.outcome(lambda: facts(decode_records_only(objects, spec)))
 
 
+@pytest.mark.parametrize(("schema", "line"), [(PRICES, clean_line), (QUOTES, quote_line)])
 @pytest.mark.parametrize("dirty", [False, True])
 @pytest.mark.parametrize("count", [1, 300])
-def test_the_scan_is_really_what_decodes(dirty, count, monkeypatch):
+def test_the_scan_is_really_what_decodes(dirty, count, schema, line, monkeypatch):
     """Without this a silent None from the scan would make the properties above say nothing."""
     rng = random.Random(3)
-    lines = [clean_line(rng) for _ in range(count)] * 3
+    lines = [line(rng) for _ in range(count)] * 3
     if dirty and count > 1:
         lines[100] = b'{"symbol": "A"'
     accepted = []
@@ -189,7 +242,7 @@ def test_the_scan_is_really_what_decodes(dirty, count, monkeypatch):
         return found
 
     monkeypatch.setattr(scan, "scan_json_lines", watched)
-    decoded = decode_objects([("a.json", b"\n".join(lines))], CompactionSpec(PRICES))
+    decoded = decode_objects([("a.json", b"\n".join(lines))], CompactionSpec(schema))
     assert decoded.table.num_rows + len(decoded.rejects) == len(lines)
     assert max(accepted) > 0.8 * len(lines) - 1
 
