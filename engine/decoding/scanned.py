@@ -18,6 +18,7 @@ from engine.decoding.gather import Gather, Text
 from engine.decoding.lines import Lines, Offsets
 from engine.decoding.rows import output_schema
 from engine.model import CompactionSpec, ExtraFields, Field
+from engine.typewords import ListOf, Struct, TypeWord, parse_type
 
 _LARGE_BYTES = 1 << 20  # scanned for itself: one line that deviates costs no other object a second attempt
 _SMALL_BYTES = 1 << 18  # copied together with its neighbours: less work than a buffer of its own for the scan
@@ -32,7 +33,11 @@ _Scanned = tuple[scan.Scan, pa.Table]
 
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
-    """The lane of JSON Lines."""
+    """The lane of JSON Lines; of what the limits may refuse, the record reader says it."""
+    record = Struct(tuple((f.name, parse_type(f.type)) for f in spec.schema.fields))
+    depth, keys = _extent(record)
+    if depth > spec.limits.depth or keys > spec.limits.columns:
+        return ScanLane(spec, lambda _buffers, _ratio: None, most_deviating=0.0)
 
     def scanner(buffers: list[Buffer], ratio: float) -> scan.Scan | None:
         return scan.scan_json_lines(buffers, spec.schema, max_deviating_ratio=ratio)
@@ -213,6 +218,18 @@ class ScanLane:
         """In how many of the rows the unknown columns are not null."""
         columns = zip(self._unknown, found.columns[self._width :], strict=True)
         return Counter({name: rows - column.slice(row, rows).null_count for name, column in columns})
+
+
+def _extent(word: TypeWord) -> tuple[int, int]:
+    """How deep its values are nested, and how many keys the largest object in them has."""
+    match word:
+        case ListOf(element):
+            depth, keys = _extent(element)
+            return depth + 1, keys
+        case Struct(fields):
+            inner = [_extent(kind) for _, kind in fields]
+            return 1 + max((d for d, _ in inner), default=0), max([len(fields), *(k for _, k in inner)])
+    return 0, 0
 
 
 def _buffers(bodies: Sequence[Buffer]) -> list[Buffer]:

@@ -308,6 +308,24 @@ def test_digits_over_a_low_limit_are_found_though_the_scan_would_take_them(key, 
         assert fast == g.outcome(lambda objects=objects: facts(decode_records_only(objects, spec)))
 
 
+@pytest.mark.parametrize(
+    ("word", "text", "limits"),
+    [
+        ("struct<a: struct<b: int64>>", '{"a": {"b": 1}}', Limits(depth=2)),
+        ("list<int64>", "[1]", Limits(depth=1)),
+        ("list<struct<a: int64>>", '[{"a": 1}]', Limits(depth=2)),
+        ("struct<a: int64, b: int64>", '{"a": 1, "b": 2}', Limits(columns=1)),
+    ],
+)
+def test_depth_and_keys_over_a_low_limit_are_found_though_the_scan_would_take_them(word, text, limits):
+    schema = Schema((Field("v", word),))
+    objects = [("a.json", b'{"v": %s}\n' % text.encode())]
+    for spec in (CompactionSpec(schema, limits=limits), CompactionSpec(schema)):
+        fast = g.outcome(lambda spec=spec: facts(plain(decode_objects(objects, spec))))
+        assert fast == g.outcome(lambda spec=spec: facts(decode_records_only(objects, spec)))
+    assert "Limit" in str(g.outcome(lambda: decode_objects(objects, CompactionSpec(schema, limits=limits))))
+
+
 def test_a_record_over_the_limit_is_found_though_the_scan_would_take_it():
     line = clean_line(random.Random(1)).replace(b"AAPL", b"A" * 300)
     spec = CompactionSpec(PRICES, limits=Limits(record_bytes=200))
