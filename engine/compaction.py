@@ -231,8 +231,8 @@ def default_threads() -> int:
 
 
 def executor_for(plan: Plan, options: RunOptions) -> Executor:
-    """The executor of a run; memory and the number of splits bound its threads, never the plan."""
-    threads = min(options.threads or default_threads(), max(len(plan.splits), 1))
+    """The executor of a run; memory bounds its threads, never the plan. Those beyond the splits are lent."""
+    threads = options.threads or default_threads()
     return open_executor(
         options.executor,
         workers=options.workers,

@@ -6,11 +6,15 @@ joined, and dictionaries put in order of first appearance, before anything is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine import spare
+from engine.beside import beside
 from engine.encode_columns import (
     DICTIONARY_LIMIT_BYTES,
     Encodings,
@@ -34,6 +38,7 @@ LEVELS = {"zstd": 2, "gzip": 4}  # gzip: level 6 takes twice the time for 0.5 % 
 ROW_GROUPS_PER_PART = 12
 SMALLEST_LIMIT_BYTES = 4 << 10  # smaller row groups would be mostly footer
 MOST_ROWS = 1 << 24  # of a row group, however small they are; the writer itself would cut at 2**26
+HALVED_BYTES = 4 << 20  # in memory; a smaller row group is not worth a second thread
 _FILL_PERCENT = 90  # of the limit is aimed at where rows are cut: neighbours differ in size
 
 
@@ -59,8 +64,18 @@ class _Writer:
     def __init__(self, codec: str) -> None:
         self._codec = codec
 
-    def write(self, table: pa.Table, encodings: Encodings) -> pa.Buffer:
-        """A Parquet file of one row group."""
+    def write(self, table: pa.Table, encodings: Encodings) -> memoryview:
+        """A Parquet file of one row group; where a thread is idle, it writes half of the columns."""
+        sizes = [column.nbytes for column in table.columns]
+        if len(sizes) > 1 and sum(sizes) >= HALVED_BYTES and spare.idle():
+            columns = range(len(sizes))
+            middle = _middle(sizes)
+            halves = (table.select(columns[:middle]), table.select(columns[middle:]))
+            left, right = spare.both(*(partial(self._write, half, encodings) for half in halves))
+            return memoryview(beside(memoryview(left), memoryview(right)))
+        return memoryview(self._write(table, encodings))
+
+    def _write(self, table: pa.Table, encodings: Encodings) -> pa.Buffer:
         out = pa.BufferOutputStream()
         pq.write_table(
             table,
@@ -81,9 +96,19 @@ class _Writer:
 
     def measure(self, table: pa.Table, encodings: Encodings) -> dict[str, int]:
         """Encoded bytes of each leaf column."""
-        group = pq.read_metadata(pa.BufferReader(self.write(table, encodings))).row_group(0)
+        group = pq.read_metadata(pa.BufferReader(self._write(table, encodings))).row_group(0)
         columns = (group.column(i) for i in range(group.num_columns))
         return {c.path_in_schema: c.total_compressed_size for c in columns}
+
+
+def _middle(sizes: Sequence[int]) -> int:
+    """How many of some sizes come nearest to half of them, leaving one at least on both sides.
+
+    >>> _middle([1, 1, 6, 2]), _middle([9, 1]), _middle([1, 9])
+    (2, 1, 1)
+    """
+    ends = list(accumulate(sizes))
+    return min(range(1, len(sizes)), key=lambda n: abs(2 * ends[n - 1] - ends[-1]))
 
 
 def _row_groups(rows: pa.Table, encodings: Encodings, writer: _Writer, limit: int) -> Iterator[RowGroup]:
@@ -92,7 +117,7 @@ def _row_groups(rows: pa.Table, encodings: Encodings, writer: _Writer, limit: in
     while at < rows.num_rows:
         size = min(size, rows.num_rows - at)
         part = rows if size == rows.num_rows else part_of(rows, at, size)
-        (group,) = cut(memoryview(writer.write(part, encodings)))
+        (group,) = cut(writer.write(part, encodings))
         added = added_bytes(group)
         fits = max(size * limit * _FILL_PERCENT // (added * 100), 1)
         if added > limit and size > 1 and 2 * (added - group.size_bytes) < limit:

@@ -45,6 +45,13 @@ ROOMS = (
         why="everybody speaks in them, so they must cost nothing and know nobody",
     ),
     Room(
+        "spare",
+        ("engine.spare",),
+        may_import=(),
+        libraries=(),
+        why="executors lend idle threads, the kernel borrows them, and neither knows the other",
+    ),
+    Room(
         "text",
         ("engine.wire", "engine.typewords", "engine.outcome"),
         may_import=("nouns",),
@@ -67,7 +74,7 @@ ROOMS = (
     ),
     Room(
         "bytes",
-        ("engine.thrift", "engine.footer", "engine.splice", "engine.pack"),
+        ("engine.thrift", "engine.footer", "engine.splice", "engine.pack", "engine.beside"),
         may_import=("nouns",),
         libraries=(),
         why="surgery on finished Parquet bytes needs no Parquet library, so no library can change them",
@@ -95,7 +102,7 @@ ROOMS = (
             "engine.skim",
             "engine.skim",
         ),
-        may_import=("nouns", "text", "schema", "bytes", "scan"),
+        may_import=("nouns", "text", "schema", "bytes", "scan", "spare"),
         libraries=("numpy", "pyarrow"),
         why="bytes to rows to bytes: pure, so every executor gets the same result",
     ),
@@ -130,7 +137,7 @@ ROOMS = (
     Room(
         "executors",
         ("engine.executors.*",),
-        may_import=("nouns",),
+        may_import=("nouns", "spare"),
         libraries=("dask", "distributed", "ray"),
         why="each maps a function over splits and does not know what it does: the doors to Dask and Ray",
     ),

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 
-from engine import scan
+from engine import scan, spare
 from engine.decoding.blocks import Lane, Ranges, Run, decode_blocks, decode_ranges
 from engine.decoding.csv_records import Header
 from engine.decoding.gather import Gather, Text
@@ -22,6 +23,7 @@ from engine.typewords import ListOf, Struct, TypeWord, parse_type
 
 _LARGE_BYTES = 1 << 20  # scanned for itself: one line that deviates costs no other object a second attempt
 _SMALL_BYTES = 1 << 18  # copied together with its neighbours: less work than a buffer of its own for the scan
+_HALVED_BYTES = 8 << 20  # worth a second thread
 # Of the lines; above that the other lanes do all. pyarrow.csv and its conversions bear what is oddly written.
 _MOST_DEVIATING_JSON = 0.25
 _MOST_DEVIATING_CSV = 0.02
@@ -30,6 +32,7 @@ _FEW_LINES = 64  # deviating in sequence: the record reader is quicker than a pa
 Buffer = bytes | memoryview
 Scanner = Callable[[list[Buffer], float], scan.Scan | None]
 _Scanned = tuple[scan.Scan, pa.Table]
+_Group = Sequence[tuple[Text, Buffer]]
 
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
@@ -103,20 +106,25 @@ class ScanLane:
             (t, memoryview(t.body)[begin:] if begin else t.body)
             for t, begin in zip(texts, begins, strict=True)
         ]
-        small = [part for part in parts if len(part[1]) < _LARGE_BYTES]
-        alone = [[part] for part in parts if len(part[1]) >= _LARGE_BYTES]
+        groups = [part for part in _halves([p for p in parts if len(p[1]) < _LARGE_BYTES]) if part]
+        groups += [[part] for part in parts if len(part[1]) >= _LARGE_BYTES]
+        if len(groups) % 2:
+            groups.append([])
         taken: set[int] = set()
-        for group in ([small] if small else []) + alone:
-            if self._take(group, gather, limit_bytes):
-                taken.update(t.place for t, _ in group)
+        for one, other in zip(groups[::2], groups[1::2], strict=True):
+            found = spare.both(partial(self._attempt, one), partial(self._attempt, other))
+            for group, answer in zip((one, other), found, strict=True):
+                if answer and self._take(group, answer, gather, limit_bytes):
+                    taken.update(t.place for t, _ in group)
         return taken
 
-    def _take(self, group: Sequence[tuple[Text, Buffer]], gather: Gather, limit_bytes: int) -> bool:
-        found = self._scan(_buffers([body for _, body in group]), 0.0)
-        if found is None or not found.rows:
-            return False
+    def _attempt(self, group: _Group) -> scan.Scan | None:
+        return self._scan(_buffers([body for _, body in group]), 0.0) if group else None
+
+    def _take(self, group: _Group, found: scan.Scan, gather: Gather, limit_bytes: int) -> bool:
         lengths = np.fromiter((len(body) + 1 for _, body in group), np.int64, len(group))
-        if int(np.diff(found.row_starts, append=lengths.sum()).max()) > limit_bytes:
+        longest = np.diff(found.row_starts, append=lengths.sum()).max(initial=0)
+        if not found.rows or int(longest) > limit_bytes:
             return False
         edges = np.searchsorted(found.row_starts, np.concatenate(([0], np.cumsum(lengths))))
         counts = np.zeros_like(gather.records)
@@ -230,6 +238,15 @@ def _extent(word: TypeWord) -> tuple[int, int]:
             inner = [_extent(kind) for _, kind in fields]
             return 1 + max((d for d, _ in inner), default=0), max([len(fields), *(k for _, k in inner)])
     return 0, 0
+
+
+def _halves(parts: _Group) -> list[_Group]:
+    """Two groups of about as many bytes where another thread has time for one of them, else one group."""
+    ends = np.cumsum([len(body) for _, body in parts])
+    if not parts or ends[-1] < _HALVED_BYTES or not spare.idle():
+        return [parts]
+    middle = int(np.searchsorted(ends, ends[-1] // 2)) + 1
+    return [parts[:middle], parts[middle:]]
 
 
 def _buffers(bodies: Sequence[Buffer]) -> list[Buffer]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
+from engine.spare import Lender
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
 # on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
@@ -46,10 +47,27 @@ class DaskThreads:
         on_result: Callable[[Result], None],
     ) -> None:
         """See ``Executor.map``."""
-        if len(tasks) <= 1:
-            for task in tasks:
-                on_result(function(task))
-            return
+        lender = Lender(self.threads, len(tasks))
+
+        def work(task: Task) -> Result:
+            with lender.task():
+                return function(task)
+
+        try:
+            if len(tasks) <= 1:
+                for task in tasks:
+                    on_result(work(task))
+            else:
+                self._map(work, tasks, on_result)
+        finally:
+            lender.close()
+
+    def _map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_result: Callable[[Result], None],
+    ) -> None:
         # Whoever has imported Dask may have asked it for its diagnostics: then it schedules everything.
         queued = len(tasks) if len(tasks) <= FEW_TASKS and "dask" not in sys.modules else self.threads
         with ThreadPoolExecutor(self.threads) as pool:
