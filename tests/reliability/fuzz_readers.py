@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-READERS = ("json", "csv", "tsv", "parquet", "gzip", "zstd", "bz2", "xz", "schema", "plan", "manifest")
+READERS = (
+    *("json", "nested", "csv", "tsv", "parquet", "gzip", "zstd", "bz2", "xz", "schema", "plan", "manifest"),
+)
 SEED, MAX_BYTES, MEMORY_MIB, ONE_INPUT_SECONDS, AT_ONCE = 11, 8_192, 1_024, 5, 2
 COMPRESSED = ("gzip", "zstd", "bz2", "xz")
 _DONE = re.compile(r"Done (\d+) runs in (\d+) second")

@@ -17,6 +17,11 @@ JSON = (
     b'[{"a": 1}, {"b": "x\\u00e9\\ud83d\\ude00", "c": -1.5e-3}, null, [1, {"a": true}]]',
     b'\xef\xbb\xbf{\n  "a": 9223372036854775807,\n  "b": "\\"",\n  "c": NaN\n}\n{"a": 1, "a": 2} garbage {',
 )
+NESTED = (
+    b'{"a": [1.5, null], "b": {"c": "x", "d": 1, "e": ["y"]}, "f": [{"g": true, "h": "2025-09-09"}]}\n'
+    b'{"a": [], "b": null, "f": [null]}\n{"a": null, "b": {"c": null, "d": 2, "e": []}, "f": []}\n' * 3,
+    b'{"a": [1e400, "2"], "b": {"d": 300, "i": 1}}\n{"f": [{"h": 1}]}\n{"a": [[1]]}\n',
+)
 CSV = (
     b'a,b,c\r\n1,"x ""1"\r\n",1.5\r\n\r\n2,y,\r\n',
     b'c,b,a,more\n1e3,,007,z\n"","open',
@@ -88,6 +93,8 @@ def seeds_of(reader: str) -> tuple[bytes, ...]:
     """Good and nearly good files for ``reader``."""
     if reader in ("json", "broken"):
         return JSON
+    if reader == "nested":
+        return NESTED
     if reader in ("csv", "tsv"):
         return CSV if reader == "csv" else tuple(text.replace(b",", b"\t") for text in CSV)
     if reader == "parquet":

@@ -9,9 +9,10 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from engine.decode import decode_objects
+from engine.decode import decode_objects, decode_records_only
 from engine.decoding.stream import decode_stream
 from engine.errors import BriquetteError
 from engine.model import CompactionSpec, Field, Limits, Schema
@@ -23,6 +24,18 @@ SPEC = CompactionSpec(
     Schema((Field("a", "int64"), Field("b", "string"), Field("c", "float64"))),
     limits=SMALL,
     max_reject_ratio=1,
+)
+
+
+NESTED = replace(
+    SPEC,
+    schema=Schema(
+        (
+            Field("a", "list<float64>"),
+            Field("b", "struct<c: string, d: int8, e: list<string>>"),
+            Field("f", "list<struct<g: bool, h: timestamp[us, UTC]>>"),
+        )
+    ),
 )
 
 
@@ -39,12 +52,21 @@ def decode_as(key: str) -> Callable[[bytes], object]:
     return decode
 
 
+def decode_nested(data: bytes) -> object:
+    """Lists and structs at once and by the record reader, which must agree."""
+    fast, strict = (decode([("x.json", data)], NESTED) for decode in (decode_objects, decode_records_only))
+    assert repr(fast.table.to_pylist()) == repr(strict.table.to_pylist())
+    assert (fast.rejects, fast.object_records) == (strict.rejects, strict.object_records)
+    return fast.object_records
+
+
 def _table(data: bytes) -> object:
     return parse_table(data.decode("utf-8", "replace"))
 
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "json": decode_as("x.json"),
+    "nested": decode_nested,
     "csv": decode_as("x.csv"),
     "tsv": decode_as("x.tsv"),
     "parquet": decode_as("x.parquet"),
