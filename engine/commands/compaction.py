@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.commands.files import read_file, write_file
-from engine.commands.speech import begin, say
+from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak_as
 from engine.errors import EXIT_EMPTY
 from engine.options import (
     OUTPUT,
@@ -21,6 +22,10 @@ from engine.options import (
     expand,
     option,
 )
+from engine.stores import read_ahead
+
+if TYPE_CHECKING:
+    from engine.target import Target
 
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 
@@ -44,7 +49,11 @@ def compact(
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    begin(common)
+    speak_as(common)
+    place = None if plan else target.resolve()
+    if place:
+        _read_ahead(place, run, force=force)
+    hide_pandas_from_pyarrow()
     from engine.compaction import make_plan, run_plan
     from engine.model import OnEmpty, Status
     from engine.report import Progress, result_text
@@ -59,13 +68,31 @@ def compact(
     if plan:
         work = plan_from_bytes(read_file(plan), where=str(plan))
     else:
-        place = target.resolve()
+        assert place is not None
         work = make_plan(place, spec.resolve(place, target.settings()), options)
     with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
         result = run_plan(work, options, progress=progress)
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
+
+
+def _read_ahead(place: Target, run: RunChoices, *, force: bool) -> None:
+    """Let the other process list the day, and read its files where this one will decode all of them."""
+    from engine.publishing.layout import Layout
+    from engine.store import open_store
+    from engine.stores.local import LocalStore
+
+    ahead = read_ahead.current()
+    store = open_store(place.raw.url)
+    if ahead is None or not isinstance(store, LocalStore):
+        return
+    elsewhere = run.workers or run.scheduler or run.ray_address or run.executor == "ray"
+    published = not force and os.path.exists(
+        os.path.join(place.output.url, Layout.of(place.output).manifest_key)
+    )
+    ahead.ask(store.root, place.raw.prefix, bodies=not (elsewhere or published))
+    store.read_ahead = ahead
 
 
 @expand
