@@ -10,7 +10,6 @@ import sys
 import threading
 
 from engine.commands.settling import map_arrow_ahead, settle
-from engine.stores import read_ahead
 
 _WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
 
@@ -54,14 +53,10 @@ def program() -> None:
     Where threads or clusters are still there, the interpreter ends as usual, which waits for them.
     """
     code: int | str | None = 0
-    if sys.argv[1:2] == ["compact"] and len(sys.argv) > _WORDS_OF_A_QUESTION:
-        read_ahead.begin()
     try:
         main()
     except SystemExit as end:
         code = end.code
-    finally:
-        read_ahead.end()
     alone = threading.active_count() == 1 and not {"distributed", "ray"} & sys.modules.keys()
     if not alone or not isinstance(code, int | None):
         sys.exit(code)

@@ -36,6 +36,7 @@ _TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; f
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _NONE: Mapping[str, str] = MappingProxyType({})
 _Found = list[Stored]  # `list` is a verb inside the class
+_Bodies = list[bytes]
 
 
 class LocalStore(BaseStore):
@@ -57,7 +58,7 @@ class LocalStore(BaseStore):
         folder, _, name = prefix.rpartition("/")
         if folder:
             check_readable(folder)
-        if self.read_ahead and (known := self.read_ahead.listing(self.root, prefix)) is not None:
+        if self.read_ahead is not None and (known := self.read_ahead.listing(prefix)) is not None:
             return iter(known)
         found: _Found = []
         try:
@@ -152,15 +153,16 @@ class LocalStore(BaseStore):
             while some := tuple(islice(run, _TURN)):
                 with contextlib.nullcontext() if self._waits else self._turn:
                     began = time.monotonic()
-                    bodies = [self._small_body(item) for item in some]
+                    bodies = self._small_bodies(some)
                     self._waits |= time.monotonic() - began > _WAITED_SECONDS * len(some)
                 yield from bodies
 
-    def _small_body(self, item: RawObject) -> bytes:
-        if self.read_ahead is None or (body := self.read_ahead.body(item)) is None:
-            return self.get_pinned(item)
-        self.requests.note("GET", item.key)
-        return body
+    def _small_bodies(self, items: Sequence[RawObject]) -> _Bodies:
+        if self.read_ahead is None:
+            return [self.get_pinned(item) for item in items]
+        known = tuple(zip(items, self.read_ahead.bodies(items), strict=True))
+        self.requests.note_all("GET", [item.key for item, body in known if body is not None])
+        return [self.get_pinned(item) if body is None else body for item, body in known]
 
     def get_pinned(self, item: RawObject) -> bytes:
         """A raw object in four system calls: thousands of small ones are mostly that."""

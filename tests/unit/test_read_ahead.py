@@ -1,6 +1,6 @@
 """A process that lists and reads ahead changes nothing but the time: its own failures cost only that.
 
-Each test runs in a process of its own: reading ahead begins with a fork, before the first thread.
+Each test runs in a process of its own: reading ahead begins with a fork, and only where there is one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 BEGIN = """
 import os, signal, sys
+from engine.errors import SourceChanged
 from engine.stores import read_ahead
 from engine.stores.local import LocalStore
 from engine.model import RawObject
@@ -32,19 +34,20 @@ def refuse(self, item):
     raise AssertionError(f"{item.key} was read here")
 
 def begun(*, bodies=True):
-    read_ahead.begin()
-    ahead = read_ahead.current()
-    assert ahead is not None
-    ahead.ask(root, "", bodies=bodies)
     store = LocalStore(root)
-    store.read_ahead = ahead
-    return ahead, store
+    reading = read_ahead.reading_ahead(store, "", bodies=bodies)
+    reading.__enter__()
+    assert store.read_ahead is not None
+    return store, lambda: reading.__exit__(None, None, None)
 
 def objects(found):
     return [RawObject(s.key, s.size_bytes, s.etag) for s in found]
 
+def read(store, items):
+    return dict(zip((o.key for o in items), store.get_many(items), strict=True))
+
 def expected():
-    return {str(n): open(os.path.join(root, str(n)), "rb").read() for n in os.listdir(root)}
+    return {n: open(os.path.join(root, n), "rb").read() for n in os.listdir(root)}
 """
 
 
@@ -70,37 +73,51 @@ def day(tmp_path: Path) -> Path:
 def test_listing_and_small_files_come_from_the_other_process_and_are_the_same(day: Path) -> None:
     said = run(
         """
-        ahead, store = begun()
+        store, end = begun()
         found = list(store.list(""))
         assert found == list(LocalStore(root).list(""))
         assert [s.modified_seconds for s in found] == [s.modified_seconds for s in LocalStore(root).list("")]
-        small = [o for o in objects(found) if 0 < o.size_bytes < read_ahead.SMALL_BYTES]
+        small = [o for o in objects(found) if o.size_bytes < read_ahead.SMALL_BYTES]
         LocalStore.get_pinned = refuse
-        bodies = dict(zip((o.key for o in small), store.get_many(small)))
+        bodies = read(store, small)
         LocalStore.get_pinned = plain
-        rest = [o for o in objects(found) if o not in small]
-        bodies.update(zip((o.key for o in rest), store.get_many(rest)))
+        bodies.update(read(store, [o for o in objects(found) if o not in small]))
         assert bodies == expected()
         print(len(small), store.requests["GET"], store.requests["LIST"])
-        read_ahead.end()
+        end()
         """,
         day,
     )
-    assert said == "1500 1502 1"
+    assert said == "1501 1502 1"
+
+
+def test_threads_share_what_was_read(day: Path) -> None:
+    run(
+        """
+        store, end = begun()
+        found = objects(store.list(""))
+        from concurrent.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(4) as threads:
+            quarters = list(threads.map(lambda n: read(store, found[n::4]), range(4)))
+        assert {k: v for quarter in quarters for k, v in quarter.items()} == expected()
+        end()
+        """,
+        day,
+    )
 
 
 def test_everything_is_handed_over_once_and_then_read_here(day: Path) -> None:
     run(
         """
-        ahead, store = begun()
+        store, end = begun()
         first = list(store.list(""))
-        list(store.get_many(objects(first)))
+        read(store, objects(first))
         with open(os.path.join(root, "0007.json"), "w") as file:
             file.write('{"n":"another"}')
         second = list(store.list(""))
         assert first != second == list(LocalStore(root).list(""))
-        assert dict(zip((s.key for s in second), store.get_many(objects(second)))) == expected()
-        read_ahead.end()
+        assert read(store, objects(second)) == expected()
+        end()
         """,
         day,
     )
@@ -109,22 +126,21 @@ def test_everything_is_handed_over_once_and_then_read_here(day: Path) -> None:
 def test_a_file_that_was_changed_after_it_was_listed_is_no_body(day: Path) -> None:
     said = run(
         """
-        from engine.errors import SourceChanged
         def altered(self, item):
             if item.key == "0700.json":  # in the other process, between the listing and the read
                 with open(os.path.join(root, item.key), "w") as file:
                     file.write('{"n":0}')
             return plain(self, item)
+
         LocalStore.get_pinned = altered
-        ahead, store = begun()
+        store, end = begun()
         LocalStore.get_pinned = plain
         found = objects(store.list(""))
-        bodies = store.get_many(found)
         try:
-            list(bodies)
+            read(store, found)
         except SourceChanged as error:
             print(error.message[-60:])
-        read_ahead.end()
+        end()
         """,
         day,
     )
@@ -134,12 +150,11 @@ def test_a_file_that_was_changed_after_it_was_listed_is_no_body(day: Path) -> No
 def test_a_body_is_only_for_the_state_that_was_listed(day: Path) -> None:
     run(
         """
-        ahead, store = begun()
+        store, end = begun()
         found = objects(store.list(""))
         other = RawObject(found[0].key, found[0].size_bytes, "another-etag")
-        assert ahead.body(other) is None
-        assert ahead.body(found[1]) == b'{"n":1}'
-        read_ahead.end()
+        assert store.read_ahead.bodies([other, found[1]]) == [None, b'{"n":1}']
+        end()
         """,
         day,
     )
@@ -150,18 +165,18 @@ def test_the_other_process_may_die_at_any_time(day: Path, when: str) -> None:
     run(
         f"""
         when = {when!r}
-        ahead, store = begun()
+        store, end = begun()
+        process = store.read_ahead._process
         if when == "before the listing":
-            os.kill(ahead._process, signal.SIGKILL)
+            os.kill(process, signal.SIGKILL)
         found = objects(store.list(""))
-        bodies = store.get_many(found)
         if when == "after the listing":
-            os.kill(ahead._process, signal.SIGKILL)
-        first = next(bodies)
+            os.kill(process, signal.SIGKILL)
+        first = read(store, found[:1])
         if when == "after the first body":
-            os.kill(ahead._process, signal.SIGKILL)
-        assert dict(zip((o.key for o in found), [first, *bodies])) == expected()
-        read_ahead.end()
+            os.kill(process, signal.SIGKILL)
+        assert first | read(store, found[1:]) == expected()
+        end()
         """,
         day,
     )
@@ -170,28 +185,50 @@ def test_the_other_process_may_die_at_any_time(day: Path, when: str) -> None:
 def test_no_bodies_are_read_where_none_were_asked_for_and_no_more_than_the_cap(day: Path) -> None:
     run(
         """
-        ahead, store = begun(bodies=False)
+        store, end = begun(bodies=False)
         found = objects(store.list(""))
-        assert ahead.body(found[0]) is None
-        read_ahead.end()
+        assert store.read_ahead.bodies(found[:1]) == [None]
+        end()
         read_ahead.MOST_BYTES = 5_000
-        ahead, store = begun()
+        store, end = begun()
         found = objects(store.list(""))
-        assert ahead.body(found[0]) is not None
-        assert ahead.body(found[1_400]) is None
-        assert dict(zip((o.key for o in found), store.get_many(found))) == expected()
-        read_ahead.end()
+        assert [b is None for b in store.read_ahead.bodies([found[0], found[1_400]])] == [False, True]
+        assert read(store, found) == expected()
+        end()
         """,
         day,
     )
 
 
-def test_a_process_that_was_never_asked_is_gone_at_the_end_and_holds_no_output(day: Path) -> None:
+def test_another_prefix_is_listed_here(day: Path) -> None:
     run(
         """
-        read_ahead.begin()
-        process = read_ahead.current()._process
-        read_ahead.end()
+        store, end = begun()
+        assert [s.key for s in store.list("000")] == [f"000{n}.json" for n in range(10)]
+        end()
+        """,
+        day,
+    )
+
+
+def test_the_other_process_is_gone_behind_the_block_also_after_an_error(day: Path) -> None:
+    run(
+        """
+        store = LocalStore(root)
+        try:
+            with read_ahead.reading_ahead(store, "", bodies=True):
+                process = store.read_ahead._process
+                descriptors = {store.read_ahead._answers, store.read_ahead._memory}
+                raise KeyError
+        except KeyError:
+            pass
+        assert store.read_ahead is None
+        for descriptor in descriptors:
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                continue
+            sys.exit("a descriptor is open")
         try:
             os.kill(process, 0)
         except ProcessLookupError:
@@ -202,8 +239,8 @@ def test_a_process_that_was_never_asked_is_gone_at_the_end_and_holds_no_output(d
     )
 
 
-def test_it_goes_with_the_command_that_is_killed(day: Path) -> None:
-    script = "read_ahead.begin(); print(read_ahead.current()._process, flush=True); signal.pause()"
+def test_it_goes_with_the_command_that_is_killed_and_holds_no_pipe_of_it(day: Path) -> None:
+    script = "store, end = begun(); print(store.read_ahead._process, flush=True); signal.pause()"
     with subprocess.Popen(
         [sys.executable, "-c", BEGIN + script, str(day)], stdout=subprocess.PIPE, text=True
     ) as command:
@@ -211,7 +248,7 @@ def test_it_goes_with_the_command_that_is_killed(day: Path) -> None:
         process = int(command.stdout.readline())
         command.send_signal(signal.SIGKILL)
         command.wait()
-        assert command.stdout.read() == ""  # nobody holds the pipe open
+        assert command.stdout.read() == ""
     for _ in range(200):
         if (
             not Path(f"/proc/{process}").exists()
@@ -222,16 +259,41 @@ def test_it_goes_with_the_command_that_is_killed(day: Path) -> None:
     pytest.fail("the other process lives on")
 
 
-def test_a_command_with_a_thread_does_not_fork(day: Path) -> None:
+def test_a_process_with_a_thread_does_not_fork(day: Path) -> None:
     run(
         """
         import threading
         stop = threading.Event()
         threading.Thread(target=stop.wait).start()
-        read_ahead.begin()
-        assert read_ahead.current() is None
-        read_ahead.end()
+        store = LocalStore(root)
+        with read_ahead.reading_ahead(store, "", bodies=True):
+            assert store.read_ahead is None
         stop.set()
         """,
         day,
     )
+
+
+def test_the_command_reads_ahead_a_day_that_is_not_published_yet(day: Path, tmp_path_factory: Any) -> None:
+    """Its own GETs are forbidden: all small bodies come from the other process."""
+    out = tmp_path_factory.mktemp("out")
+    (day / "large.json").unlink()
+    script = f"""
+        from engine.cli import program
+        from engine.stores import local
+        forked = os.fork
+        def fork():
+            process = forked()
+            if process:
+                local.LocalStore.get_pinned = refuse
+            return process
+        os.fork = fork
+        out = {str(out)!r}
+        schema = os.path.join(out, "n.toml")
+        with open(schema, "w") as file:
+            file.write('name = "a.b"\\n[columns]\\nn = "int64"\\n')
+        words = ["--input", root, "--output", out + "/ds", "--schema", schema, "--json"]
+        sys.argv = ["briquette", "compact", *words]
+        program()
+    """
+    assert '"PUBLISHED"' in run(script, day)
