@@ -24,7 +24,7 @@ from engine.encode_columns import (
 )
 from engine.errors import ConfigError
 from engine.model import CompactionSpec, RowGroup
-from engine.splice import added_bytes, cut
+from engine.splice import added_bytes, cut, most_added_bytes
 
 CODECS = {"zstd": "ZSTD", "snappy": "SNAPPY", "gzip": "GZIP", "lz4": "LZ4_RAW", "none": "NONE"}
 
@@ -118,6 +118,9 @@ def _row_groups(rows: pa.Table, encodings: Encodings, writer: _Writer, limit: in
         size = min(size, rows.num_rows - at)
         part = rows if size == rows.num_rows else part_of(rows, at, size)
         (group,) = cut(writer.write(part, encodings))
+        if part is rows and most_added_bytes(group) <= limit:
+            yield group
+            return
         added = added_bytes(group)
         fits = max(size * limit * _FILL_PERCENT // (added * 100), 1)
         if added > limit and size > 1 and 2 * (added - group.size_bytes) < limit:

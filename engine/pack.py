@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.model import RowGroup
-from engine.splice import added_bytes, fixed_bytes
+from engine.splice import added_bytes, fixed_bytes, most_added_bytes
 
 
 def pack_row_groups(row_groups: Sequence[RowGroup], target: int) -> tuple[tuple[int, int], ...]:
     """Runs ``[start, stop)`` of row groups whose files come nearest to ``target`` bytes, footers included."""
     if not row_groups:
         return ()
+    if sum(map(most_added_bytes, row_groups)) + len(row_groups[0].footer) < target:
+        return ((0, len(row_groups)),)  # most days: sizes to the byte are for those that make several parts
     sizes = [added_bytes(group, target // 2) for group in row_groups]
     return pack_parts(sizes, target, fixed_bytes(row_groups[0]))
 

@@ -152,7 +152,7 @@ def open_part(root: str, file: PublishedFile) -> IO[bytes]:
             return io.BytesIO(open_store(root).get(file.key, etag=file.etag))
         except (NotFound, PreconditionFailed):
             raise changed from None
-    from engine.stores.local import file_etag
+    from engine.stores.descriptors import file_etag
 
     try:
         local = open(os.path.join(root, file.key), "rb")  # noqa: SIM115 - the caller closes it

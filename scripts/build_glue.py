@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACE = "{artifacts_url}"
 
 # What the engine imports on Glue. Dask, s3fs, typer and rich belong to the command line and to `read`.
-KERNEL = ("boto3", "numpy", "obstore", "pyarrow")
+KERNEL = ("boto3", "isal", "numpy", "obstore", "pyarrow")
 SCAN = ("numba",)
 
 

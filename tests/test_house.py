@@ -103,7 +103,7 @@ ROOMS = (
             "engine.skim",
         ),
         may_import=("nouns", "text", "schema", "bytes", "scan", "spare"),
-        libraries=("numpy", "pyarrow"),
+        libraries=("isal", "numpy", "pyarrow"),
         why="bytes to rows to bytes: pure, so every executor gets the same result",
     ),
     Room(

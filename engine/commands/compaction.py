@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.commands.files import read_file, write_file
-from engine.commands.speech import begin, say
+from engine.commands.settling import arrow_is_mapped
+from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak_as
 from engine.errors import EXIT_EMPTY
 from engine.options import (
     OUTPUT,
@@ -21,6 +24,9 @@ from engine.options import (
     expand,
     option,
 )
+
+if TYPE_CHECKING:
+    from engine.target import Target
 
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 
@@ -44,28 +50,48 @@ def compact(
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    begin(common)
-    from engine.compaction import make_plan, run_plan
-    from engine.model import OnEmpty, Status
-    from engine.report import Progress, result_text
-    from engine.wire import plan_from_bytes
+    speak_as(common)
+    place = None if plan else target.resolve()
+    with _reading_ahead(place, run, force=force):
+        hide_pandas_from_pyarrow()
+        from engine.compaction import make_plan, run_plan
+        from engine.model import OnEmpty, Status
+        from engine.report import Progress, result_text
+        from engine.wire import plan_from_bytes
 
-    options = run.resolve(
-        force=force,
-        unsafe_store=unsafe_store,
-        on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
-        check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
-    )
-    if plan:
-        work = plan_from_bytes(read_file(plan), where=str(plan))
-    else:
-        place = target.resolve()
-        work = make_plan(place, spec.resolve(place, target.settings()), options)
-    with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
-        result = run_plan(work, options, progress=progress)
+        options = run.resolve(
+            force=force,
+            unsafe_store=unsafe_store,
+            on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
+            check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
+        )
+        if place is None:
+            assert plan is not None
+            work = plan_from_bytes(read_file(plan), where=str(plan))
+        else:
+            work = make_plan(place, spec.resolve(place, target.settings()), options)
+        with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
+            result = run_plan(work, options, progress=progress)
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
+
+
+def _reading_ahead(place: Target | None, run: RunChoices, *, force: bool) -> AbstractContextManager[None]:
+    """Another process lists a day on disk, and reads its files where this one will decode all of them."""
+    from engine.publishing.layout import Layout
+    from engine.store import open_store
+    from engine.stores.local import LocalStore
+    from engine.stores.read_ahead import reading_ahead
+
+    store = open_store(place.raw.url) if place else None
+    if place is None or not isinstance(store, LocalStore):
+        return nullcontext()
+    arrow_is_mapped()
+    elsewhere = run.workers or run.scheduler or run.ray_address or run.executor == "ray"
+    published = os.path.join(place.output.url, Layout.of(place.output).manifest_key)
+    bodies = not elsewhere and (force or not os.path.exists(published))
+    return reading_ahead(store, place.raw.prefix, bodies=bodies)
 
 
 @expand

@@ -52,4 +52,15 @@ def map_arrow_ahead() -> None:
         return
     path = os.path.join(found.submodule_search_locations[0], f"lib{EXTENSION_SUFFIXES[0]}")
     dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
-    threading.Thread(target=dlopen, args=(os.fsencode(path), os.RTLD_NOW), daemon=True).start()
+    thread = threading.Thread(target=dlopen, args=(os.fsencode(path), os.RTLD_NOW), daemon=True)
+    thread.start()
+    _mapping.append(thread)
+
+
+_mapping: list[threading.Thread] = []
+
+
+def arrow_is_mapped() -> None:
+    """Wait for what ``map_arrow_ahead`` has begun: a fork must not find the loader at work."""
+    while _mapping:
+        _mapping.pop().join()

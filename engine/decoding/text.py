@@ -101,8 +101,11 @@ def decompress(key: str, raw: bytes, limits: Limits) -> bytes:
         if len(raw) > limits.object_bytes:
             raise too_large(key, limits)
         return raw
-    if kind == "gzip" and limits.object_bytes >= _STEP_BYTES and (text := _one_small_member(raw)) is not None:
-        return text
+    if kind == "gzip" and limits.object_bytes >= _STEP_BYTES:
+        from engine.decoding.inflate import one_member
+
+        if (text := one_member(raw, _STEP_BYTES)) is not None:
+            return text
     blocks = list(decompress_stream(key, (raw,), limits))
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
@@ -136,16 +139,6 @@ def too_large(key: str, limits: Limits) -> LimitExceeded:
         f"{key} holds more than {limits.object_bytes} bytes of text.",
         hint="Raise limits.object_bytes if that is right; a small object that grows so far is a bomb.",
     )
-
-
-def _one_small_member(raw: bytes) -> bytes | None:
-    """The text of the usual small gzip object, cheaply; None hands over to the careful reader."""
-    member = zlib.decompressobj(wbits=31)
-    try:
-        text = member.decompress(raw, _STEP_BYTES)
-    except zlib.error:
-        return None
-    return text if member.eof and not member.unused_data else None
 
 
 class _Source(io.RawIOBase):
@@ -190,32 +183,9 @@ def _plain(source: _Source) -> Iterator[bytes]:
 
 
 def _gzip(source: _Source) -> Iterator[bytes]:
-    data = source.chunk()
-    while data:
-        member = zlib.decompressobj(wbits=31)  # 31: a gzip header and trailer, both checked
-        while not member.eof:
-            yield member.decompress(data, _STEP_BYTES)
-            data = member.unconsumed_tail
-            if not data and not member.eof:
-                # An output step may end exactly where the input does, with text still inside the window.
-                data = source.chunk()
-                if not data:
-                    yield _last_step(member)
-                    break
-        data = member.unused_data or source.chunk()
-        padded = False
-        while data and not data.strip(b"\0"):
-            padded = True  # behind the last member, as tape and block tools leave it
-            data = source.chunk()
-        if data and padded:
-            raise ValueError("bytes after the end of the stream")
+    from engine.decoding.inflate import members
 
-
-def _last_step(member: zlib._Decompress) -> bytes:
-    rest = member.decompress(b"", _STEP_BYTES)
-    if not member.eof:
-        raise EOFError("the stream ends early")
-    return rest
+    return members(source.chunk, _STEP_BYTES)
 
 
 def _bz2(source: _Source) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What the disk store does with descriptors: whole reads, whole writes, kernel copies, lasting folders."""
+"""What the disk store does with descriptors: etags, whole reads and writes, kernel copies, folders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import Iterator, Mapping
 
 _ATTRIBUTE = "user.briquette"  # where metadata lies, on file systems that keep extended attributes
 _COPY_BYTES = 1 << 30
+
+
+def file_etag(stat: os.stat_result) -> str:
+    """An etag for one state of a file: it changes with every write and every replacement."""
+    return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}"
 
 
 def read_range(fd: int, start: int, length: int) -> bytes:

@@ -13,35 +13,30 @@ from itertools import groupby, islice
 from operator import attrgetter
 from types import MappingProxyType
 
-from engine.errors import StoreError, UnsafePath, VerificationFailed
+from engine.errors import StoreError, UnsafePath
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, check_writable
 from engine.stores.base import BaseStore
 from engine.stores.descriptors import (
     copy_range,
+    file_etag,
     make_folders,
-    read_blocks,
     read_metadata,
     read_range,
-    sync_folder,
     write_all,
     write_metadata,
 )
+from engine.stores.local_staged import LocalStaged
 from engine.stores.locks import locked_directory
+from engine.stores.read_ahead import SMALL_BYTES, ReadAhead
 
 TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
 _READ = os.O_RDONLY | os.O_CLOEXEC
-_BLOCK_BYTES = 4 << 20
-_SMALL_BYTES = 16 << 10  # reading so many takes the kernel no longer than opening the file
 _TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; for one that is not cached
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _NONE: Mapping[str, str] = MappingProxyType({})
 _Found = list[Stored]  # `list` is a verb inside the class
-
-
-def file_etag(stat: os.stat_result) -> str:
-    """An etag for one state of a file: it changes with every write and every replacement."""
-    return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}"
+_Bodies = list[bytes]
 
 
 class LocalStore(BaseStore):
@@ -53,6 +48,7 @@ class LocalStore(BaseStore):
         self._above = os.path.join(root, "")
         self._turn = threading.Lock()
         self._waits = False
+        self.read_ahead: ReadAhead | None = None  # another process that lists and reads for this one
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -62,6 +58,8 @@ class LocalStore(BaseStore):
         folder, _, name = prefix.rpartition("/")
         if folder:
             check_readable(folder)
+        if self.read_ahead is not None and (known := self.read_ahead.listing(prefix)) is not None:
+            return iter(known)
         found: _Found = []
         try:
             self._walk(os.path.join(self.root, folder), f"{folder}/" if folder else "", name, found, ())
@@ -149,15 +147,22 @@ class LocalStore(BaseStore):
         Their short system calls each give the interpreter away: two threads took twice as long as one.
         Where it is the files that are waited for, threads go on side by side.
         """
-        for is_small, run in groupby(objects, lambda item: item.size_bytes < _SMALL_BYTES):
+        for is_small, run in groupby(objects, lambda item: item.size_bytes < SMALL_BYTES):
             if not is_small:
                 yield from map(self.get_pinned, run)
             while some := tuple(islice(run, _TURN)):
                 with contextlib.nullcontext() if self._waits else self._turn:
                     began = time.monotonic()
-                    bodies = [self.get_pinned(item) for item in some]
+                    bodies = self._small_bodies(some)
                     self._waits |= time.monotonic() - began > _WAITED_SECONDS * len(some)
                 yield from bodies
+
+    def _small_bodies(self, items: Sequence[RawObject]) -> _Bodies:
+        if self.read_ahead is None:
+            return [self.get_pinned(item) for item in items]
+        known = tuple(zip(items, self.read_ahead.bodies(items), strict=True))
+        self.requests.note_all("GET", [item.key for item, body in known if body is not None])
+        return [self.get_pinned(item) if body is None else body for item, body in known]
 
     def get_pinned(self, item: RawObject) -> bytes:
         """A raw object in four system calls: thousands of small ones are mostly that."""
@@ -371,72 +376,6 @@ class LocalStore(BaseStore):
             "Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path's rights."
         )
         return StoreError(f"Could not {verb} {self.root}/{key}: {error.strerror or error}.", hint=hint)
-
-
-class LocalStaged:
-    """A finished hidden file that waits for its name."""
-
-    multipart = False
-
-    def __init__(
-        self,
-        store: LocalStore,
-        key: str,
-        path: str,
-        temporary: str,
-        size_bytes: int,
-        metadata: Mapping[str, str],
-        durable: bool,  # noqa: FBT001 - made in one place
-    ) -> None:
-        self.key = key
-        self.size_bytes = size_bytes
-        self._store, self._path, self._temporary = store, path, temporary
-        self._metadata, self._durable = metadata, durable
-        self._etag = file_etag(os.stat(temporary))
-
-    def read_back(self) -> Iterator[bytes]:
-        return read_blocks(self._temporary, 0, self.size_bytes + 1, _BLOCK_BYTES)
-
-    def commit(self, condition: Condition) -> Stored:
-        self._store.requests.note("PUT", self.key)
-        folder = os.path.dirname(self._path)
-        try:
-            etag = file_etag(os.stat(self._temporary))
-            if etag != self._etag:
-                raise VerificationFailed(
-                    f"{self._temporary}, written for {self.key}, was changed by somebody else.",
-                    hint="Nothing was published under this name; run it again.",
-                )
-            if condition == ANY:
-                os.replace(self._temporary, self._path)
-            else:
-                with locked_directory(folder):
-                    now = self._store.etag_now(self._path)
-                    if (condition.absent and now) or (condition.etag and now != condition.etag):
-                        raise self._store.refused("PUT", self.key, str(condition))
-                    self._take_name(absent=condition.absent)
-            if self._durable:
-                sync_folder(folder)
-        except OSError as error:
-            raise self._store.failed("write", self.key, error) from error
-        finally:
-            self.abort()
-        return Stored(self.key, self.size_bytes, etag, self._metadata)
-
-    def _take_name(self, *, absent: bool) -> None:
-        if not absent:
-            os.replace(self._temporary, self._path)
-            return
-        try:
-            os.link(self._temporary, self._path)  # unlike a rename it never replaces, lock or no lock
-        except FileExistsError:
-            raise self._store.refused("PUT", self.key, "nothing at the key") from None
-        except OSError:  # no hard links here: the lock has to do
-            os.replace(self._temporary, self._path)
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
 
 
 def _is_file(stat: os.stat_result) -> bool:

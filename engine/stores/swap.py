@@ -19,8 +19,8 @@ from typing import Any
 from engine.errors import PreconditionFailed, VerificationFailed
 from engine.model import Piece
 from engine.store import Stored, check_writable
-from engine.stores.descriptors import make_folders, sync_folder
-from engine.stores.local import TEMPORARY, LocalStore, file_etag
+from engine.stores.descriptors import file_etag, make_folders, sync_folder
+from engine.stores.local import TEMPORARY, LocalStore
 from engine.stores.locks import locked_directory, try_lock
 
 _ATTEMPTS = 20

@@ -84,3 +84,18 @@ def test_row_groups_are_packed_by_the_sizes_of_the_files_they_will_make():
         assert pack_row_groups(groups, target) == runs_of_ten
     assert pack_row_groups(groups, ten + added // 2 + 20)[0] == (0, 11)
     assert pack_row_groups(groups, ten - added // 2 - 20)[0] == (0, 9)
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_a_day_that_surely_fits_is_packed_as_by_sizes_to_the_byte(rows, monkeypatch):
+    table = pa.table({"a": np.random.default_rng(3).integers(0, 1 << 60, rows)})
+    groups = encode(table, CompactionSpec(Schema(()))) * 7
+    size = splice(groups).size_bytes
+    asked = []
+    monkeypatch.setattr("engine.pack.added_bytes", lambda *a: asked.append(a) or added_bytes(*a))
+    for target in (size // 3, size - 1, size, size + 1, 2 * size, 3 * size, 8 * size):
+        sizes = [added_bytes(g, target // 2) for g in groups]
+        assert pack_row_groups(groups, target) == pack_parts(sizes, target, fixed_bytes(groups[0]))
+    places = {at for _, at in asked}
+    assert places >= {t // 2 for t in (size // 3, size - 1, size)}, "surely more than one part, or nearly"
+    assert 8 * size // 2 not in places

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from engine import footer as footers
 from engine import splice as splicing
 from engine import thrift
+from engine.encode import encode
 from engine.errors import CorruptObject, VerificationFailed
 from engine.footer import Chunk, Entry, Footer, Page
-from engine.model import Piece
+from engine.model import CompactionSpec, Piece, Schema
 from engine.splice import (
     SplicedPart,
     added_bytes,
     cut,
     fixed_bytes,
+    most_added_bytes,
     read_part_row_groups,
     splice,
     verify_part,
@@ -145,6 +148,14 @@ def test_a_row_group_far_into_a_part_adds_longer_offsets():
     metadata = footers.moved_entry(parsed.data, parsed.entries[0], far, 0, *spans)
     indexes = sum(map(len, group.column_indexes)) + sum(map(len, moved))
     assert added_bytes(group, far) == group.size_bytes + indexes + len(metadata)
+
+
+@pytest.mark.parametrize("at", [0, 1 << 20, 1 << 40, 1 << 62])
+@pytest.mark.parametrize("rows", [1, 20, 40_000])
+def test_no_row_group_adds_more_than_is_said_without_parsing(rows, at):
+    table = pa.table({"a": np.arange(rows), "b": ["x"] * rows, "c": pa.nulls(rows, pa.float64())})
+    for group in (*sample(3), *encode(table, CompactionSpec(Schema(())))):
+        assert added_bytes(group, at) + fixed_bytes(group) < most_added_bytes(group) + len(group.footer)
 
 
 def test_indexes_lie_side_by_side_column_indexes_first():

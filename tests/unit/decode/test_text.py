@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import random
+import struct
 import tracemalloc
 import zlib
 
 import pytest
 
 from engine.decode import decode_objects
+from engine.decoding.inflate import one_member
 from engine.decoding.stream import decode_stream
 from engine.decoding.text import decompress, decompress_stream
 from engine.errors import CorruptObject, LimitExceeded, UnsupportedFormat
@@ -71,6 +74,58 @@ def test_a_wrong_gzip_length_is_found() -> None:
     data[-1] ^= 1
     with pytest.raises(CorruptObject):
         decompress("k", bytes(data), Limits())
+
+
+def damaged(how: random.Random) -> bytes:
+    """A gzip member, most often with something wrong with it."""
+    numbers = [how.randrange(10 ** how.randrange(1, 9)) for _ in range(how.randrange(60))]
+    text = b"".join(b'{"a":%d}\n' % n for n in numbers)
+    packer = zlib.compressobj(how.choice((0, 1, 6, 9)), zlib.DEFLATED, 31, 8, how.choice((0, 2, 4)))
+    raw = bytearray(packer.compress(text) + packer.flush())
+    match how.randrange(6):
+        case 0:
+            raw[3:4], raw[10:10] = b"\x08", b"name.json\0"
+        case 1:
+            del raw[how.randrange(len(raw)) :]
+        case 2:
+            raw[how.randrange(len(raw))] ^= 1 << how.randrange(8)
+        case 3:
+            raw += how.randbytes(how.randrange(1, 20))
+        case 4:
+            raw[3] = how.randrange(256)
+    return bytes(raw)
+
+
+def test_the_quicker_gzip_reader_takes_what_zlib_takes_and_gives_no_other_text() -> None:
+    how = random.Random(5)
+    taken = 0
+    for raw in (damaged(how) for _ in range(20_000)):
+        quick = one_member(raw, 1 << 20)
+        plain = zlib.decompressobj(wbits=31)
+        try:
+            text = plain.decompress(raw)
+            whole = plain.eof and not plain.unused_data
+        except zlib.error:
+            whole = False
+        if whole:
+            assert quick == text
+        elif quick is not None:  # damage where it does no harm: the member's checksum says so
+            assert struct.pack("<II", zlib.crc32(quick), len(quick)) == raw[-8:]
+        taken += whole
+    assert 5_000 < taken < 15_000
+
+
+def test_a_member_with_an_unusual_header_is_read_as_zlib_reads_it() -> None:
+    usual = gzip.compress(TEXT)
+    extra = usual[:3] + b"\x04" + usual[4:10] + b"\x02\0ab" + usual[10:]
+    assert decompress("k", extra, Limits()) == TEXT
+    head = usual[:3] + b"\x02" + usual[4:10]
+    checked = head + struct.pack("<H", zlib.crc32(head) & 0xFFFF) + usual[10:]
+    assert decompress("k", checked, Limits()) == TEXT
+    wrong_checksum, reserved_flag = head + b"\0\0" + usual[10:], usual[:3] + b"\x80" + usual[4:]
+    for odd in (wrong_checksum, reserved_flag):
+        with pytest.raises(CorruptObject):
+            decompress("k", odd, Limits())
 
 
 @pytest.mark.parametrize("kind", ["", *KINDS])
