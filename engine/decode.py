@@ -6,10 +6,11 @@ are not imported: that is 0.03 s of the start of a day of JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.decoding.gather import Decoded, Gather, Text
 from engine.decoding.json_objects import decode_json
+from engine.decoding.scanned import InTurn
 from engine.decoding.text import decompress, file_format
 from engine.model import CompactionSpec, FileFormat
 
@@ -24,31 +25,59 @@ def decode_objects(
     ``plain_ranges`` says that the bytes are runs of records of JSON Lines (see ``stream.decode_range``).
     Raises CorruptObject, UnsupportedFormat, LimitExceeded; never for a bad record, which becomes a reject.
     """
-    return _decode(objects, spec, plain_ranges=plain_ranges, strict=False)
+    total_bytes = sum(len(raw) for _, raw in objects)
+    return _decode(objects, len(objects), total_bytes, spec, plain_ranges=plain_ranges)
+
+
+def decode_in_turn(
+    objects: Iterable[tuple[str, bytes]], count: int, total_bytes: int, spec: CompactionSpec
+) -> Decoded:
+    """As ``decode_objects``, of so many objects that come one by one; large ones are decoded as they come.
+
+    Whoever makes them must not hold them: then one of those is in memory at a time. ``total_bytes`` is at
+    least what they have together.
+    """
+    return _decode(objects, count, total_bytes, spec)
 
 
 def decode_records_only(objects: Sequence[tuple[str, bytes]], spec: CompactionSpec) -> Decoded:
     """The same answer, found by the record readers alone: slow, and what every faster lane is held to."""
-    return _decode(objects, spec, plain_ranges=False, strict=True)
+    return _decode(objects, len(objects), 0, spec, strict=True)
 
 
 def _decode(
-    objects: Sequence[tuple[str, bytes]], spec: CompactionSpec, *, plain_ranges: bool, strict: bool
+    objects: Iterable[tuple[str, bytes]],
+    count: int,
+    total_bytes: int,
+    spec: CompactionSpec,
+    *,
+    plain_ranges: bool = False,
+    strict: bool = False,
 ) -> Decoded:
-    gather = Gather(spec, len(objects))
+    gather = Gather(spec, count)
+    in_turn = None if plain_ranges or strict else InTurn(gather, total_bytes)
     families: dict[FileFormat | None, list[Text]] = {}
-    small_json = families.setdefault(FileFormat.JSON, [])
-    for index, (key, raw) in enumerate(objects):
+    plain_json = families.setdefault(FileFormat.JSON, [])
+    index = -1
+    for key, raw in objects:  # not by enumerate, which keeps the last pair while it waits for the next
+        index += 1
         if raw[:1] == b"{" and key[-5:] == ".json" and len(raw) <= spec.limits.object_bytes:
             # What most objects of most days are: without compression and known at first sight.
-            small_json.append(Text(index, key, raw))
             gather.decoded_bytes += len(raw)
-            continue
-        body = raw if plain_ranges else decompress(key, raw, spec.limits)
-        gather.decoded_bytes += len(body)
-        kind = FileFormat.JSON if plain_ranges else file_format(key, body)
-        families.setdefault(kind, []).append(Text(index, key, body))
-    decode_json(small_json, gather, inside=plain_ranges, strict=strict)
+            if in_turn is None or not in_turn.take(Text(index, key, raw)):
+                plain_json.append(Text(index, key, raw))
+        else:
+            body = raw if plain_ranges else decompress(key, raw, spec.limits)
+            gather.decoded_bytes += len(body)
+            kind = FileFormat.JSON if plain_ranges else file_format(key, body)
+            plain_lines = kind is FileFormat.JSON and body is raw and raw[:1] == b"{"
+            if in_turn is None or not plain_lines or not in_turn.take(Text(index, key, raw)):
+                families.setdefault(kind, []).append(Text(index, key, body))
+            del body
+        del raw
+    if in_turn is not None:
+        in_turn.finish()
+    decode_json(plain_json, gather, inside=plain_ranges, strict=strict)
     for kind in (FileFormat.CSV, FileFormat.TSV):
         if kind in families:
             from engine.decoding.csv_objects import decode_csv

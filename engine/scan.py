@@ -22,7 +22,16 @@ from engine.scanning.columns import columns_of
 from engine.scanning.driver import MAX_BUFFER_BYTES, CellsRun, LinesRun, Scan
 from engine.scanning.template import program_of_header
 
-__all__ = ["Scan", "available", "scan_csv_rows", "scan_json_lines", "warm", "worthwhile"]
+__all__ = [
+    "LinesRun",
+    "Scan",
+    "available",
+    "json_lines_in_turn",
+    "scan_csv_rows",
+    "scan_json_lines",
+    "warm",
+    "worthwhile",
+]
 
 Buffer = bytes | memoryview | Any
 Buffers = Buffer | list[Buffer]
@@ -78,6 +87,18 @@ def scan_json_lines(buffer: Buffers, schema: Schema, *, max_deviating_ratio: flo
     if columns is None or call is None or memories is None:
         return None
     return LinesRun(call, _size(memories), columns, max_deviating_ratio).whole(*memories)
+
+
+def json_lines_in_turn(total_bytes: int, schema: Schema) -> LinesRun | None:
+    """A scan that is given buffers one after the other (``take``), of ``total_bytes`` together at most.
+
+    None when the scan is of no use, as for ``scan_json_lines``.
+    """
+    columns = columns_of(schema)
+    call = native.entry_or_none()
+    if columns is None or call is None or total_bytes > MAX_BUFFER_BYTES:
+        return None
+    return LinesRun(call, total_bytes, columns, 0.0)
 
 
 def scan_csv_rows(

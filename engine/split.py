@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine import digest, scan, unique
-from engine.decode import Decoded, decode_objects
+from engine.decode import Decoded, decode_in_turn, decode_objects
 from engine.encode import encode
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
 from engine.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
@@ -171,14 +171,19 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             chunks = store.open_chunks(first, chunk_bytes=4 << 20)
             yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
         else:
-            bodies = store.get_many(task.objects)
-            pairs = [(o.key, body) for o, body in zip(task.objects, bodies, strict=True)]
-            yield decode_objects(pairs, task.spec)
+            yield decode_in_turn(_bodies(store, task), len(task.objects), task.raw_bytes, task.spec)
     except (NotFound, PreconditionFailed) as cause:
         raise SourceChanged(
             f"a raw object of {task.raw_url} changed or vanished after it was listed: {cause.message}",
             hint="Plan again; if the ingestion still writes, wait for its batch manifest.",
         ) from cause
+
+
+def _bodies(store: Store, task: SplitTask) -> Iterator[tuple[str, bytes]]:
+    """Keys and bodies; none is held here while the next one is fetched."""
+    bodies = store.get_many(task.objects)
+    for item in task.objects:
+        yield item.key, next(bodies)
 
 
 def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:

@@ -37,9 +37,7 @@ _Group = Sequence[tuple[Text, Buffer]]
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
     """The lane of JSON Lines; of what the limits may refuse, the record reader says it."""
-    record = Struct(tuple((f.name, parse_type(f.type)) for f in spec.schema.fields))
-    depth, keys = _extent(record)
-    if depth > spec.limits.depth or keys > spec.limits.columns:
+    if not _within_limits(spec):
         return ScanLane(spec, lambda _buffers, _ratio: None, most_deviating=0.0)
 
     def scanner(buffers: list[Buffer], ratio: float) -> scan.Scan | None:
@@ -129,16 +127,19 @@ class ScanLane:
         edges = np.searchsorted(found.row_starts, np.concatenate(([0], np.cumsum(lengths))))
         counts = np.zeros_like(gather.records)
         counts[[t.place for t, _ in group]] = np.diff(edges)
-        gather.add_rows(self._table(found), counts)
+        gather.add_rows(self.table(found), counts)
         gather.records += counts
         gather.extra_fields.update(self._extra(found, 0, found.rows))
         return True
 
     def _scan(self, buffers: list[Buffer], max_deviating_ratio: float) -> scan.Scan | None:
-        """The scan does not count digits: where the limit is low, the other lanes do."""
-        if self._long_number is not None and any(map(self._long_number.search, buffers)):
+        if not all(map(self.counts_no_digits, buffers)):
             return None
         return self._scanner(buffers, max_deviating_ratio)
+
+    def counts_no_digits(self, buffer: Buffer) -> bool:
+        """The scan does not count digits: where the limit is low, the other lanes do."""
+        return self._long_number is None or self._long_number.search(buffer) is None
 
     def decode(self, lines: Lines, start: int, stop: int, rest: Lane) -> Iterator[Run] | None:
         """Runs that cover the lines ``[start, stop)`` in order, or None where the scan is of no use."""
@@ -170,7 +171,7 @@ class ScanLane:
         found = self._scan([buffer], self._most_deviating)
         if found is None or found.lines != stop - start:
             return None
-        return found, self._table(found)
+        return found, self.table(found)
 
     def _runs(
         self,
@@ -215,7 +216,7 @@ class ScanLane:
             else:
                 yield from decode_blocks(lines, first, behind, rest)
 
-    def _table(self, found: scan.Scan) -> pa.Table:
+    def table(self, found: scan.Scan) -> pa.Table:
         columns = list(found.columns[: self._width])
         if self._rescued:
             columns.append(pa.nulls(found.rows, pa.string()))
@@ -226,6 +227,57 @@ class ScanLane:
         """In how many of the rows the unknown columns are not null."""
         columns = zip(self._unknown, found.columns[self._width :], strict=True)
         return Counter({name: rows - column.slice(row, rows).null_count for name, column in columns})
+
+
+class InTurn:
+    """Large texts of JSON Lines, scanned into one table as they come, so that one is in memory and not all.
+
+    ``total_bytes`` bounds them together. A text with a line that is not by template is left to the other
+    lanes, as are all texts behind it.
+    """
+
+    def __init__(self, gather: Gather, total_bytes: int) -> None:
+        self._gather = gather
+        self._total_bytes = total_bytes
+        self._lane: ScanLane | None = None
+        self._run: scan.LinesRun | None = None
+        self._places: list[int] = []
+        self._ends: list[int] = []
+
+    def take(self, text: Text) -> bool:
+        """Whether the text, which begins with a record, is done with."""
+        if len(text.body) < _LARGE_BYTES:
+            return False
+        if self._lane is None:
+            spec = self._gather.spec
+            self._lane = json_scan(spec)
+            # Where a thread is idle, two take half of the texts each, which must be there for that.
+            if not spare.idle() and _within_limits(spec) and scan.worthwhile(self._total_bytes):
+                self._run = scan.json_lines_in_turn(self._total_bytes, spec.schema)
+        if self._run is None or not self._lane.counts_no_digits(text.body):
+            return False
+        memory = np.frombuffer(text.body, np.uint8)
+        if not self._run.take(memory, self._gather.spec.limits.record_bytes):
+            return False
+        self._places.append(text.place)
+        self._ends.append(self._run.taken_rows)
+        return True
+
+    def finish(self) -> None:
+        """Hand the rows of all that was taken to ``gather``."""
+        if self._lane is None or self._run is None or not self._places:
+            return
+        counts = np.zeros_like(self._gather.records)
+        counts[self._places] = np.diff(self._ends, prepend=0)
+        self._gather.add_rows(self._lane.table(self._run.taken()), counts)
+        self._gather.records += counts
+
+
+def _within_limits(spec: CompactionSpec) -> bool:
+    """Whether no record of the schema's shape can be nested too deep or have too many keys."""
+    record = Struct(tuple((f.name, parse_type(f.type)) for f in spec.schema.fields))
+    depth, keys = _extent(record)
+    return depth <= spec.limits.depth and keys <= spec.limits.columns
 
 
 def _extent(word: TypeWord) -> tuple[int, int]:

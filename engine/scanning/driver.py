@@ -79,8 +79,38 @@ class Run:
         self.program = program
         self.block = np.zeros(at.BLOCK_LENGTH, np.int64)
         self.areas = Areas(columns)
+        self.taken_bytes = self.taken_rows = 0
+        self.over = False
         if not max_deviating_ratio:
             self.areas.deviating = self.areas.deviating[:0]
+
+    def take(self, memory: Any, longest_line: int) -> bool:
+        """Scan one more buffer of those that ``total_bytes`` counts; afterwards it may go.
+
+        False, and so for all that follow, where a line deviates or is longer: nothing of that buffer is kept.
+        """
+        if self.over:
+            return False
+        fine = self._buffer(memory, self.taken_bytes) and not self.block[at.S_DEVIATING]
+        end = self.taken_bytes + memory.size + 1
+        rows = int(self.block[at.S_ROWS])
+        starts = self.areas.row_starts[self.taken_rows : rows]
+        if not fine or int(np.diff(starts, append=end).max(initial=0)) > longest_line:
+            self.over = True
+            return False
+        self.taken_bytes, self.taken_rows = end, rows
+        return True
+
+    def taken(self) -> Scan:
+        """The rows of the buffers that were taken."""
+        rows = self.taken_rows
+        return Scan(
+            columns=self.areas.arrow(rows),
+            row_starts=self.areas.row_starts[:rows],
+            deviating=np.empty((0, 2), np.int64),
+            rows_before=np.empty(0, np.int64),
+            lines=rows,
+        )
 
     def whole(self, *memories: Any) -> Scan | None:
         """Scan buffers as if they were joined by newlines; offsets are those of the whole."""

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import scan
-from engine.decode import Decoded, decode_objects, decode_records_only
+from engine import scan, spare
+from engine.decode import Decoded, decode_in_turn, decode_objects, decode_records_only
 from engine.decoding import scanned
 from engine.decoding.csv_fast import CsvLane
 from engine.decoding.lined import LinedObjects
@@ -241,7 +241,15 @@ def test_the_scan_is_really_what_decodes(dirty, count, schema, line, monkeypatch
         accepted.append(found.rows if found else 0)
         return found
 
+    in_turn = scan.LinesRun.taken
+
+    def watched_in_turn(run):
+        found = in_turn(run)
+        accepted.append(found.rows)
+        return found
+
     monkeypatch.setattr(scan, "scan_json_lines", watched)
+    monkeypatch.setattr(scan.LinesRun, "taken", watched_in_turn)
     decoded = decode_objects([("a.json", b"\n".join(lines))], CompactionSpec(schema))
     assert decoded.table.num_rows + len(decoded.rejects) == len(lines)
     assert max(accepted) > 0.8 * len(lines) - 1
@@ -355,3 +363,68 @@ def test_lines_cut_off_cost_one_scan_and_not_one_for_each_stretch_between_them(m
         assert len(lengths) <= 2  # the attempt to take it whole, and one with the cut lines in it
         assert facts(plain(decoded)) == facts(decode_records_only(objects, spec))
         assert decoded.rejects
+
+
+class Body(bytes):
+    """A raw object that is missed when it goes."""
+
+    alive = 0
+
+    def __init__(self, *_: object) -> None:
+        Body.alive += 1
+
+    def __del__(self) -> None:
+        Body.alive -= 1
+
+
+def come(bodies, seen):
+    for number, body in enumerate(bodies):
+        seen.append(Body.alive)
+        yield f"{number}.json", Body(body)
+
+
+def test_large_objects_are_decoded_as_they_come_and_forgotten():
+    rng = random.Random(8)
+    bodies = [b"\n".join(clean_line(rng) for _ in range(n)) for n in (60, 80, 3, 70, 60)]
+    assert [len(body) >= scanned._LARGE_BYTES for body in bodies] == [True, True, False, True, True]
+    spec, seen = CompactionSpec(PRICES), []
+    decoded = decode_in_turn(come(bodies, seen), len(bodies), sum(map(len, bodies)), spec)
+    assert seen == [0, 0, 0, 1, 1], "the small one waits for others of its kind"
+    named = [(f"{n}.json", body) for n, body in enumerate(bodies)]
+    assert facts(plain(decoded)) == facts(plain(decode_records_only(named, spec)))
+    assert decoded.object_records == (60, 80, 3, 70, 60)
+
+
+@pytest.mark.parametrize("dirty", range(4))
+@pytest.mark.parametrize("how", ["cut", "long", "other template", "blank", "array"])
+def test_a_large_object_with_an_odd_line_and_those_behind_it_are_decoded_otherwise(dirty, how):
+    rng = random.Random(9)
+    lines = [[clean_line(rng) for _ in range(60 + n)] for n in range(4)]
+    odd = {
+        "cut": b'{"symbol": "A"',
+        "long": b'{"symbol": "' + b"x" * 2_000 + b'", "timestamp": "2025-09-09T00:00:00Z"}',
+        "other template": b'{"timestamp": "2025-09-09T00:00:00Z",  "symbol": "A"}',
+        "blank": b"",
+        "array": b"[1]",
+    }[how]
+    lines[dirty][30] = odd
+    objects = [(f"{n}.json", b"\n".join(own)) for n, own in enumerate(lines)]
+    for limits in (Limits(), Limits(record_bytes=1_000)):
+        spec = CompactionSpec(PRICES, limits=limits)
+        seen = []
+        total = sum(len(body) for _, body in objects)
+
+        def fast(spec=spec, seen=seen, total=total):
+            return facts(plain(decode_in_turn(come([b for _, b in objects], seen), 4, total, spec)))
+
+        assert g.outcome(fast) == g.outcome(lambda spec=spec: facts(decode_records_only(objects, spec)))
+        assert seen[: dirty + 1] == [0] * (dirty + 1)
+
+
+def test_a_text_of_which_a_thread_could_take_half_is_not_decoded_alone(monkeypatch):
+    monkeypatch.setattr(spare, "idle", lambda: True)
+    monkeypatch.setattr(scan, "json_lines_in_turn", None)
+    rng = random.Random(10)
+    bodies = [b"\n".join(clean_line(rng) for _ in range(90)) for _ in range(2)]
+    decoded = decode_in_turn(come(bodies, []), 2, sum(map(len, bodies)), CompactionSpec(PRICES))
+    assert decoded.object_records == (90, 90)
