@@ -25,7 +25,8 @@ WRITE_VERBS = frozenset({"PUT", "DELETE", "STAGE", "CREATE_UPLOAD", "UPLOAD", "C
 NO_METADATA: Mapping[str, str] = {}
 
 _BAD_SEGMENT = re.compile(r"/\.{0,2}(?:/|\Z)|\x00")  # in "/" + key, which is faster than with "\A"
-_BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+# A set: to compile a pattern of characters so far apart takes a hundredth of a small run.
+_BAD_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
 
@@ -179,7 +180,7 @@ def check_readable(key: str) -> str:
 def check_writable(key: str, prefix: str = "") -> str:
     """The key itself, or ``UnsafePath`` when it may not be written or lies outside ``prefix``."""
     check_readable(key)
-    if _BAD_CHARACTER.search(key):
+    if "\\" in key or (not key.isprintable() and any(map(_is_bad, key))):
         raise UnsafePath(
             f"The key {key!r} holds a control character, a backslash or a broken character.",
             hint="Rename it: such keys mean different things to different readers.",
@@ -191,6 +192,10 @@ def check_writable(key: str, prefix: str = "") -> str:
             f"The key {key!r} is outside the output prefix {prefix!r}.", hint="Nothing was written."
         )
     return key
+
+
+def _is_bad(character: str) -> bool:
+    return character in _BAD_CHARACTERS or "\ud800" <= character <= "\udfff"
 
 
 def parse_url(url: str) -> Location:

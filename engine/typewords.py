@@ -94,11 +94,9 @@ STRING = Plain("string")
 JSON = Plain("json")
 FLOAT64 = Plain("float64")
 
-_BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
 
 def _print_name(name: str) -> str:
-    return name if _BARE_NAME.match(name) else json.dumps(name, ensure_ascii=False)
+    return name if name.isascii() and name.isidentifier() else json.dumps(name, ensure_ascii=False)
 
 
 # -- parse -------------------------------------------------------------------------------------

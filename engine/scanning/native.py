@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -214,6 +213,8 @@ def _verified(path: Path) -> bytes | None:
 
 def _store(code: bytes) -> None:
     """Keep the object in the first folder that takes it; without one the next process compiles again."""
+    import tempfile  # with random and shutil, which a process that finds the object does not need
+
     for folder in _folders():
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
