@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import marshal
 import os
 import signal
 import struct
 import sys
 import threading
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from engine.model import RawObject
 from engine.store import NO_METADATA, Stored
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 SMALL_BYTES = 16 << 10  # reading so many takes the kernel no longer than opening the file
 MOST_BYTES = 64 << 20  # of bodies that wait to be taken
 _BATCH = 512  # bodies handed over at once
-_OFFSET = struct.Struct("<Q")
+_NUMBER = struct.Struct("q")
 
 
 def small(found: Iterable[Stored]) -> Iterator[Stored]:
@@ -66,7 +67,7 @@ class ReadAhead:
                 return None
             found = [
                 Stored(key, size, etag, NO_METADATA, modified)
-                for key, size, etag, modified in zip(*answer, strict=True)
+                for key, size, etag, modified in zip(*_columns(answer), strict=True)
             ]
             if self._bodies:
                 self._etags = {stored.key: stored.etag for stored in small(found)}
@@ -91,7 +92,7 @@ class ReadAhead:
                 self._etags.clear()
                 return None
             # The bodies come first in the zip: it takes no key that it has no body for.
-            self._come.update({k: b for b, k in zip(answer, self._order, strict=False)})
+            self._come.update({k: b for b, k in zip(_cut(answer), self._order, strict=False)})
         body = self._come.pop(key)
         return body if len(body) == item.size_bytes else None
 
@@ -109,13 +110,13 @@ class ReadAhead:
                 os.close(self._memory)
             self._answers = self._memory = -1
 
-    def _next(self) -> Any:
+    def _next(self) -> bytes | None:
         """What was handed over next; None at the end."""
-        said = os.read(self._answers, _OFFSET.size)
-        if len(said) < _OFFSET.size:
+        said = os.read(self._answers, _NUMBER.size)
+        if len(said) < _NUMBER.size:
             return None
-        begin, self._end = self._end, _OFFSET.unpack(said)[0]
-        return marshal.loads(os.pread(self._memory, self._end - begin, begin))  # noqa: S302 - our own process
+        begin, self._end = self._end, _NUMBER.unpack(said)[0]
+        return os.pread(self._memory, self._end - begin, begin)
 
 
 @contextlib.contextmanager
@@ -171,22 +172,20 @@ def _serve(store: LocalStore, prefix: str, told: int, memory: int, *, bodies: bo
         os.dup2(silence, descriptor)
     end = 0
 
-    def hand_over(value: Any) -> None:
+    def hand_over(*blobs: bytes) -> None:
         nonlocal end
-        data = memoryview(marshal.dumps(value))
+        data = memoryview(_joined(blobs))
         while data:
             written = os.pwrite(memory, data, end)
             data, end = data[written:], end + written
-        os.write(told, _OFFSET.pack(end))
+        os.write(told, _NUMBER.pack(end))
 
     found = list(store.list(prefix))
     hand_over(
-        (
-            [s.key for s in found],
-            [s.size_bytes for s in found],
-            [s.etag for s in found],
-            [s.modified_seconds for s in found],
-        )
+        "\0".join([s.key for s in found]).encode(),
+        "\0".join([s.etag for s in found]).encode(),
+        array("q", [s.size_bytes for s in found]).tobytes(),
+        array("d", [s.modified_seconds for s in found]).tobytes(),
     )
     if not bodies:
         return
@@ -197,6 +196,29 @@ def _serve(store: LocalStore, prefix: str, told: int, memory: int, *, bodies: bo
         except Exception:  # noqa: BLE001 - whoever wants it will meet the same and say so
             return
         if len(batch) == _BATCH:
-            hand_over(batch)
+            hand_over(*batch)
             batch = []
-    hand_over(batch)
+    hand_over(*batch)
+
+
+def _joined(blobs: Sequence[bytes]) -> bytes:
+    """How many, their lengths, and they themselves."""
+    lengths = array("q", [len(blobs), *map(len, blobs)])
+    return b"".join((lengths.tobytes(), *blobs))
+
+
+def _cut(data: bytes) -> list[bytes]:
+    """What ``_joined`` has joined."""
+    (count,) = _NUMBER.unpack_from(data)
+    at = _NUMBER.size * (count + 1)
+    lengths = array("q", data[_NUMBER.size : at])
+    begins = accumulate(lengths, initial=at)
+    return [data[begin : begin + length] for length, begin in zip(lengths, begins, strict=False)]
+
+
+def _columns(data: bytes) -> tuple[list[str], array[int], list[str], array[float]]:
+    """Keys, sizes, etags and times of a listing."""
+    keys, etags, sizes, times = _cut(data)
+    if not sizes:
+        return [], array("q"), [], array("d")
+    return keys.decode().split("\0"), array("q", sizes), etags.decode().split("\0"), array("d", times)

@@ -297,3 +297,14 @@ def test_the_command_reads_ahead_a_day_that_is_not_published_yet(day: Path, tmp_
         program()
     """
     assert '"PUBLISHED"' in run(script, day)
+
+
+def test_nothing_is_listed_where_nothing_is(tmp_path: Path) -> None:
+    run(
+        """
+        store, end = begun()
+        assert list(store.list("")) == []
+        end()
+        """,
+        tmp_path,
+    )
