@@ -151,6 +151,7 @@ ROOMS = (
     Room(
         "story",
         (
+            "engine.ahead",
             "engine.compact",
             "engine.compaction",
             "engine.assembly",

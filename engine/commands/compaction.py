@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.commands.files import read_file, write_file
-from engine.commands.speech import begin, say
+from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak
 from engine.errors import EXIT_EMPTY
 from engine.options import (
     OUTPUT,
@@ -21,6 +21,11 @@ from engine.options import (
     expand,
     option,
 )
+
+if TYPE_CHECKING:
+    from engine.ahead import Early
+    from engine.model import Plan
+    from engine.outcome import CompactionResult
 
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 
@@ -44,7 +49,8 @@ def compact(
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    begin(common)
+    speak(common)
+    from engine.ahead import look_ahead
     from engine.compaction import make_plan, run_plan
     from engine.model import OnEmpty, Status
     from engine.report import Progress, result_text
@@ -56,13 +62,22 @@ def compact(
         on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
         check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
     )
+
+    def execute(work: Plan, early: Early | None = None) -> CompactionResult:
+        with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
+            return run_plan(work, options, progress=progress, early=early)
+
     if plan:
-        work = plan_from_bytes(read_file(plan), where=str(plan))
+        hide_pandas_from_pyarrow()
+        result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
     else:
         place = target.resolve()
-        work = make_plan(place, spec.resolve(place, target.settings()), options)
-    with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
-        result = run_plan(work, options, progress=progress)
+        if not (spec.schema or place.partition.table):
+            hide_pandas_from_pyarrow()  # all is read in order to infer a schema
+        chosen = spec.resolve(place, target.settings())
+        with look_ahead(place, chosen, options) as early:
+            hide_pandas_from_pyarrow()  # and import it, while the stores have been asked
+            result = execute(make_plan(place, chosen, options, early), early)
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)

@@ -12,17 +12,22 @@ _spoken = Common()  # how this invocation speaks; the error that ends it needs i
 
 
 def begin(common: Common, *, pandas: bool = False) -> None:
-    """Set how this process speaks; ``pandas``: the command makes frames."""
+    """Set how this process speaks, and import pyarrow; ``pandas``: the command makes frames."""
+    speak(common)
+    if not pandas:
+        hide_pandas_from_pyarrow()
+
+
+def speak(common: Common) -> None:
+    """Set how this process speaks."""
     global _spoken  # noqa: PLW0603 - one command per process
     from engine.report import configure_logging
 
-    if not pandas:
-        _hide_pandas_from_pyarrow()
     _spoken = common
     configure_logging(choice("log-format", common.log_format, ("text", "json")))
 
 
-def _hide_pandas_from_pyarrow() -> None:
+def hide_pandas_from_pyarrow() -> None:
     """Let pyarrow find no pandas in this process, which makes no frames: it looks once and remembers.
 
     pyarrow imports pandas, 0.4 s of CPU, at the first array that it makes, only to recognise a Series
