@@ -35,6 +35,7 @@ Strictly = Callable[[Pinned, TransientError | None], Future[bytes]]
 
 SMALL_BYTES = 1 << 20
 AHEAD_OBJECTS = 4_096
+MOST_TLS = 256
 MOST_MISSES = 16  # in a row and never an answer: this is no way to talk to that store
 MOST_DELETES = 32  # each has a connection of its own; boto3 keeps some open
 SIGNER_SECONDS = 60.0  # credentials are asked for anew after this
@@ -89,9 +90,13 @@ class SmallGets:
     def side_by_side(self, objects: int) -> int:
         """How many requests at once: few until one was answered, for each other costs a request more.
 
-        A connection costs as much as many requests where it is greeted with TLS.
+        A connection costs as much as many requests where it is greeted with TLS; and the stores that are
+        spoken to so, the true S3 first, promise some thousand answers a second and slow down who wants more.
         """
-        return min(CONNECTIONS, max(MOST_MISSES, objects // 8)) if self._proved else MOST_MISSES
+        if not self._proved:
+            return MOST_MISSES
+        most = CONNECTIONS if self._host is None or self._host.tls is None else min(CONNECTIONS, MOST_TLS)
+        return min(most, max(MOST_MISSES, objects // 8))
 
     def takes(self, item: Pinned) -> bool:
         """Whether an object is small, and of a name and an etag that need no thought."""

@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-CONNECTIONS = 256  # of a process; below FEWEST each set of wires may open more all the same
+CONNECTIONS = 512  # of a process; below FEWEST each set of wires may open more all the same
 FEWEST = 8
 _RECEIVE_BYTES = 1 << 16
 _MOST_HEAD_BYTES = 1 << 16
@@ -80,6 +81,8 @@ class Wires:
     ) -> None:
         self._host, self._request = host, request
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
+        files, _ = getrlimit(RLIMIT_NOFILE)  # of which others need some
+        self._most = CONNECTIONS if files == RLIM_INFINITY else min(CONNECTIONS, files // 2)
         self._pid = os.getpid()
         self._epoll = select.epoll()
         self._wires: dict[int, _Wire] = {}
@@ -91,7 +94,7 @@ class Wires:
 
     def free(self) -> bool:
         """Whether one more request can be begun now."""
-        return bool(self._idle) or len(self._wires) < FEWEST or _open_sockets < CONNECTIONS
+        return bool(self._idle) or len(self._wires) < FEWEST or _open_sockets < self._most
 
     def begin(self, wanted: Wanted) -> None:
         """Ask for one object, on an idle connection or a new one."""
@@ -147,7 +150,7 @@ class Wires:
 
     def _open(self, wanted: Wanted) -> None:
         if self._addresses is None:  # S3 gives several, and connections go round
-            found = socket.getaddrinfo(self._host.name, self._host.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(_plain(self._host.name), self._host.port, type=socket.SOCK_STREAM)
             self._addresses = [(family, address) for family, _, _, _, address in found]
         family, address = self._addresses[len(self._wires) % len(self._addresses)]
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -272,10 +275,8 @@ def exchange(
 
     Raises ``ConnectionError`` where nobody knows what the server has done.
     """
-    from http.client import HTTPException, HTTPResponse
-
     try:
-        sock = socket.create_connection((host.name, host.port), connect_seconds)
+        sock = socket.create_connection((_plain(host.name), host.port), connect_seconds)  # type: ignore[arg-type]
     except OSError:
         return None
     with sock:
@@ -288,11 +289,50 @@ def exchange(
             try:
                 sock.settimeout(read_seconds)
                 sock.sendall(request)
-                with HTTPResponse(sock, method=method) as response:
-                    response.begin()
-                    return response.status, response.read()
-            except (OSError, HTTPException) as error:
-                raise ConnectionError(str(error) or type(error).__name__) from error
+                head = b""
+                while _END not in head:
+                    block = sock.recv(_RECEIVE_BYTES)
+                    if not block or len(head) > _MOST_HEAD_BYTES:
+                        raise ConnectionError("the answer's head has no end")
+                    head += block
+                # Done, without a body. What else there may be, http.client knows; its import takes 0.03 s.
+                return (204, b"") if head.startswith(b"HTTP/1.1 204 ") else _parsed(sock, head, method)
+            except OSError as error:
+                raise ConnectionError(_text(error)) from error
+
+
+def _parsed(sock: socket.socket, received: bytes, method: str) -> tuple[int, bytes]:
+    """Status and body of an answer of which some was received already."""
+    from http.client import HTTPException, HTTPResponse
+    from io import BufferedReader, RawIOBase
+
+    class Again(RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, room: Any) -> int:
+            nonlocal received
+            if not received:
+                return sock.recv_into(room)
+            count = min(len(room), len(received))
+            room[:count], received = received[:count], received[count:]
+            return count
+
+    class Socket:
+        def makefile(self, *_: Any) -> Any:
+            return BufferedReader(Again())
+
+    try:
+        with HTTPResponse(Socket(), method=method) as response:  # type: ignore[arg-type]
+            response.begin()
+            return response.status, response.read()
+    except HTTPException as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
+
+
+def _plain(name: str) -> str | bytes:
+    """A host's name as it is looked up: from text, Python would load the codec of international names."""
+    return name.encode() if name.isascii() else name
 
 
 def _wants_more(error: OSError) -> bool:
