@@ -25,10 +25,10 @@ FEWEST = 8
 _RECEIVE_BYTES = 1 << 16
 _MOST_HEAD_BYTES = 1 << 16
 _END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*(?=\r|\Z)", re.IGNORECASE)
-_ETAG = re.compile(rb"\r\netag:[ \t]*([^\r]*?)[ \t]*(?=\r|\Z)", re.IGNORECASE)
-_TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+# What matters of a head, in one pass; a lookahead lets the search skip other lines at their first letter.
+_FIELDS = re.compile(
+    rb"\r\n(?=[cetCET])(?i:(content-length|etag|transfer-encoding|connection)):[ \t]*([^\r]*)"
+)
 
 _CONNECTING, _GREETING, _WAITING, _IDLE = range(4)
 
@@ -61,13 +61,14 @@ class Answer(NamedTuple):
 class _Wire:
     """One connection."""
 
-    __slots__ = ("address", "body_at", "deadline", "number", "received", "sock", "state", "wanted")
+    __slots__ = ("address", "body_at", "closes", "deadline", "number", "received", "sock", "state", "wanted")
 
     def __init__(self, sock: socket.socket, address: Any) -> None:
         self.sock, self.address = sock, address
         self.number = sock.fileno()
         self.state = _CONNECTING
         self.received = b""
+        self.closes = False  # whether the server closes it behind the answer
         self.body_at = 0  # where it begins in what was received; 0 until the head is known to be right
         self.wanted: Wanted | None = None
         self.deadline = 0.0
@@ -229,7 +230,7 @@ class Wires:
                 if end < 0 and len(wire.received) > _MOST_HEAD_BYTES:
                     raise ConnectionError("the answer's head does not end")
                 if end >= 0:  # a wrong head is noticed before a body is waited for that will never come
-                    _require(wire.received[:end], wanted)
+                    wire.closes = _require(wire.received[:end], wanted)
                     wire.body_at = end + len(_END)
             if wire.body_at and len(wire.received) >= wire.body_at + wanted.size_bytes:
                 return self._settle(wire, wanted)
@@ -242,9 +243,8 @@ class Wires:
         if len(body) != wanted.size_bytes:
             raise ConnectionError("the answer had bytes behind its end")
         self.in_flight -= 1
-        closes = _CLOSE.search(wire.received, 0, wire.body_at)
         wire.received, wire.body_at, wire.wanted = b"", 0, None
-        if closes:
+        if wire.closes:
             self._close(wire)
         else:
             wire.state = _IDLE
@@ -341,17 +341,28 @@ def _wants_more(error: OSError) -> bool:
     return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
 
 
-def _require(head: bytes, wanted: Wanted) -> None:
-    etag = _ETAG.search(head)
+def _require(head: bytes, wanted: Wanted) -> bool:
+    """Whether the server closes the connection; ``ConnectionError`` where this is another answer."""
+    lengths, etags, odd, closes = [], [], False, False
+    for name, value in _FIELDS.findall(head):
+        match name.lower():
+            case b"content-length":
+                lengths.append(value.rstrip(b" \t"))
+            case b"etag":
+                etags.append(value.rstrip(b" \t"))
+            case b"connection":
+                closes = closes or value[:5].lower() == b"close"
+            case _:
+                odd = True
     if (
-        not head.startswith(b"HTTP/1.1 200 ")
-        or _LENGTH.findall(head) != [b"%d" % wanted.size_bytes]
-        or etag is None
-        or etag[1] != wanted.etag.encode()
-        or _TRANSFER_ENCODING.search(head)
+        odd
+        or not head.startswith(b"HTTP/1.1 200 ")
+        or lengths != [b"%d" % wanted.size_bytes]
+        or etags[:1] != [wanted.etag.encode()]
     ):
         status = head.split(b"\r\n", 1)[0][:100].decode("latin-1")
         raise ConnectionError(f"the answer {status!r} was not what the plan expects")
+    return closes
 
 
 def _text(error: OSError) -> str:
