@@ -21,11 +21,12 @@ from urllib.parse import urlsplit
 from engine.model import RawObject
 from engine.store import Requests, Stored
 from engine.stores.etags import EtagCheck
+from engine.stores.exchange import exchange
 from engine.stores.get_threads import AHEAD_BYTES
 from engine.stores.retry import TransientError
 from engine.stores.s3_client import CONNECT_SECONDS, READ_SECONDS, Connection
 from engine.stores.sigv4 import Signer, encoded
-from engine.stores.wires import CONNECTIONS, Answer, Host, Wanted, Wires, exchange
+from engine.stores.wires import CONNECTIONS, Answer, Host, Wanted, Wires
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 512  # of a process; below FEWEST each set of wires may open more all the same
 FEWEST = 8
-_RECEIVE_BYTES = 1 << 16
-_MOST_HEAD_BYTES = 1 << 16
-_END = b"\r\n\r\n"
+RECEIVE_BYTES = 1 << 16
+MOST_HEAD_BYTES = 1 << 16
+END = b"\r\n\r\n"
 # What matters of a head, in one pass; a lookahead lets the search skip other lines at their first letter.
-_FIELDS = re.compile(
+FIELDS = re.compile(
     rb"\r\n(?=[cetCET])(?i:(content-length|etag|transfer-encoding|connection)):[ \t]*([^\r]*)"
 )
 
@@ -112,7 +112,7 @@ class Wires:
             self._open(wanted)
         except OSError as error:
             self.in_flight -= 1
-            self._failed.append(Answer(wanted.number, None, _text(error), sent=False))
+            self._failed.append(Answer(wanted.number, None, text_of(error), sent=False))
 
     def poll(self, seconds: float) -> Iterator[Answer]:
         """What has been answered or has failed; waits up to ``seconds`` for the first."""
@@ -151,7 +151,7 @@ class Wires:
 
     def _open(self, wanted: Wanted) -> None:
         if self._addresses is None:  # S3 gives several, and connections go round
-            found = socket.getaddrinfo(_plain(self._host.name), self._host.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(plain(self._host.name), self._host.port, type=socket.SOCK_STREAM)
             self._addresses = [(family, address) for family, _, _, _, address in found]
         family, address = self._addresses[len(self._wires) % len(self._addresses)]
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -215,7 +215,7 @@ class Wires:
         assert wanted is not None
         while True:
             try:
-                block = wire.sock.recv(max(_RECEIVE_BYTES, wanted.size_bytes - len(wire.received)))
+                block = wire.sock.recv(max(RECEIVE_BYTES, wanted.size_bytes - len(wire.received)))
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -226,12 +226,12 @@ class Wires:
                 raise ConnectionError("the connection was closed before the answer's end")
             wire.received = wire.received + block if wire.received else block
             if not wire.body_at:
-                end = wire.received.find(_END)
-                if end < 0 and len(wire.received) > _MOST_HEAD_BYTES:
+                end = wire.received.find(END)
+                if end < 0 and len(wire.received) > MOST_HEAD_BYTES:
                     raise ConnectionError("the answer's head does not end")
                 if end >= 0:  # a wrong head is noticed before a body is waited for that will never come
                     wire.closes = _require(wire.received[:end], wanted)
-                    wire.body_at = end + len(_END)
+                    wire.body_at = end + len(END)
             if wire.body_at and len(wire.received) >= wire.body_at + wanted.size_bytes:
                 return self._settle(wire, wanted)
             wire.deadline = time.monotonic() + self._read_seconds
@@ -258,7 +258,7 @@ class Wires:
             self._addresses = [a for a in self._addresses if a != wire.address] or self._addresses
         self.in_flight -= 1
         self._close(wire)
-        return Answer(wire.wanted.number, None, _text(error), sent)
+        return Answer(wire.wanted.number, None, text_of(error), sent)
 
     def _close(self, wire: _Wire) -> None:
         del self._wires[wire.number]
@@ -268,69 +268,7 @@ class Wires:
         _count(-1)
 
 
-def exchange(
-    host: Host, request: bytes, method: str, connect_seconds: float, read_seconds: float
-) -> tuple[int, bytes] | None:
-    """One request without a body on a connection of its own: status and body; None if it was not sent.
-
-    Raises ``ConnectionError`` where nobody knows what the server has done.
-    """
-    try:
-        sock = socket.create_connection((_plain(host.name), host.port), connect_seconds)  # type: ignore[arg-type]
-    except OSError:
-        return None
-    with sock:
-        if host.tls is not None:
-            try:
-                sock = host.tls.wrap_socket(sock, server_hostname=host.name)
-            except OSError:
-                return None
-        with sock:
-            try:
-                sock.settimeout(read_seconds)
-                sock.sendall(request)
-                head = b""
-                while _END not in head:
-                    block = sock.recv(_RECEIVE_BYTES)
-                    if not block or len(head) > _MOST_HEAD_BYTES:
-                        raise ConnectionError("the answer's head has no end")
-                    head += block
-                # Done, without a body. What else there may be, http.client knows; its import takes 0.03 s.
-                return (204, b"") if head.startswith(b"HTTP/1.1 204 ") else _parsed(sock, head, method)
-            except OSError as error:
-                raise ConnectionError(_text(error)) from error
-
-
-def _parsed(sock: socket.socket, received: bytes, method: str) -> tuple[int, bytes]:
-    """Status and body of an answer of which some was received already."""
-    from http.client import HTTPException, HTTPResponse
-    from io import BufferedReader, RawIOBase
-
-    class Again(RawIOBase):
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, room: Any) -> int:
-            nonlocal received
-            if not received:
-                return sock.recv_into(room)
-            count = min(len(room), len(received))
-            room[:count], received = received[:count], received[count:]
-            return count
-
-    class Socket:
-        def makefile(self, *_: Any) -> Any:
-            return BufferedReader(Again())
-
-    try:
-        with HTTPResponse(Socket(), method=method) as response:  # type: ignore[arg-type]
-            response.begin()
-            return response.status, response.read()
-    except HTTPException as error:
-        raise ConnectionError(str(error) or type(error).__name__) from error
-
-
-def _plain(name: str) -> str | bytes:
+def plain(name: str) -> str | bytes:
     """A host's name as it is looked up: from text, Python would load the codec of international names."""
     return name.encode() if name.isascii() else name
 
@@ -344,7 +282,7 @@ def _wants_more(error: OSError) -> bool:
 def _require(head: bytes, wanted: Wanted) -> bool:
     """Whether the server closes the connection; ``ConnectionError`` where this is another answer."""
     lengths, etags, odd, closes = [], [], False, False
-    for name, value in _FIELDS.findall(head):
+    for name, value in FIELDS.findall(head):
         match name.lower():
             case b"content-length":
                 lengths.append(value.rstrip(b" \t"))
@@ -365,7 +303,8 @@ def _require(head: bytes, wanted: Wanted) -> bool:
     return closes
 
 
-def _text(error: OSError) -> str:
+def text_of(error: OSError) -> str:
+    """What it says, or what it is called."""
     return str(error) or type(error).__name__
 
 
