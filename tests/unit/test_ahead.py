@@ -216,6 +216,8 @@ def test_what_is_not_wanted_too_much_or_in_another_state_is_fetched_as_always(
             assert set(script.paths) == {f"/raw/k{i}" for i in (0, 1, 2, 4, 5)}
             assert list(store.get_many(planned(20))) == [BODY] * 20
             assert list(store.get_many(planned(2))) == [BODY] * 2  # handed out once, and then as always
+    first = [request for request in script.requests if b"/raw/k0 " in request]
+    assert sum(ETAG.encode() in request for request in first) == 2  # the planned state, and not the listed
     assert script.paths.count("/raw/k1") == 2
     assert script.paths.count("/raw/k5") == script.paths.count("/raw/k7") == 1
 
