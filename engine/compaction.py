@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
+from engine.ahead import Early, look_ahead
 from engine.errors import EmptyInput, PlanError, UsageError
 from engine.executors import Executor, open_executor
 from engine.listing import list_partition
@@ -106,8 +107,10 @@ def compact(
     )
     started = time.monotonic()
     options = options or RunOptions()
-    plan = make_plan(target, resolve_spec(target, schema, spec_overrides), options)
-    return run_plan(plan, options, progress=progress, started=started)
+    spec = resolve_spec(target, schema, spec_overrides)
+    with look_ahead(target, spec, options) as early:
+        plan = make_plan(target, spec, options, early)
+        return run_plan(plan, options, progress=progress, started=started, early=early)
 
 
 def _text(url: str | os.PathLike[str] | None) -> str:
@@ -187,10 +190,16 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     return inferred, dump_schema(inferred.schema, comments=inferred.comments)
 
 
-def make_plan(target: Target, spec: CompactionSpec, options: RunOptions) -> Plan:
-    """List the raw objects and plan the partition."""
+def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:
+    """List the raw objects, unless that was begun already, and plan the partition."""
     store = open_store(target.raw.url)
-    listing = list_partition(store, target.raw, spec, check_batch_manifest=options.check_batch_manifest)
+    listing = list_partition(
+        store,
+        target.raw,
+        spec,
+        check_batch_manifest=options.check_batch_manifest,
+        listed=early.listed if early else None,
+    )
     return plan_partition(
         target.partition, target.raw, target.output, spec, listing.objects, listing.expected_records
     )
@@ -251,6 +260,7 @@ def run_plan(
     progress: Progress | None = None,
     started: float | None = None,
     work: assembly.Work = assembly.CompactSplits(),  # noqa: B008 - a frozen value
+    early: Early | None = None,
 ) -> CompactionResult:
     """Execute a plan: the same for every executor, and for a plan that another engine began.
 
@@ -265,7 +275,7 @@ def run_plan(
     stopping.begin_run()
     store = open_store(plan.output.url)
     # What is there before the work begins is what the publish may replace; anything newer is a conflict.
-    seen = publish.observe(store, plan.output, force=options.force)
+    seen = early.seen() if early else publish.observe(store, plan.output, force=options.force)
     published = seen.manifest
     previous = (published, seen.manifest_etag) if published else None
     if published is not None:

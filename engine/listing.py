@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from engine.model import CompactionSpec, Location, RawObject
 from engine.plan import BATCH_MANIFEST_NAME, COMPRESSED_SUFFIXES, is_huge, is_input, parse_batch_manifest
 
 if TYPE_CHECKING:
-    from engine.store import Store
+    from engine.store import Store, Stored
 
 PROBE_BYTES = 64 << 10
 
@@ -24,12 +25,20 @@ class Listing:
 
 
 def list_partition(
-    store: Store, raw: Location, spec: CompactionSpec, *, check_batch_manifest: bool = True
+    store: Store,
+    raw: Location,
+    spec: CompactionSpec,
+    *,
+    check_batch_manifest: bool = True,
+    listed: Callable[[], Iterator[Stored]] | None = None,
 ) -> Listing:
-    """List a raw prefix once; reads the batch manifest and the head of huge objects, nothing else."""
+    """List a raw prefix once; reads the batch manifest and the head of huge objects, nothing else.
+
+    ``listed`` gives the store's listing of the prefix where it was begun already.
+    """
     objects: list[RawObject] = []
     has_batch_manifest = False
-    for stored in store.list(raw.prefix):
+    for stored in listed() if listed else store.list(raw.prefix):
         if is_input(stored.key, raw.prefix):
             item = RawObject(stored.key, stored.size_bytes, stored.etag)
             objects.append(_probed(store, item) if is_huge(item, spec) else item)

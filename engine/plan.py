@@ -188,7 +188,8 @@ def _hash(key: str) -> float:
 
 def is_huge(item: RawObject, spec: CompactionSpec) -> bool:
     """Whether an object is a split (or several byte ranges) of its own and is streamed in blocks."""
-    return expected_bytes(item) > _huge_bytes(spec)
+    most = _huge_bytes(spec)
+    return item.size_bytes * COMPRESSION_FACTOR > most and expected_bytes(item) > most  # few get that far
 
 
 def _huge_bytes(spec: CompactionSpec) -> int:

@@ -13,13 +13,17 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import UnsafePath, UsageError
 from engine.model import Location, Piece, RawObject
 from engine.stores import stopping
+
+if TYPE_CHECKING:
+    from engine.stores.ahead import Ahead
 
 WRITE_VERBS = frozenset({"PUT", "DELETE", "STAGE", "CREATE_UPLOAD", "UPLOAD", "COPY", "COMPLETE", "SWAP"})
 NO_METADATA: Mapping[str, str] = {}
@@ -88,6 +92,10 @@ class Store(Protocol):
     requests: Requests
 
     def list(self, prefix: str) -> Iterator[Stored]: ...
+
+    def look_ahead(
+        self, prefix: str, wanted: Callable[[Stored], bool]
+    ) -> AbstractContextManager[Ahead | None]: ...
 
     def stat(self, key: str) -> Stored | None: ...
 

@@ -158,6 +158,7 @@ ROOMS = (
     Room(
         "story",
         (
+            "engine.ahead",
             "engine.compact",
             "engine.compaction",
             "engine.assembly",

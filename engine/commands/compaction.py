@@ -11,7 +11,7 @@ import typer
 
 from engine.commands.files import read_file, write_file
 from engine.commands.settling import arrow_is_mapped
-from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak_as
+from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak
 from engine.errors import EXIT_EMPTY
 from engine.options import (
     OUTPUT,
@@ -26,6 +26,10 @@ from engine.options import (
 )
 
 if TYPE_CHECKING:
+    from engine.ahead import Early
+    from engine.compaction import RunOptions
+    from engine.model import Plan
+    from engine.outcome import CompactionResult
     from engine.target import Target
 
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
@@ -50,47 +54,55 @@ def compact(
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    speak_as(common)
-    place = None if plan else target.resolve()
-    with _reading_ahead(place, run, force=force):
-        hide_pandas_from_pyarrow()
-        from engine.compaction import make_plan, run_plan
-        from engine.model import OnEmpty, Status
-        from engine.report import Progress, result_text
-        from engine.wire import plan_from_bytes
+    speak(common)
+    from engine.ahead import look_ahead
+    from engine.compaction import make_plan, run_plan
+    from engine.model import OnEmpty, Status
+    from engine.report import Progress, result_text
+    from engine.wire import plan_from_bytes
 
-        options = run.resolve(
-            force=force,
-            unsafe_store=unsafe_store,
-            on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
-            check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
-        )
-        if place is None:
-            assert plan is not None
-            work = plan_from_bytes(read_file(plan), where=str(plan))
-        else:
-            work = make_plan(place, spec.resolve(place, target.settings()), options)
+    options = run.resolve(
+        force=force,
+        unsafe_store=unsafe_store,
+        on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
+        check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
+    )
+
+    def execute(work: Plan, early: Early | None = None) -> CompactionResult:
         with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
-            result = run_plan(work, options, progress=progress)
+            return run_plan(work, options, progress=progress, early=early)
+
+    if plan:
+        hide_pandas_from_pyarrow()
+        result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
+    else:
+        place = target.resolve()
+        with _reading_ahead(place, options):
+            if not (spec.schema or place.partition.table):
+                hide_pandas_from_pyarrow()  # all is read in order to infer a schema
+            chosen = spec.resolve(place, target.settings())
+            with look_ahead(place, chosen, options) as early:
+                hide_pandas_from_pyarrow()  # and import it, while the stores have been asked
+                result = execute(make_plan(place, chosen, options, early), early)
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
 
 
-def _reading_ahead(place: Target | None, run: RunChoices, *, force: bool) -> AbstractContextManager[None]:
+def _reading_ahead(place: Target, options: RunOptions) -> AbstractContextManager[None]:
     """Another process lists a day on disk, and reads its files where this one will decode all of them."""
+    from engine.ahead import reads_here
     from engine.publishing.layout import Layout
     from engine.store import open_store
     from engine.stores.local import LocalStore
     from engine.stores.read_ahead import reading_ahead
 
-    store = open_store(place.raw.url) if place else None
-    if place is None or not isinstance(store, LocalStore):
+    store = open_store(place.raw.url)
+    if not isinstance(store, LocalStore):
         return nullcontext()
     arrow_is_mapped()
-    elsewhere = run.workers or run.scheduler or run.ray_address or run.executor == "ray"
     published = os.path.join(place.output.url, Layout.of(place.output).manifest_key)
-    bodies = not elsewhere and (force or not os.path.exists(published))
+    bodies = reads_here(options) and (options.force or not os.path.exists(published))
     return reading_ahead(store, place.raw.prefix, bodies=bodies)
 
 

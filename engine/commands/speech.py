@@ -12,14 +12,14 @@ _spoken = Common()  # how this invocation speaks; the error that ends it needs i
 
 
 def begin(common: Common, *, pandas: bool = False) -> None:
-    """Set how this process speaks; ``pandas``: the command makes frames."""
-    speak_as(common)
+    """Set how this process speaks, and import pyarrow; ``pandas``: the command makes frames."""
+    speak(common)
     if not pandas:
         hide_pandas_from_pyarrow()
 
 
-def speak_as(common: Common) -> None:
-    """The part of ``begin`` that imports nothing heavy."""
+def speak(common: Common) -> None:
+    """Set how this process speaks."""
     global _spoken  # noqa: PLW0603 - one command per process
     from engine.report import configure_logging
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Requests, Staged, Stored
+
+if TYPE_CHECKING:
+    from engine.stores.ahead import Ahead
 
 
 class BaseStore(ABC):
@@ -39,6 +44,17 @@ class BaseStore(ABC):
         """The bodies in order, each pinned by size and etag; ``SourceChanged`` otherwise."""
         return (self.get_pinned(item) for item in objects)
 
+    def look_ahead(
+        self,
+        prefix: str,  # noqa: ARG002 - for stores where a request takes its time
+        wanted: Callable[[Stored], bool],  # noqa: ARG002
+    ) -> AbstractContextManager[Ahead | None]:
+        """While the block runs, list ``prefix`` and, after ``Ahead.fetch``, get what is ``wanted`` of it.
+
+        None where a listing takes no time worth having.
+        """
+        return nullcontext()
+
     def get_pinned(self, item: RawObject) -> bytes:
         try:
             body = self.get(item.key, etag=item.etag)
@@ -48,7 +64,7 @@ class BaseStore(ABC):
             raise self.changed(item)
         return body
 
-    def changed(self, item: RawObject) -> SourceChanged:
+    def changed(self, item: RawObject | Stored) -> SourceChanged:
         now = self.stat(item.key)
         state = f"now {now.size_bytes:,} bytes, etag {now.etag}" if now else "now it is gone"
         return SourceChanged(

@@ -32,10 +32,10 @@ class EtagCheck:
 
     def check(self, etag: str, body: bytes) -> None:
         """Raise ``TransientError`` when ``body`` looks damaged; the same body twice is what is stored."""
-        digest = self.digest(etag)
-        if digest is not None:
-            digest.update(body)
-            self.settle(etag, digest.hexdigest())
+        if self._wanted and _MD5.fullmatch(etag):
+            found = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            if not self._trusted or found not in etag or self._odd:  # else it is as thousands before
+                self.settle(etag, found)
 
     def settle(self, etag: str, found: str) -> None:
         """As ``check``, for a body that was hashed while it was read."""

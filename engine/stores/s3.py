@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import NotFound, PreconditionFailed, StoreError
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Staged, Stored, check_writable
 from engine.stores import get_threads
+from engine.stores.ahead import Ahead, Watch
 from engine.stores.base import BaseStore
 from engine.stores.etags import EtagCheck
 from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
 from engine.stores.retry import Retry, TransientError
 from engine.stores.s3_client import Connection, RefusedError, explain
-from engine.stores.small_gets import SmallGets
+from engine.stores.small_gets import Pinned, SmallGets
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, PutMode
@@ -42,6 +46,7 @@ class S3Store(BaseStore):
         self.endpoint = self.connection.endpoint
         self.etags = EtagCheck(self.endpoint)
         self._small: SmallGets | None = None
+        self._aheads: list[Ahead] = []
 
     def send(
         self,
@@ -67,17 +72,20 @@ class S3Store(BaseStore):
 
     # -- reading -------------------------------------------------------------------------------
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """Every object whose key starts with ``prefix``, sorted by key, without folder markers ("…/")."""
+    def list(self, prefix: str, watch: Watch | None = None) -> Iterator[Stored]:
+        """Every object whose key starts with ``prefix``, sorted by key, without folder markers ("…/").
+
+        ``watch`` is shown each page as it comes, some twice and perhaps with keys that are none.
+        """
         found: _Found | None = None
         if not prefix or prefix.endswith("/"):
-            found = self.send("LIST", prefix, lambda: self._list_fast(prefix))
+            found = self.send("LIST", prefix, lambda: self._list_fast(prefix, watch))
         if found is None:
-            found = [*self._list_exact(prefix)]
+            found = [*self._list_exact(prefix, watch)]
         found.sort(key=_key)
         return iter(found)
 
-    def _list_fast(self, prefix: str) -> _Found | None:
+    def _list_fast(self, prefix: str, watch: Watch | None = None) -> _Found | None:
         """Through obstore, or None where it is not exact: it hides empty segments and a marker's slash."""
         import obstore
         from obstore.exceptions import InvalidPathError
@@ -90,11 +98,13 @@ class S3Store(BaseStore):
                         return None
                     modified = item["last_modified"].timestamp()
                     found.append(Stored(item["path"], item["size"], _quoted(item["e_tag"]), {}, modified))
+                if watch is not None:
+                    watch(found[-len(page) :])
         except InvalidPathError:
             return None
         return found
 
-    def _list_exact(self, prefix: str) -> Iterator[Stored]:
+    def _list_exact(self, prefix: str, watch: Watch | None = None) -> Iterator[Stored]:
         more: dict[str, str] = {}
         while True:
             page: dict[str, Any] = self.send(
@@ -104,6 +114,10 @@ class S3Store(BaseStore):
                     Bucket=self.bucket, Prefix=prefix, **more
                 ),
             )
+            if watch is not None:
+                watch(
+                    ()
+                )  # which may end it; small objects of such a listing are fetched when they are wanted
             for item in page.get("Contents", ()):
                 if not item["Key"].endswith("/"):
                     modified = item["LastModified"].timestamp()
@@ -111,6 +125,17 @@ class S3Store(BaseStore):
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    @contextmanager
+    def look_ahead(self, prefix: str, wanted: Callable[[Stored], bool]) -> Iterator[Ahead]:
+        """See ``BaseStore``."""
+        ahead = Ahead(partial(self.list, prefix), self._small_gets, self._strictly, wanted)
+        self._aheads.append(ahead)
+        try:
+            yield ahead
+        finally:
+            self._aheads.remove(ahead)
+            ahead.close()
 
     def stat(self, key: str) -> Stored | None:
         """HEAD, with metadata; None where there is nothing."""
@@ -134,7 +159,7 @@ class S3Store(BaseStore):
             "GET", key, lambda: self._get_once(key, etag, start, length), f"etag {etag}" if etag else ""
         )
 
-    def get_pinned(self, item: RawObject, failed: TransientError | None = None) -> bytes:
+    def get_pinned(self, item: Pinned, failed: TransientError | None = None) -> bytes:
         """See ``BaseStore``; a body of another size, while the object is as pinned, is fetched again.
 
         ``failed`` is how a first attempt ended that was made elsewhere.
@@ -198,10 +223,19 @@ class S3Store(BaseStore):
 
         Bodies wait in memory up to ``AHEAD_BYTES`` (and one batch more).
         """
+        get = self._get_many
+        for ahead in tuple(self._aheads):
+            get = partial(ahead.get_many, otherwise=get)
+        return get(objects)
+
+    def _get_many(self, objects: Sequence[RawObject]) -> Iterator[_Body]:
         small = self._small_gets()
         if small is None or not any(small.takes(item) for item in objects):
             return get_threads.get_many(objects, self.get_pinned)
-        return small.get_many(objects, lambda item, failed: get_threads.submit(self.get_pinned, item, failed))
+        return small.get_many(objects, self._strictly)
+
+    def _strictly(self, item: Pinned, failed: TransientError | None) -> Future[_Body]:
+        return get_threads.submit(self.get_pinned, item, failed)
 
     def _small_gets(self) -> SmallGets | None:
         if self._small is None:

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 
 from engine.errors import NotFound, PreconditionFailed
 from engine.store import ANY, NO_METADATA, Condition, Stored, check_writable
+from engine.stores.ahead import Watch
 from engine.stores.s3 import ATTEMPT, OddBody, S3Store
 
 
 class PlainS3Store(S3Store):
     """The same verbs, errors, etags and retries as ``S3Store``."""
 
-    def _list_fast(self, prefix: str) -> None:  # noqa: ARG002 - the exact listing is the only one here
-        return None
+    def _list_fast(self, prefix: str, watch: Watch | None = None) -> None:
+        """None: the exact listing is the only one here."""
 
     def _small_gets(self) -> None:
         return None

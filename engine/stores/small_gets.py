@@ -13,27 +13,30 @@ import re
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from engine.model import RawObject
-from engine.store import Requests
+from engine.store import Requests, Stored
 from engine.stores.etags import EtagCheck
+from engine.stores.exchange import exchange
 from engine.stores.get_threads import AHEAD_BYTES
 from engine.stores.retry import TransientError
 from engine.stores.s3_client import CONNECT_SECONDS, READ_SECONDS, Connection
 from engine.stores.sigv4 import Signer, encoded
-from engine.stores.wires import CONNECTIONS, Answer, Host, Wanted, Wires, exchange
+from engine.stores.wires import CONNECTIONS, Answer, Host, Wanted, Wires
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-Strictly = Callable[[RawObject, TransientError | None], Future[bytes]]
+Pinned = RawObject | Stored  # as planned, or as listed a moment ago: key, size and etag
+Strictly = Callable[[Pinned, TransientError | None], Future[bytes]]
 
 SMALL_BYTES = 1 << 20
 AHEAD_OBJECTS = 4_096
+MOST_TLS = 256
 MOST_MISSES = 16  # in a row and never an answer: this is no way to talk to that store
 MOST_DELETES = 32  # each has a connection of its own; boto3 keeps some open
 SIGNER_SECONDS = 60.0  # credentials are asked for anew after this
@@ -88,11 +91,15 @@ class SmallGets:
     def side_by_side(self, objects: int) -> int:
         """How many requests at once: few until one was answered, for each other costs a request more.
 
-        A connection costs as much as many requests where it is greeted with TLS.
+        A connection costs as much as many requests where it is greeted with TLS; and the stores that are
+        spoken to so, the true S3 first, promise some thousand answers a second and slow down who wants more.
         """
-        return min(CONNECTIONS, max(MOST_MISSES, objects // 8)) if self._proved else MOST_MISSES
+        if not self._proved:
+            return MOST_MISSES
+        most = CONNECTIONS if self._host is None or self._host.tls is None else min(CONNECTIONS, MOST_TLS)
+        return min(most, max(MOST_MISSES, objects // 8))
 
-    def takes(self, item: RawObject) -> bool:
+    def takes(self, item: Pinned) -> bool:
         """Whether an object is small, and of a name and an etag that need no thought."""
         return (
             item.size_bytes <= SMALL_BYTES
@@ -102,7 +109,7 @@ class SmallGets:
 
     def get_many(self, objects: Sequence[RawObject], strictly: Strictly) -> Iterator[bytes]:
         """The bodies in order; those that are not small, or not as expected, come from ``strictly``."""
-        call = _Call(self, objects, strictly)
+        call = Call(self, objects, strictly)
         try:
             for number in range(len(objects)):
                 yield call.body(number)
@@ -132,12 +139,12 @@ class SmallGets:
         """Of the credentials of now."""
         return Signer(self._authority, self._region, self._credentials())
 
-    def request(self, signer: Signer, item: RawObject) -> bytes:
+    def request(self, signer: Signer, item: Pinned) -> bytes:
         """The bytes to be sent now, and counted."""
         self._requests.note("GET", item.key)
         return signer.head(encoded(self._folder + item.key), item.etag)
 
-    def settle(self, item: RawObject, answer: Answer) -> bytes | TransientError | None:
+    def settle(self, item: Pinned, answer: Answer) -> bytes | TransientError | None:
         """The body, or the failed attempt that the strict way goes on from; None if it was none."""
         failed = TransientError(answer.failure) if answer.sent else None
         if answer.body is not None:
@@ -152,10 +159,14 @@ class SmallGets:
         return failed
 
 
-class _Call:
-    """Bodies on their way: begun in order, ready in any, and no more than memory and server may take."""
+class Call:
+    """Bodies on their way: begun in order, ready in any, and no more than memory and server may take.
 
-    def __init__(self, gets: SmallGets, objects: Sequence[RawObject], strictly: Strictly) -> None:
+    ``objects`` may grow while they are asked for. ``stopped`` ends the call from another thread.
+    """
+
+    def __init__(self, gets: SmallGets, objects: Sequence[Pinned], strictly: Strictly) -> None:
+        self.stopped = False
         self._gets, self._objects, self._strictly = gets, objects, strictly
         self._wires = gets.wires(self._request)
         self._ready: dict[int, bytes | Future[bytes]] = {}
@@ -170,16 +181,22 @@ class _Call:
         return self._gets.request(self._signer, self._objects[number])
 
     def body(self, number: int) -> bytes:
-        """The next body; meanwhile those behind it are asked for."""
-        while True:
+        """The next body."""
+        found = self.found(number)
+        return found if isinstance(found, bytes) else found.result()
+
+    def found(self, number: int) -> bytes | Future[bytes]:
+        """The next body, or what the strict way will give; meanwhile those behind it are asked for."""
+        while not self.stopped:
             self._begin_more(number)
             found = self._ready.get(number)
             if isinstance(found, bytes):
                 break
             if found is not None and (found.done() or not self._wires.in_flight):
-                found = found.result()
                 break
             self._take(1.0 if found is None else _STRICT_SECONDS)
+        else:
+            raise CancelledError
         del self._ready[number]
         self._ahead_bytes -= self._objects[number].size_bytes
         return found
@@ -217,8 +234,13 @@ class _Call:
         future = self._ready[number] = self._strictly(self._objects[number], failed)
         self._strict.append(future)
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connections; the strict way goes on."""
         self._wires.close()
+
+    def close(self) -> None:
+        """Ask for nothing any more."""
+        self.hang_up()
         for future in self._strict:
             future.cancel()
 

@@ -14,20 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-CONNECTIONS = 256  # of a process; below FEWEST each set of wires may open more all the same
+CONNECTIONS = 512  # of a process; below FEWEST each set of wires may open more all the same
 FEWEST = 8
-_RECEIVE_BYTES = 1 << 16
-_MOST_HEAD_BYTES = 1 << 16
-_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*(?=\r|\Z)", re.IGNORECASE)
-_ETAG = re.compile(rb"\r\netag:[ \t]*([^\r]*?)[ \t]*(?=\r|\Z)", re.IGNORECASE)
-_TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+RECEIVE_BYTES = 1 << 16
+MOST_HEAD_BYTES = 1 << 16
+END = b"\r\n\r\n"
+# What matters of a head, in one pass; a lookahead lets the search skip other lines at their first letter.
+FIELDS = re.compile(
+    rb"\r\n(?=[cetCET])(?i:(content-length|etag|transfer-encoding|connection)):[ \t]*([^\r]*)"
+)
 
 _CONNECTING, _GREETING, _WAITING, _IDLE = range(4)
 
@@ -60,13 +61,14 @@ class Answer(NamedTuple):
 class _Wire:
     """One connection."""
 
-    __slots__ = ("address", "body_at", "deadline", "number", "received", "sock", "state", "wanted")
+    __slots__ = ("address", "body_at", "closes", "deadline", "number", "received", "sock", "state", "wanted")
 
     def __init__(self, sock: socket.socket, address: Any) -> None:
         self.sock, self.address = sock, address
         self.number = sock.fileno()
         self.state = _CONNECTING
         self.received = b""
+        self.closes = False  # whether the server closes it behind the answer
         self.body_at = 0  # where it begins in what was received; 0 until the head is known to be right
         self.wanted: Wanted | None = None
         self.deadline = 0.0
@@ -80,6 +82,8 @@ class Wires:
     ) -> None:
         self._host, self._request = host, request
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
+        files, _ = getrlimit(RLIMIT_NOFILE)  # of which others need some
+        self._most = CONNECTIONS if files == RLIM_INFINITY else min(CONNECTIONS, files // 2)
         self._pid = os.getpid()
         self._epoll = select.epoll()
         self._wires: dict[int, _Wire] = {}
@@ -91,7 +95,7 @@ class Wires:
 
     def free(self) -> bool:
         """Whether one more request can be begun now."""
-        return bool(self._idle) or len(self._wires) < FEWEST or _open_sockets < CONNECTIONS
+        return bool(self._idle) or len(self._wires) < FEWEST or _open_sockets < self._most
 
     def begin(self, wanted: Wanted) -> None:
         """Ask for one object, on an idle connection or a new one."""
@@ -108,7 +112,7 @@ class Wires:
             self._open(wanted)
         except OSError as error:
             self.in_flight -= 1
-            self._failed.append(Answer(wanted.number, None, _text(error), sent=False))
+            self._failed.append(Answer(wanted.number, None, text_of(error), sent=False))
 
     def poll(self, seconds: float) -> Iterator[Answer]:
         """What has been answered or has failed; waits up to ``seconds`` for the first."""
@@ -147,7 +151,7 @@ class Wires:
 
     def _open(self, wanted: Wanted) -> None:
         if self._addresses is None:  # S3 gives several, and connections go round
-            found = socket.getaddrinfo(self._host.name, self._host.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(plain(self._host.name), self._host.port, type=socket.SOCK_STREAM)
             self._addresses = [(family, address) for family, _, _, _, address in found]
         family, address = self._addresses[len(self._wires) % len(self._addresses)]
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -211,7 +215,7 @@ class Wires:
         assert wanted is not None
         while True:
             try:
-                block = wire.sock.recv(max(_RECEIVE_BYTES, wanted.size_bytes - len(wire.received)))
+                block = wire.sock.recv(max(RECEIVE_BYTES, wanted.size_bytes - len(wire.received)))
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -222,12 +226,12 @@ class Wires:
                 raise ConnectionError("the connection was closed before the answer's end")
             wire.received = wire.received + block if wire.received else block
             if not wire.body_at:
-                end = wire.received.find(_END)
-                if end < 0 and len(wire.received) > _MOST_HEAD_BYTES:
+                end = wire.received.find(END)
+                if end < 0 and len(wire.received) > MOST_HEAD_BYTES:
                     raise ConnectionError("the answer's head does not end")
                 if end >= 0:  # a wrong head is noticed before a body is waited for that will never come
-                    _require(wire.received[:end], wanted)
-                    wire.body_at = end + len(_END)
+                    wire.closes = _require(wire.received[:end], wanted)
+                    wire.body_at = end + len(END)
             if wire.body_at and len(wire.received) >= wire.body_at + wanted.size_bytes:
                 return self._settle(wire, wanted)
             wire.deadline = time.monotonic() + self._read_seconds
@@ -239,9 +243,8 @@ class Wires:
         if len(body) != wanted.size_bytes:
             raise ConnectionError("the answer had bytes behind its end")
         self.in_flight -= 1
-        closes = _CLOSE.search(wire.received, 0, wire.body_at)
         wire.received, wire.body_at, wire.wanted = b"", 0, None
-        if closes:
+        if wire.closes:
             self._close(wire)
         else:
             wire.state = _IDLE
@@ -255,7 +258,7 @@ class Wires:
             self._addresses = [a for a in self._addresses if a != wire.address] or self._addresses
         self.in_flight -= 1
         self._close(wire)
-        return Answer(wire.wanted.number, None, _text(error), sent)
+        return Answer(wire.wanted.number, None, text_of(error), sent)
 
     def _close(self, wire: _Wire) -> None:
         del self._wires[wire.number]
@@ -265,34 +268,9 @@ class Wires:
         _count(-1)
 
 
-def exchange(
-    host: Host, request: bytes, method: str, connect_seconds: float, read_seconds: float
-) -> tuple[int, bytes] | None:
-    """One request without a body on a connection of its own: status and body; None if it was not sent.
-
-    Raises ``ConnectionError`` where nobody knows what the server has done.
-    """
-    from http.client import HTTPException, HTTPResponse
-
-    try:
-        sock = socket.create_connection((host.name, host.port), connect_seconds)
-    except OSError:
-        return None
-    with sock:
-        if host.tls is not None:
-            try:
-                sock = host.tls.wrap_socket(sock, server_hostname=host.name)
-            except OSError:
-                return None
-        with sock:
-            try:
-                sock.settimeout(read_seconds)
-                sock.sendall(request)
-                with HTTPResponse(sock, method=method) as response:
-                    response.begin()
-                    return response.status, response.read()
-            except (OSError, HTTPException) as error:
-                raise ConnectionError(str(error) or type(error).__name__) from error
+def plain(name: str) -> str | bytes:
+    """A host's name as it is looked up: from text, Python would load the codec of international names."""
+    return name.encode() if name.isascii() else name
 
 
 def _wants_more(error: OSError) -> bool:
@@ -301,20 +279,32 @@ def _wants_more(error: OSError) -> bool:
     return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
 
 
-def _require(head: bytes, wanted: Wanted) -> None:
-    etag = _ETAG.search(head)
+def _require(head: bytes, wanted: Wanted) -> bool:
+    """Whether the server closes the connection; ``ConnectionError`` where this is another answer."""
+    lengths, etags, odd, closes = [], [], False, False
+    for name, value in FIELDS.findall(head):
+        match name.lower():
+            case b"content-length":
+                lengths.append(value.rstrip(b" \t"))
+            case b"etag":
+                etags.append(value.rstrip(b" \t"))
+            case b"connection":
+                closes = closes or value[:5].lower() == b"close"
+            case _:
+                odd = True
     if (
-        not head.startswith(b"HTTP/1.1 200 ")
-        or _LENGTH.findall(head) != [b"%d" % wanted.size_bytes]
-        or etag is None
-        or etag[1] != wanted.etag.encode()
-        or _TRANSFER_ENCODING.search(head)
+        odd
+        or not head.startswith(b"HTTP/1.1 200 ")
+        or lengths != [b"%d" % wanted.size_bytes]
+        or etags[:1] != [wanted.etag.encode()]
     ):
         status = head.split(b"\r\n", 1)[0][:100].decode("latin-1")
         raise ConnectionError(f"the answer {status!r} was not what the plan expects")
+    return closes
 
 
-def _text(error: OSError) -> str:
+def text_of(error: OSError) -> str:
+    """What it says, or what it is called."""
     return str(error) or type(error).__name__
 
 

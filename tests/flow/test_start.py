@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.store import open_store
+from tests.servers import Bucket
+
 UNNEEDED = (
     "pandas",
     "numba",
@@ -47,6 +50,24 @@ def test_a_plain_day_is_compacted_without_the_imports_that_others_need(
     arguments = ["compact", *ends, "--schema", "market.prices", "--json"]
     told = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True
+    )
+    assert '"PUBLISHED"' in told.stdout
+    assert told.stderr.split() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there")
+def test_a_day_on_s3_is_compacted_without_another_client(s3: Bucket) -> None:
+    """Its probe removes what it wrote; neither that nor the objects need the HTTP of the standard library."""
+    store = open_store(s3.url)
+    for i in range(30):
+        store.put(f"raw/{i}.json", (RECORDS["json"] % (f"S{i}", i)).encode())
+    ends = ["--input", f"{s3.url}/raw", "--output", f"{s3.url}/out"]
+    program = PROGRAM.replace(repr(UNNEEDED), repr((*UNNEEDED, "boto3", "http.client")))
+    told = subprocess.run(
+        [sys.executable, "-c", program, "compact", *ends, "--schema", "market.prices", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert '"PUBLISHED"' in told.stdout
     assert told.stderr.split() == []

@@ -24,6 +24,7 @@ from engine.errors import PreconditionFailed, StoreError
 from engine.model import RawObject
 from engine.store import if_match, open_store
 from engine.stores import small_gets, wires
+from engine.stores.exchange import exchange
 from engine.stores.sigv4 import Credentials, Signer, encoded
 from engine.stores.wires import Answer, Host, Wanted, Wires
 from tests.needs import needs_openssl
@@ -288,6 +289,29 @@ def test_no_more_connections_are_open_than_a_process_may_have(
     assert wires._open_sockets == 0
 
 
+def test_half_of_the_files_that_a_process_may_open_are_left_to_others(
+    point_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "getrlimit", lambda _: (24, 1_000))
+    with serving(Script(lambda n: [b"", GOOD + BODY])) as script:
+        point_at(f"http://127.0.0.1:{script.port}")
+        assert list(open_store("s3://raw").get_many(items(200))) == [BODY] * 200
+        assert 8 <= script.most_open <= 12
+
+
+def test_without_a_limit_of_open_files_and_over_tls_the_number_of_connections_is_ours(
+    point_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wires, "getrlimit", lambda _: (wires.RLIM_INFINITY, wires.RLIM_INFINITY))
+    for scheme, most in (("http", wires.CONNECTIONS), ("https", small_gets.MOST_TLS)):
+        point_at(f"{scheme}://127.0.0.1:9")
+        gets = open_store("s3://raw")._small_gets()  # type: ignore[attr-defined]
+        assert gets.wires(lambda _: b"")._most == wires.CONNECTIONS
+        assert gets.side_by_side(100_000) == small_gets.MOST_MISSES
+        gets._proved = True
+        assert [gets.side_by_side(n) for n in (10, 1_000, 100_000)] == [small_gets.MOST_MISSES, 125, most]
+
+
 def test_a_reader_that_stops_leaves_no_connection_open(point_at: Callable[[str], None]) -> None:
     with serving(Script(lambda n: [GOOD + BODY])) as script:
         point_at(f"http://127.0.0.1:{script.port}")
@@ -378,6 +402,28 @@ def test_a_removal_that_a_store_in_trouble_answers_is_asked_again(
         point_at(f"http://127.0.0.1:{script.port}")
         open_store("s3://raw").delete("k")
         assert [request.split(b" ")[0] for request in script.requests] == [b"DELETE"] * 3
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 9\r\n\r\n", b"<Code>P</", b"and more"],
+        [b"HTTP/1.1 412 P", b"F\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n<Code>", b"P</\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 412 PF\r\ncontent-length: 9\r\n\r\n<Code>P</"],
+    ],
+)
+def test_the_answer_to_a_removal_is_read_whatever_its_form(pieces: list[bytes]) -> None:
+    with serving(Script(lambda n: pieces)) as script:
+        found = exchange(Host("127.0.0.1", script.port, None), b"DELETE / HTTP/1.1\r\n\r\n", "DELETE", 5, 5)
+    assert found == (412, b"<Code>P</")
+
+
+@pytest.mark.parametrize(
+    "pieces", [None, [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"], [b"nonsense" * 9_000]]
+)
+def test_of_an_answer_that_does_not_end_nobody_knows_what_was_done(pieces: list[bytes] | None) -> None:
+    with serving(Script(lambda n: pieces)) as script, pytest.raises(ConnectionError):
+        exchange(Host("127.0.0.1", script.port, None), b"DELETE / HTTP/1.1\r\n\r\n", "DELETE", 5, 0.5)
 
 
 # -- TLS -------------------------------------------------------------------------------------------
