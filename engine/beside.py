@@ -6,6 +6,7 @@ the footer's lists are joined. Every byte is that of a writer that got all colum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine import footer as footers
@@ -13,10 +14,9 @@ from engine import thrift
 from engine.footer import FOOTER_LENGTH_BYTES, MAGIC, TRAILER_BYTES, Entry, Footer, Span
 from engine.thrift import Edit, Field, Struct, ThriftError
 
-_SCHEMA, _ROW_GROUPS, _COLUMN_ORDERS = 2, 4, 7
+_SCHEMA, _COLUMN_ORDERS = 2, 7
 _CHILDREN = 5  # of a schema element
 _RG_COLUMNS, _RG_BYTES, _RG_COMPRESSED_BYTES = 1, 2, 6
-_LISTS: thrift.Wanted = {_SCHEMA: {}, _COLUMN_ORDERS: {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,12 @@ def beside(left: memoryview, right: memoryview) -> bytes:
     spans = _spans(len(MAGIC) + delta + len(other.body), (*column_indexes, *offset_indexes))
     columns, offsets = spans[: len(column_indexes)], spans[len(column_indexes) :]
     middle = len(one.column_indexes)
-    entry = _joined_entry(
-        footers.moved_entry(one.footer.data, one.entry, 0, 0, columns[:middle], offsets[:middle]),
-        footers.moved_entry(other.footer.data, other.entry, delta, 0, columns[middle:], offsets[middle:]),
+    metadata = _joined_metadata(
+        one.footer,
+        footers.moved_chunks(one.footer.data, one.entry, 0, columns[:middle], offsets[:middle]),
+        other.footer,
+        footers.moved_chunks(other.footer.data, other.entry, delta, columns[middle:], offsets[middle:]),
     )
-    metadata = _joined_metadata(one.footer.data, other.footer.data, entry)
     length = len(metadata).to_bytes(FOOTER_LENGTH_BYTES, "little")
     return b"".join((MAGIC, one.body, other.body, *column_indexes, *offset_indexes, metadata, length, MAGIC))
 
@@ -79,36 +80,43 @@ def _spans(at: int, blobs: tuple[bytes, ...]) -> list[Span | None]:
     return found
 
 
-def _joined_entry(left: bytes, right: bytes) -> bytes:
-    """A row group's metadata with the chunks of both, and the sums of their sizes."""
-    one, other = (thrift.scan(data, {_RG_COLUMNS: {}}) for data in (left, right))
-    edits = [_joined_list(left, one.fields[_RG_COLUMNS], right, other.fields[_RG_COLUMNS])]
-    edits += [_sum(left, one, right, other, i) for i in (_RG_BYTES, _RG_COMPRESSED_BYTES)]
+def _joined_metadata(one: Footer, moved: list[Edit], other: Footer, moved_there: list[Edit]) -> bytes:
+    """The footer of ``one`` with the columns of ``other`` too; the chunks of both are edited."""
+    left, right = one.data, other.data
+    group, more = one.entries[0].struct, other.entries[0].struct
+    edits = moved + [_sum(left, group, right, more, i) for i in (_RG_BYTES, _RG_COMPRESSED_BYTES)]
+    edits += _joined(
+        left, group.fields[_RG_COLUMNS], right, more.fields[_RG_COLUMNS], edits_there=moved_there
+    )
+    orders = (footer.root.fields[_COLUMN_ORDERS] for footer in (one, other))
+    edits += _joined(left, next(orders), right, next(orders))
+    schema, schema_there = one.root.fields[_SCHEMA], other.root.fields[_SCHEMA]
+    root, root_there = thrift.structs_of(left, schema)[0], thrift.structs_of(right, schema_there)[0]
+    edits += _joined(left, schema, right, schema_there, skipped=root_there)
+    edits.append(_sum(left, root, right, root_there, _CHILDREN))
     return thrift.patched(left, 0, len(left), edits)
 
 
-def _joined_metadata(left: bytes, right: bytes, entry: bytes) -> bytes:
-    one, other = thrift.scan(left, _LISTS), thrift.scan(right, _LISTS)
-    schema, more = one.fields[_SCHEMA], other.fields[_SCHEMA]
-    root, groups = schema.structs[0], one.fields[_ROW_GROUPS]
-    children = _sum(left, root, right, more.structs[0], _CHILDREN)
-    # The other root goes: all columns hang on this one.
-    head = thrift.list_of_structs(len(schema.structs) + len(more.structs) - 1)
-    below = right[more.structs[0].stop : more.stop]
-    edits: list[Edit] = [
-        (schema.start, root.start, head),
-        children,
-        (schema.stop, schema.stop, below),
-        (groups.start, groups.stop, thrift.list_of_structs(1) + entry),
-        _joined_list(left, one.fields[_COLUMN_ORDERS], right, other.fields[_COLUMN_ORDERS]),
+def _joined(
+    left: bytes,
+    one: Field,
+    right: bytes,
+    other: Field,
+    *,
+    edits_there: Sequence[Edit] = (),
+    skipped: Struct | None = None,
+) -> list[Edit]:
+    """The edits that put the elements of another list of structs, edited themselves, behind those of ``one``.
+
+    ``skipped`` is the first of the other list if it stays away.
+    """
+    here, there = (f.structs or thrift.structs_of(d, f) for d, f in ((left, one), (right, other)))
+    count = len(here) + len(there) - (skipped is not None)
+    begin = skipped.stop if skipped else there[0].start
+    return [
+        (one.start, here[0].start, thrift.list_of_structs(count)),
+        (one.stop, one.stop, thrift.patched(right, begin, other.stop, edits_there)),
     ]
-    return thrift.patched(left, 0, len(left), edits)
-
-
-def _joined_list(left: bytes, one: Field, right: bytes, other: Field) -> Edit:
-    head = thrift.list_of_structs(len(one.structs) + len(other.structs))
-    elements = [data[f.structs[0].start : f.stop] for data, f in ((left, one), (right, other))]
-    return one.start, one.stop, b"".join((head, *elements))
 
 
 def _sum(left: bytes, one: Struct, right: bytes, other: Struct, field_id: int) -> Edit:

@@ -6,8 +6,7 @@ joined, and dictionaries put in order of first appearance, before anything is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 import pyarrow as pa
@@ -42,16 +41,19 @@ HALVED_BYTES = 4 << 20  # in memory; a smaller row group is not worth a second t
 _FILL_PERCENT = 90  # of the limit is aimed at where rows are cut: neighbours differ in size
 
 
-def encode(table: pa.Table, spec: CompactionSpec) -> tuple[RowGroup, ...]:
+def encode(
+    table: pa.Table, spec: CompactionSpec, *, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[RowGroup, ...]:
     """The rows as one row group, or several where one would pass a twelfth of the target size.
 
-    No rows give no row group. Raises ``ConfigError`` for a codec that is none of ``CODECS``.
+    ``meanwhile`` is other work on the rows: an idle thread that helps to write them does it too, perhaps
+    more than once. No rows give no row group. Raises ``ConfigError`` for a codec that is none of ``CODECS``.
     """
     if spec.codec not in CODECS:
         raise ConfigError(f"codec {spec.codec!r} is unknown.", hint=f"Choose one of {', '.join(CODECS)}.")
     if table.num_rows == 0:
         return ()
-    writer = _Writer(spec.codec)
+    writer = _Writer(spec.codec, meanwhile)
     rows = canonical(table)
     encodings = choose_encodings(rows, writer.measure)
     limit = max(spec.target_part_bytes // ROW_GROUPS_PER_PART, SMALLEST_LIMIT_BYTES)
@@ -61,8 +63,9 @@ def encode(table: pa.Table, spec: CompactionSpec) -> tuple[RowGroup, ...]:
 class _Writer:
     """The options that every row group shares."""
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, meanwhile: Callable[[], object] = lambda: None) -> None:
         self._codec = codec
+        self._meanwhile = meanwhile
 
     def write(self, table: pa.Table, encodings: Encodings) -> memoryview:
         """A Parquet file of one row group; where a thread is idle, it writes half of the columns."""
@@ -70,8 +73,10 @@ class _Writer:
         if len(sizes) > 1 and sum(sizes) >= HALVED_BYTES and spare.idle():
             columns = range(len(sizes))
             middle = _middle(sizes)
-            halves = (table.select(columns[:middle]), table.select(columns[middle:]))
-            left, right = spare.both(*(partial(self._write, half, encodings) for half in halves))
+            left, right = spare.both(
+                lambda: self._write(table.select(columns[:middle]), encodings),
+                lambda: (self._write(table.select(columns[middle:]), encodings), self._meanwhile())[0],
+            )
             return memoryview(beside(memoryview(left), memoryview(right)))
         return memoryview(self._write(table, encodings))
 

@@ -151,6 +151,21 @@ def _number(data: bytes, struct: Struct, field_id: int, absent: int | None = Non
     return value
 
 
+def is_alone(
+    footer: Footer, column_indexes: Sequence[Span | None], offset_indexes: Sequence[Span | None]
+) -> bool:
+    """Whether a file is one row group with its indexes there, so that moving it would change nothing."""
+    entry = footer.entries[0]
+    return (
+        len(footer.entries) == 1
+        and footer.rows == entry.rows
+        and entry.ordinal in (None, 0)
+        and [chunk.column_index for chunk in entry.chunks] == list(column_indexes)
+        and [chunk.offset_index for chunk in entry.chunks] == list(offset_indexes)
+        and all(chunk.meta.fields.keys().isdisjoint(_CM_BLOOM_FILTER) for chunk in entry.chunks)
+    )
+
+
 def moved_entry(
     data: bytes,
     entry: Entry,
@@ -169,6 +184,19 @@ def moved_entry(
             edits += _sets(entry.struct, {_RG_ORDINAL: ordinal})
         else:
             edits += thrift.without(entry.struct, (_RG_ORDINAL,))
+    edits += moved_chunks(data, entry, delta, column_indexes, offset_indexes)
+    return thrift.patched(data, entry.struct.start, entry.struct.stop, edits)
+
+
+def moved_chunks(
+    data: bytes,
+    entry: Entry,
+    delta: int,
+    column_indexes: Sequence[Span | None],
+    offset_indexes: Sequence[Span | None],
+) -> list[Edit]:
+    """The edits of ``moved_entry`` inside of a row group's column chunks."""
+    edits: list[Edit] = []
     for chunk, column_index, offset_index in zip(entry.chunks, column_indexes, offset_indexes, strict=True):
         edits += _moves(data, chunk.struct, (_CC_FILE_OFFSET,), delta)
         edits += _moves(data, chunk.meta, (_CM_DATA_PAGE, _CM_INDEX_PAGE, _CM_DICTIONARY_PAGE), delta)
@@ -182,7 +210,7 @@ def moved_entry(
                 edits += _sets(chunk.struct, dict(zip(ids, span, strict=True)))
         if gone:
             edits += thrift.without(chunk.struct, gone)
-    return thrift.patched(data, entry.struct.start, entry.struct.stop, edits)
+    return edits
 
 
 def _moves(data: bytes, struct: Struct, ids: Sequence[int], delta: int) -> list[Edit]:

@@ -163,9 +163,11 @@ def _row_group(
     offset_indexes = _moved(tuple(index(c.offset_index) for c in entry.chunks), delta)
     size = entry.stop - entry.start
     spans = _index_spans(_BODY_START + size, column_indexes, offset_indexes)
-    alone = footers.moved_entry(footer.data, entry, delta, 0, *spans)
     piece, sha256 = body(entry.start, size)
-    metadata = footers.with_entries(footer, [alone], entry.rows)
+    metadata = footer.data  # of a file that is this row group already, as those of the encoder
+    if delta or not footers.is_alone(footer, *spans):
+        alone = footers.moved_entry(footer.data, entry, delta, 0, *spans)
+        metadata = footers.with_entries(footer, [alone], entry.rows)
     return RowGroup(piece, metadata, column_indexes, offset_indexes, entry.rows, sha256)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from engine import digest, scan, unique
@@ -44,16 +45,14 @@ def compact_split(task: SplitTask) -> SplitResult:
         if task.spec.unique_key:
             keys.append(table)
             continue
-        digests.append(digest.rows_digest(table))
-        sink.add(encode(table, task.spec))
+        digests.append(sink.add_rows(table))
     unique_keys, duplicates = b"", 0
     if task.spec.unique_key:
         table, duplicates = unique.keep_last(keys, task.spec)
         unique_keys = unique.keys_to_bytes(table, task.spec)
         table = unique.without_rows(table, task.drop_rows)
         duplicates += len(task.drop_rows)
-        digests.append(digest.rows_digest(table))
-        sink.add(encode(table, task.spec))
+        digests.append(sink.add_rows(table))
     result = counts.result(task, sink, digests, duplicates=duplicates)
     return replace(result, unique_keys=unique_keys) if unique_keys else result
 
@@ -74,8 +73,7 @@ def change_split(task: SplitTask, source: CompactionSpec, change: Change) -> Spl
     for block in _blocks(store, replace(task, spec=source)):
         table, found = change(counts.add(block))
         findings.append(found)
-        digests.append(digest.rows_digest(table))
-        sink.add(encode(table, task.spec))
+        digests.append(sink.add_rows(table))
     return replace(counts.result(task, sink, digests), findings=b"".join(findings))
 
 
@@ -130,6 +128,12 @@ class _RowGroupSink:
         self._inline: list[RowGroup] = []
         self._inline_bytes = 0
         self._staged: list[RowGroup] = []
+
+    def add_rows(self, table: pa.Table) -> str:
+        """Encode rows; their digest, made beside that where a thread is idle."""
+        rows_digest = cache(lambda: digest.rows_digest(table))
+        self.add(encode(table, self.task.spec, meanwhile=rows_digest))
+        return rows_digest()
 
     def add(self, row_groups: Iterable[RowGroup]) -> None:
         self._inline.extend(row_groups)

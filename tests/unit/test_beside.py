@@ -1,6 +1,7 @@
 """Halves of a row group's columns, written by two threads, make the bytes of one writer."""
 
 import random
+import threading
 from decimal import Decimal
 
 import numpy as np
@@ -63,10 +64,13 @@ def test_the_bytes_do_not_say_whether_a_thread_was_idle(monkeypatch):
     alone = [(g.body, g.footer) for g in encode(rows, spec)]
     assert not halves
     lender = spare.Lender(2, 1)
+    threads = []
     with lender.task():
-        assert [(g.body, g.footer) for g in encode(rows, spec)] == alone
+        found = encode(rows, spec, meanwhile=lambda: threads.append(threading.current_thread().name))
     lender.close()
+    assert [(g.body, g.footer) for g in found] == alone
     assert len(halves) > 1
+    assert set(threads) == {"spare"}
 
 
 def test_files_of_other_rows_are_refused():

@@ -333,7 +333,7 @@ def test_cells_of_csv_that_hold_json_are_declined(word):
 # -- several buffers ---------------------------------------------------------------------------------
 
 
-@QUICK
+@settings(QUICK, max_examples=40)
 @given(st.lists(buffers(odd=0.02, full_first=True), min_size=1, max_size=4), st.booleans())
 def test_several_buffers_are_read_like_one(parts, ends):
     parts = [part if ends else part.rstrip(b"\r\n") for part in parts]
