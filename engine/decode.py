@@ -7,6 +7,7 @@ are not imported: that is 0.03 s of the start of a day of JSON.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from engine.decoding.gather import Decoded, Gather, Text
 from engine.decoding.json_objects import decode_json
@@ -32,10 +33,10 @@ def decode_objects(
 def decode_in_turn(
     objects: Iterable[tuple[str, bytes]], count: int, total_bytes: int, spec: CompactionSpec
 ) -> Decoded:
-    """As ``decode_objects``, of so many objects that come one by one; large ones are decoded as they come.
+    """As ``decode_objects``, of so many objects that come one by one, and are decoded as they come.
 
-    Whoever makes them must not hold them: then one of those is in memory at a time. ``total_bytes`` is at
-    least what they have together.
+    Whoever makes them must not hold them: then few are in memory at a time. ``total_bytes`` is about what
+    they have together once they are decompressed.
     """
     return _decode(objects, count, total_bytes, spec)
 
@@ -59,24 +60,26 @@ def _decode(
     families: dict[FileFormat | None, list[Text]] = {}
     plain_json = families.setdefault(FileFormat.JSON, [])
     index = -1
+    kind: FileFormat | None
     for key, raw in objects:  # not by enumerate, which keeps the last pair while it waits for the next
         index += 1
         if raw[:1] == b"{" and key[-5:] == ".json" and len(raw) <= spec.limits.object_bytes:
             # What most objects of most days are: without compression and known at first sight.
-            gather.decoded_bytes += len(raw)
-            if in_turn is None or not in_turn.take(Text(index, key, raw)):
-                plain_json.append(Text(index, key, raw))
+            kind, body = FileFormat.JSON, raw
+        elif plain_ranges:
+            kind, body = FileFormat.JSON, raw
         else:
-            body = raw if plain_ranges else decompress(key, raw, spec.limits)
-            gather.decoded_bytes += len(body)
-            kind = FileFormat.JSON if plain_ranges else file_format(key, body)
-            plain_lines = kind is FileFormat.JSON and body is raw and raw[:1] == b"{"
-            if in_turn is None or not plain_lines or not in_turn.take(Text(index, key, raw)):
-                families.setdefault(kind, []).append(Text(index, key, body))
-            del body
-        del raw
+            body = decompress(key, raw, spec.limits)
+            kind = file_format(key, body)
+        gather.decoded_bytes += len(body)
+        if in_turn is not None and kind is FileFormat.JSON and body[:1] == b"{":
+            plain_json += in_turn.take(Text(index, key, body))
+        else:
+            families.setdefault(kind, []).append(Text(index, key, body))
+        del raw, body
     if in_turn is not None:
-        in_turn.finish()
+        plain_json += in_turn.finish()
+        plain_json.sort(key=attrgetter("place"))
     decode_json(plain_json, gather, inside=plain_ranges, strict=strict)
     for kind in (FileFormat.CSV, FileFormat.TSV):
         if kind in families:

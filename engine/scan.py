@@ -90,15 +90,15 @@ def scan_json_lines(buffer: Buffers, schema: Schema, *, max_deviating_ratio: flo
 
 
 def json_lines_in_turn(total_bytes: int, schema: Schema) -> LinesRun | None:
-    """A scan that is given buffers one after the other (``take``), of ``total_bytes`` together at most.
+    """A scan that is given buffers one after the other (``take``), of about ``total_bytes`` together.
 
     None when the scan is of no use, as for ``scan_json_lines``.
     """
     columns = columns_of(schema)
     call = native.entry_or_none()
-    if columns is None or call is None or total_bytes > MAX_BUFFER_BYTES:
+    if columns is None or call is None:
         return None
-    return LinesRun(call, total_bytes, columns, 0.0)
+    return LinesRun(call, min(total_bytes, MAX_BUFFER_BYTES), columns, 0.0)
 
 
 def scan_csv_rows(

@@ -18,7 +18,7 @@ from engine.decode import Decoded, decode_in_turn, decode_objects
 from engine.encode import encode
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
 from engine.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
-from engine.plan import is_huge
+from engine.plan import expected_bytes, is_huge
 from engine.splice import read_part_row_groups, splice
 from engine.store import Store, open_store
 
@@ -175,7 +175,8 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             chunks = store.open_chunks(first, chunk_bytes=4 << 20)
             yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
         else:
-            yield decode_in_turn(_bodies(store, task), len(task.objects), task.raw_bytes, task.spec)
+            total_bytes = sum(map(expected_bytes, task.objects))
+            yield decode_in_turn(_bodies(store, task), len(task.objects), total_bytes, task.spec)
     except (NotFound, PreconditionFailed) as cause:
         raise SourceChanged(
             f"a raw object of {task.raw_url} changed or vanished after it was listed: {cause.message}",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from engine.typewords import ListOf, Struct, TypeWord, parse_type
 
 _LARGE_BYTES = 1 << 20  # scanned for itself: one line that deviates costs no other object a second attempt
 _SMALL_BYTES = 1 << 18  # copied together with its neighbours: less work than a buffer of its own for the scan
+_JOINED_BYTES = 1 << 20  # of texts that are scanned in turn; so many are still in the cache
 _HALVED_BYTES = 8 << 20  # worth a second thread
 # Of the lines; above that the other lanes do all. pyarrow.csv and its conversions bear what is oddly written.
 _MOST_DEVIATING_JSON = 0.25
@@ -230,10 +231,10 @@ class ScanLane:
 
 
 class InTurn:
-    """Large texts of JSON Lines, scanned into one table as they come, so that one is in memory and not all.
+    """Texts of JSON Lines, scanned into one table as they come, so that few are in memory and not all.
 
-    ``total_bytes`` bounds them together. A text with a line that is not by template is left to the other
-    lanes, as are all texts behind it.
+    Small ones are joined until they are worth a call. A text with a line that is not by template is left to
+    the other lanes, as are those that it was joined with and all behind it.
     """
 
     def __init__(self, gather: Gather, total_bytes: int) -> None:
@@ -241,36 +242,60 @@ class InTurn:
         self._total_bytes = total_bytes
         self._lane: ScanLane | None = None
         self._run: scan.LinesRun | None = None
+        self._waiting: list[Text] = []
+        self._waiting_bytes = 0
         self._places: list[int] = []
-        self._ends: list[int] = []
+        self._begins: list[int] = []
 
-    def take(self, text: Text) -> bool:
-        """Whether the text, which begins with a record, is done with."""
-        if len(text.body) < _LARGE_BYTES:
-            return False
+    def take(self, text: Text) -> list[Text]:
+        """Scan the text, which begins with a record, now or later; returns what is for the other lanes."""
         if self._lane is None:
-            spec = self._gather.spec
-            self._lane = json_scan(spec)
-            # Where a thread is idle, two take half of the texts each, which must be there for that.
-            if not spare.idle() and _within_limits(spec) and scan.worthwhile(self._total_bytes):
-                self._run = scan.json_lines_in_turn(self._total_bytes, spec.schema)
-        if self._run is None or not self._lane.counts_no_digits(text.body):
-            return False
-        memory = np.frombuffer(text.body, np.uint8)
-        if not self._run.take(memory, self._gather.spec.limits.record_bytes):
-            return False
-        self._places.append(text.place)
-        self._ends.append(self._run.taken_rows)
-        return True
+            self._begin()
+        if self._run is None or self._run.over:
+            return [*self._forgotten(), text]
+        self._waiting.append(text)
+        self._waiting_bytes += len(text.body) + 1
+        return self._scan() if self._waiting_bytes >= _JOINED_BYTES else []
 
-    def finish(self) -> None:
-        """Hand the rows of all that was taken to ``gather``."""
-        if self._lane is None or self._run is None or not self._places:
-            return
-        counts = np.zeros_like(self._gather.records)
-        counts[self._places] = np.diff(self._ends, prepend=0)
-        self._gather.add_rows(self._lane.table(self._run.taken()), counts)
-        self._gather.records += counts
+    def finish(self) -> list[Text]:
+        """Hand the rows of all that was scanned to ``gather``; returns what is for the other lanes."""
+        rest = self._scan() if self._waiting else []
+        if self._lane is not None and self._run is not None and self._places:
+            found = self._run.taken()
+            counts = np.zeros_like(self._gather.records)
+            firsts = np.searchsorted(found.row_starts, self._begins)
+            counts[self._places] = np.diff(firsts, append=found.rows)
+            self._gather.add_rows(self._lane.table(found), counts)
+            self._gather.records += counts
+        return rest
+
+    def _begin(self) -> None:
+        spec = self._gather.spec
+        self._lane = json_scan(spec)
+        # Where a thread is idle, two take half of the texts each, which must be there for that.
+        if not spare.idle() and _within_limits(spec) and scan.worthwhile(self._total_bytes):
+            self._run = scan.json_lines_in_turn(self._total_bytes, spec.schema)
+
+    def _scan(self) -> list[Text]:
+        assert self._lane is not None
+        assert self._run is not None
+        texts = self._forgotten()
+        bodies = [text.body for text in texts]
+        begin = self._run.taken_bytes
+        joined = bodies[0] if len(bodies) == 1 else b"\n".join(bodies)
+        limit_bytes = self._gather.spec.limits.record_bytes
+        if not self._lane.counts_no_digits(joined) or not self._run.take(
+            np.frombuffer(joined, np.uint8), limit_bytes
+        ):
+            return texts
+        ends = accumulate((len(body) + 1 for body in bodies), initial=begin)
+        self._begins += [at for at, _ in zip(ends, bodies, strict=False)]
+        self._places += [text.place for text in texts]
+        return []
+
+    def _forgotten(self) -> list[Text]:
+        texts, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return texts
 
 
 def _within_limits(spec: CompactionSpec) -> bool:

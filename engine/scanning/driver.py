@@ -85,10 +85,12 @@ class Run:
             self.areas.deviating = self.areas.deviating[:0]
 
     def take(self, memory: Any, longest_line: int) -> bool:
-        """Scan one more buffer of those that ``total_bytes`` counts; afterwards it may go.
+        """Scan one more buffer, after which it may go; ``total_bytes`` is what they are expected to be.
 
         False, and so for all that follow, where a line deviates or is longer: nothing of that buffer is kept.
         """
+        self.total_bytes = max(self.total_bytes, self.taken_bytes + memory.size + 1)
+        self.over |= self.total_bytes > MAX_BUFFER_BYTES
         if self.over:
             return False
         fine = self._buffer(memory, self.taken_bytes) and not self.block[at.S_DEVIATING]
