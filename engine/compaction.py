@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from engine import assembly, wire
 from engine.ahead import Early, look_ahead
 from engine.errors import EmptyInput, PlanError, UsageError
 from engine.executors import Executor, open_executor
+from engine.executors.watched import Watched
 from engine.listing import list_partition
 from engine.model import (
     CompactionSpec,
     OnEmpty,
     Plan,
     Schema,
+    SplitResult,
     State,
     Status,
 )
@@ -43,6 +46,7 @@ from engine.target import Target, anywhere, daily, day_prefix
 
 if TYPE_CHECKING:
     from engine.infer import Inferred
+    from engine.publishing.drafts import Drafts
 
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
@@ -307,33 +311,53 @@ def run_plan(
 
     reuse = options.reuse and work.reuses and not options.force
     kept = assembly.reusable_splits(plan, published, store) if reuse else {}
-    with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
-        results = work.results(plan, executor, kept, _unless_stopped(progress))
-    totals = assembly.total(results)
-    rejects = assembly.reject_lines(results)
-    if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:
-        publish.write_rejects(store, plan.output, plan.plan_id, rejects)
-        return done(**_nothing(plan, options, store, previous, totals.rejects))
-    assembly.check_reject_limit(
-        plan, totals, lambda: publish.write_rejects(store, plan.output, plan.plan_id, rejects)
-    )
-    parts = assembly.assemble(plan, results)
-    manifest = publish.publish(
-        store,
-        plan.output,
-        parts,
-        build_manifest=lambda files, rejects_file: assembly.manifest(
-            plan, results, totals, files, rejects_file
-        ),
-        rejects=rejects,
-        previous=previous,
-        plan_id=plan.plan_id,
-        mode=plan.spec.publish,
-        unsafe_store=options.unsafe_store,
-        force=options.force,
-        seen=seen,
-    )
+    with _drafting(plan, store, kept) as drafts:
+        watched = Watched(executor, drafts.take) if drafts else executor
+        with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
+            results = work.results(plan, watched, kept, _unless_stopped(progress))
+        totals = assembly.total(results)
+        rejects = assembly.reject_lines(results)
+        if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:
+            publish.write_rejects(store, plan.output, plan.plan_id, rejects)
+            return done(**_nothing(plan, options, store, previous, totals.rejects))
+        assembly.check_reject_limit(
+            plan, totals, lambda: publish.write_rejects(store, plan.output, plan.plan_id, rejects)
+        )
+        drafted = drafts.complete(assembly.row_groups_in_order(results)) if drafts else None
+        manifest = publish.publish(
+            store,
+            plan.output,
+            drafted or assembly.assemble(plan, results),
+            build_manifest=lambda files, rejects_file: assembly.manifest(
+                plan, results, totals, files, rejects_file
+            ),
+            rejects=rejects,
+            previous=previous,
+            plan_id=plan.plan_id,
+            mode=plan.spec.publish,
+            unsafe_store=options.unsafe_store,
+            force=options.force,
+            seen=seen,
+            drafts=drafts if drafted else None,
+        )
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
+
+
+def _drafting(
+    plan: Plan, store: Store, kept: Mapping[int, SplitResult]
+) -> AbstractContextManager[Drafts | None]:
+    """Parts are begun early where several are likely, and every split is made in this run, and once.
+
+    For a single part that gains nothing: it is hashed after its last byte, and until then all cores are busy.
+    """
+    from engine import publish
+
+    several = predicted_output_bytes(plan) > plan.spec.target_part_bytes
+    if not several or kept or plan.spec.unique_key:
+        return nullcontext()
+    order = [split.index for split in plan.splits]
+    target_bytes = plan.spec.target_part_bytes
+    return publish.drafting(store, plan.output, plan.plan_id, target_bytes, order, plan.spec.publish)
 
 
 def _unless_stopped(progress: Progress | None) -> Progress:

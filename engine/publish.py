@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError
 from engine.model import Location, Manifest, PublishedFile, PublishMode
@@ -25,8 +26,12 @@ from engine.publishing.versioned import publish_versioned
 from engine.splice import SplicedPart
 from engine.store import ANY, Store, check_writable, if_match
 
+if TYPE_CHECKING:
+    from engine.publishing.drafts import Drafts
+
 __all__ = [
     "Snapshot",
+    "drafting",
     "janitor",
     "observe",
     "probe_meanwhile",
@@ -62,11 +67,13 @@ def publish(
     unsafe_store: bool = False,
     force: bool = False,
     seen: Snapshot | None = None,
+    drafts: Drafts | None = None,
 ) -> Manifest:
     """Verify the parts and make them the dataset at ``output``; returns its manifest.
 
     ``seen`` is what ``observe`` found before the work began; without it the place is looked at now, and
-    must still hold the manifest ``previous``. ``build_manifest`` is called with the files as they will be
+    must still hold the manifest ``previous``. ``drafts`` made these parts and write them already.
+    ``build_manifest`` is called with the files as they will be
     pinned. ``force`` also replaces foreign Parquet files.
 
     Raises ``VerificationFailed``, ``OutputOccupied``, ``UnsafeStore`` and ``PartitionConflict`` before
@@ -87,7 +94,7 @@ def publish(
             multipart=any(p.size_bytes > _SMALL_BYTES for p in parts),
             replaces=bool(seen.visible or seen.manifest_etag or len(parts) > 1),
         )
-    with closing(PartHashes(store, parts)) as hashes:
+    with closing(drafts.hashes if drafts else PartHashes(store, parts)) as hashes:
         rejects_file = write_rejects(store, output, plan_id, rejects)
         planned = tuple(
             PublishedFile(layout.part_key(i), part.size_bytes, "", "", part.rows, part.row_groups)
@@ -98,7 +105,7 @@ def publish(
         def finish(files: tuple[PublishedFile, ...]) -> Manifest:
             return build_manifest(files, rejects_file)
 
-        manifest = _make_visible(store, layout, parts, hashes, plan_id, mode, seen, finish)
+        manifest = _make_visible(store, layout, parts, hashes, plan_id, mode, seen, finish, drafts)
     _clean_up(store, layout, plan_id, mode, seen, manifest)
     return manifest
 
@@ -112,6 +119,7 @@ def _make_visible(
     mode: PublishMode,
     seen: Snapshot,
     finish: Callable[[tuple[PublishedFile, ...]], Manifest],
+    drafts: Drafts | None,
 ) -> Manifest:
     from engine.stores.local import LocalStore
 
@@ -124,7 +132,7 @@ def _make_visible(
 
         clear_dead_directories(store, layout)
         try:
-            return publish_on_disk(store, layout, parts, hashes, plan_id, seen, finish)
+            return publish_on_disk(store, layout, parts, hashes, plan_id, seen, finish, drafts)
         except SwapUnavailable:
             pass  # no such system call, or a mount point: the files are replaced one by one
     hashes.start()
@@ -134,6 +142,19 @@ def _make_visible(
 def probe_meanwhile(store: Store, output: Location, *, unsafe_store: bool) -> AbstractContextManager[None]:
     """While the block works, find out about the store what ``publish`` will need to know."""
     return nullcontext() if unsafe_store else probing(store, Layout.of(output).above)
+
+
+def drafting(
+    store: Store, output: Location, plan_id: str, target_bytes: int, order: Sequence[int], mode: PublishMode
+) -> AbstractContextManager[Drafts | None]:
+    """While the block makes the splits of ``order``, write parts of those done, where a store can."""
+    from engine.stores.local import LocalStore
+
+    if mode is PublishMode.VERSIONED or not isinstance(store, LocalStore):
+        return nullcontext()
+    from engine.publishing import on_disk
+
+    return on_disk.drafting(store, Layout.of(output), plan_id, target_bytes, order)
 
 
 def write_rejects(store: Store, output: Location, plan_id: str, rejects: bytes) -> PublishedFile | None:

@@ -23,6 +23,7 @@ ReadRange = Callable[[int, int], bytes]  # (offset, length) -> exactly that many
 _BODY_START = len(MAGIC)
 _ALTERED = "Nothing was published; run it again. It was altered in memory or on its way here."
 _MAGIC_SHA256 = hashlib.sha256(MAGIC).hexdigest()
+HEAD = Piece(len(MAGIC), MAGIC)  # every part begins with it
 _KEPT_FOOTER_BYTES = 128 << 10  # parsed, it takes ten times as much
 _FIRST_READ_BYTES = 256 << 10  # of a stored part's tail: most footers with their indexes fit
 
@@ -199,7 +200,7 @@ def splice(row_groups: Sequence[RowGroup]) -> SplicedPart:
     parsed = [_parsed(group, i) for i, group in enumerate(row_groups)]
     base = parsed[0]
     shared = base.shared()
-    pieces, sha256s = [Piece(len(MAGIC), MAGIC)], [_MAGIC_SHA256]
+    pieces, sha256s = [HEAD], [_MAGIC_SHA256]
     offset_indexes: list[tuple[bytes, ...]] = []
     at = _BODY_START
     for i, (group, footer) in enumerate(zip(row_groups, parsed, strict=True)):

@@ -76,7 +76,7 @@ class DaskThreads:
             try:
                 if len(tasks) > len(first):
                     self._schedule(pool, function, tasks[len(first) :], first, on_result)
-                for future in as_completed(first):
+                for future in as_completed(first):  # those that are not reported yet
                     on_result(future.result())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -86,19 +86,22 @@ class DaskThreads:
         pool: ThreadPoolExecutor,
         function: Callable[[Task], Result],
         tasks: Sequence[Task],
-        first: Sequence[Future[Result]],
+        first: list[Future[Result]],
         on_result: Callable[[Result], None],
     ) -> None:
+        """Run ``tasks``; those of ``first`` that end meanwhile are reported and taken out of it."""
         from dask.callbacks import Callback
         from dask.threaded import get
 
         def after(_key: Any, result: Any, *_: Any) -> None:
+            for future in [f for f in first if f.done()]:
+                first.remove(future)
+                on_result(future.result())  # or raises what that task raised, now rather than at the end
             on_result(result)
-            for future in first:
-                if future.done() and future.exception():
-                    future.result()  # raises what that task raised, now rather than at the end
 
-        graph = {("split", i): (function, task) for i, task in enumerate(tasks)}
+        # Dask begins with the last of equal keys: as numbers of one length, that is the order of the plan.
+        last = len(tasks) - 1
+        graph = {f"split-{last - i:09d}": (function, task) for i, task in enumerate(tasks)}
         with Callback(posttask=after):
             get(graph, list(graph), pool=pool)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from engine.errors import PreconditionFailed, VerificationFailed
 from engine.model import Manifest, Piece
+from engine.publishing.drafts import Drafts
 from engine.publishing.in_place import Finish, conflict
 from engine.publishing.layout import MANIFEST_NAME, PLAN, Layout, is_hidden, is_part_name, part_name
 from engine.publishing.parts import PartHashes, published
@@ -27,9 +28,14 @@ def publish_on_disk(
     plan_id: str,
     seen: Snapshot,
     finish: Finish,
+    drafts: Drafts | None = None,
 ) -> Manifest:
-    """Swap in a directory of these parts; raises ``PublishConflict``, or ``SwapUnavailable`` at no harm."""
-    with _next_state(store, layout, seen) as swap:
+    """Swap in a directory of these parts; raises ``PublishConflict``, or ``SwapUnavailable`` at no harm.
+
+    ``drafts``, if there are any, are being written already, and hashed by ``hashes``.
+    """
+    begun, drafted = drafts.hand_over() if drafts else (None, [])
+    with _next_state(store, layout, seen, begun) as swap:
 
         def add(index: int) -> Stored:
             def once_written() -> dict[str, str]:
@@ -38,7 +44,7 @@ def publish_on_disk(
 
             return swap.add(part_name(index), parts[index].pieces, once_written)
 
-        stored = [add(index) for index in range(len(parts))]
+        stored = drafted or [add(index) for index in range(len(parts))]
         files = [published(*one) for one in zip(stored, parts, hashes, strict=True)]
         manifest = finish(tuple(files))
         body = layout.manifest_body(manifest)
@@ -67,9 +73,27 @@ def clear_dead_directories(store: LocalStore, layout: Layout) -> None:
 
 
 @contextmanager
-def _next_state(store: LocalStore, layout: Layout, seen: Snapshot) -> Iterator[SwapDirectory]:
+def drafting(
+    store: LocalStore, layout: Layout, plan_id: str, target_bytes: int, order: Sequence[int]
+) -> Iterator[Drafts]:
+    """Parts that are written while the block makes the splits; what nobody took over is removed after it."""
+
+    def begin() -> SwapDirectory:
+        return SwapDirectory(store, layout.live, *_workshop(store, layout))
+
+    drafts = Drafts(store, plan_id, target_bytes, order, begin, _is_ours)
+    try:
+        yield drafts
+    finally:
+        drafts.close()
+
+
+@contextmanager
+def _next_state(
+    store: LocalStore, layout: Layout, seen: Snapshot, begun: SwapDirectory | None = None
+) -> Iterator[SwapDirectory]:
     replaced = {key.removeprefix(layout.live) for key in _expected(seen, layout)}
-    swap = SwapDirectory(store, layout.live, *_workshop(store, layout))
+    swap = begun or SwapDirectory(store, layout.live, *_workshop(store, layout))
     try:
         yield swap
     except PreconditionFailed as error:

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 from types import MappingProxyType
@@ -264,7 +264,7 @@ class LocalStore(BaseStore):
     def write_file(
         self,
         path: str,
-        pieces: Sequence[Piece],
+        pieces: Iterable[Piece],
         metadata: Callable[[], Mapping[str, str]],
         *,
         durable: bool,

@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from engine.errors import PreconditionFailed, VerificationFailed
@@ -88,7 +88,7 @@ class SwapDirectory:
         """Where a file of the next state lies until the exchange."""
         return os.path.join(self.path, name)
 
-    def add(self, name: str, pieces: Sequence[Piece], metadata: Callable[[], Mapping[str, str]]) -> Stored:
+    def add(self, name: str, pieces: Iterable[Piece], metadata: Callable[[], Mapping[str, str]]) -> Stored:
         """Write one file of the next state; it is stored under its live key from the exchange on.
 
         ``metadata`` is asked for when the bytes are written.

@@ -8,10 +8,27 @@ from hypothesis import strategies as st
 
 from engine.encode import encode
 from engine.model import CompactionSpec, Schema
-from engine.pack import pack_parts, pack_row_groups
+from engine.pack import Packer, pack_row_groups, runs
 from engine.splice import added_bytes, fixed_bytes, splice
 
 sizes_lists = st.lists(st.integers(0, 1_000), max_size=300)
+
+
+def pack_parts(sizes, target, fixed=0, slack=0):
+    """Plain numbers, packed; ``slack`` is how much too large the bounds are."""
+    packer = Packer(target, most=lambda n: n + fixed + slack, exact=lambda n: n, fixed=lambda _: fixed)
+    return runs(sizes, packer)
+
+
+def nearest(sizes, target, fixed):
+    """The rule alone, on sums to the byte."""
+    starts, filled = [0], fixed
+    for i, size in enumerate(sizes):
+        if i > starts[-1] and target - filled <= filled + size - target:
+            starts.append(i)
+            filled = fixed
+        filled += size
+    return tuple(zip(starts, [*starts[1:], len(sizes)], strict=True)) if sizes else ()
 
 
 def totals(sizes, parts, fixed=0):
@@ -23,6 +40,11 @@ def test_every_row_group_is_in_exactly_one_part_in_order(sizes, target, fixed):
     parts = pack_parts(sizes, target, fixed)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(len(sizes)))
     assert all(start < stop for start, stop in parts)
+
+
+@given(sizes_lists, st.integers(1, 5_000), st.integers(0, 500), st.integers(0, 2_000))
+def test_bounds_save_work_and_decide_nothing(sizes, target, fixed, slack):
+    assert pack_parts(sizes, target, fixed, slack) == nearest(sizes, target, fixed)
 
 
 @given(st.data(), st.integers(1_000, 1_000_000))
@@ -95,7 +117,7 @@ def test_a_day_that_surely_fits_is_packed_as_by_sizes_to_the_byte(rows, monkeypa
     monkeypatch.setattr("engine.pack.added_bytes", lambda *a: asked.append(a) or added_bytes(*a))
     for target in (size // 3, size - 1, size, size + 1, 2 * size, 3 * size, 8 * size):
         sizes = [added_bytes(g, target // 2) for g in groups]
-        assert pack_row_groups(groups, target) == pack_parts(sizes, target, fixed_bytes(groups[0]))
+        assert pack_row_groups(groups, target) == nearest(sizes, target, fixed_bytes(groups[0]))
     places = {at for _, at in asked}
     assert places >= {t // 2 for t in (size // 3, size - 1, size)}, "surely more than one part, or nearly"
     assert 8 * size // 2 not in places
