@@ -16,6 +16,7 @@ from engine.model import CompactionSpec
 from engine.plan import COMPRESSION_FACTOR, is_input
 from engine.store import Stored, open_store
 from engine.target import Target
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.compaction import RunOptions
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from engine.stores.ahead import Ahead
 
 
-@dataclass(frozen=True, slots=True)
-class Early:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Early(Value):
     """The answers, each waited for when it is asked for; what went wrong is raised there."""
 
     listed: Callable[[], Iterator[Stored]]

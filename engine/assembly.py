@@ -24,6 +24,7 @@ from engine.model import (
     SplitTask,
 )
 from engine.plan import inline_limit_bytes
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.compaction import Progress
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from engine.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Totals(Value):
     """Sums over all splits; C7 holds for them as for each split."""
 
     records: int
@@ -65,8 +66,8 @@ class Work(Protocol):
         """Every split's result in plan order, ``kept`` as it is; the conservation of C7 is checked."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompactSplits:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CompactSplits(Value):
     """Compaction: ``compact_split`` over the splits."""
 
     stage: str = "compaction"

@@ -12,10 +12,11 @@ from engine.errors import EXIT_EMPTY, EXIT_OK, EXIT_RETRYABLE
 from engine.flow import DayResult
 from engine.model import Status
 from engine.target import Target
+from engine.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class BackfillResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BackfillResult(Value):
     """What became of each day, in the order of the days."""
 
     days: tuple[DayResult, ...]

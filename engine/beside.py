@@ -13,14 +13,15 @@ from engine import footer as footers
 from engine import thrift
 from engine.footer import FOOTER_LENGTH_BYTES, MAGIC, TRAILER_BYTES, Entry, Footer, Span
 from engine.thrift import Edit, Field, Struct, ThriftError
+from engine.value import Value
 
 _SCHEMA, _COLUMN_ORDERS = 2, 7
 _CHILDREN = 5  # of a schema element
 _RG_COLUMNS, _RG_BYTES, _RG_COMPRESSED_BYTES = 1, 2, 6
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Side(Value):
     """One of the two files: its only row group and its page indexes."""
 
     body: memoryview

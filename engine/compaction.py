@@ -43,6 +43,7 @@ from engine.spec import spec_of
 from engine.store import Store, open_store
 from engine.stores import stopping
 from engine.target import Target, anywhere, daily, day_prefix
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.infer import Inferred
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RunOptions(Value):
     """What a run may decide without changing a byte of its output."""
 
     executor: str = "auto"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
+from engine.value import Value
 
 DS = "2025-09-09"
 DOMAIN, TABLE, INTERVAL, DATA_SOURCE = "market", "prices", "1d", "yahoo_finance"
@@ -25,8 +26,8 @@ JSON_KEYS = ("symbol", "timestamp", "adjusted_close", "open", "high", "low", "cl
 CSV_KEYS = ("symbol", "timestamp", "open", "high", "low", "close", "adjusted_close", "volume")
 
 
-@dataclass(frozen=True, slots=True)
-class RawFile:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RawFile(Value):
     """One file of a raw day: its name, its bytes, and how many records they hold, good or bad."""
 
     name: str

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from engine.value import Value
 from engine.vectors import cast, compute, from_numpy
 
 DICTIONARY_LIMIT_BYTES = 1 << 20  # a larger dictionary outgrows caches, the readers' and ours
@@ -28,8 +29,8 @@ _EXPECTED_DISTINCT = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Encodings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Encodings(Value):
     """Leaf columns by their Parquet path: those with a dictionary, those as deltas; the others are plain."""
 
     dictionary: frozenset[str] = frozenset()

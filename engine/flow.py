@@ -18,6 +18,7 @@ from engine.store import open_store
 from engine.target import Target, below
 from engine.transform import TransformOptions, transform_day
 from engine.transform_source import places_of
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.compaction import Progress
@@ -33,8 +34,8 @@ STEPS = (PREFLIGHT, COMPACTION, GUARD, TRANSFORM, INDICATORS)
 FAILED, DONE, SKIPPED = "FAILED", "DONE", "SKIPPED"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Step(Value):
     """One step of a day: DONE, SKIPPED or FAILED, and a sentence about it."""
 
     name: str
@@ -43,8 +44,8 @@ class Step:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class DayResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DayResult(Value):
     """What became of a day. ``status`` is that of its compaction, or FAILED."""
 
     ds: str
@@ -83,8 +84,8 @@ class DayResult:
         return document
 
 
-@dataclass(frozen=True, slots=True)
-class FlowOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FlowOptions(Value):
     """What the stages of a day may decide; ``only_compaction`` ends after the guard."""
 
     run: RunOptions = field(default_factory=RunOptions)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from engine import thrift
 from engine.thrift import Edit, Struct, ThriftError
+from engine.value import Value
 
 MAGIC = b"PAR1"
 FOOTER_LENGTH_BYTES = 4
@@ -31,8 +32,8 @@ _WANTED: thrift.Wanted = {_ROW_GROUPS: {_RG_COLUMNS: {_CC_META: {}}}}
 _OI_PAGES, _PL_OFFSET, _PL_SIZE, _PL_FIRST_ROW = 1, 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Chunk(Value):
     """One column chunk: pages in ``[start, stop)`` of the file, page indexes elsewhere, if made."""
 
     struct: Struct
@@ -44,8 +45,8 @@ class Chunk:
     offset_index: Span | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Entry(Value):
     """One row group of a footer: its chunks lie in ``[start, stop)`` of the file."""
 
     struct: Struct
@@ -57,8 +58,8 @@ class Entry:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Footer(Value):
     """A parsed FileMetaData: ``data`` holds its bytes, the rest says where things are."""
 
     data: bytes
@@ -72,8 +73,8 @@ class Footer:
         return tuple(self.data[f.start : f.stop] if f else b"" for f in spans)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Page(Value):
     """One data page as an offset index tells it."""
 
     offset: int

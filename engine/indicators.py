@@ -44,6 +44,7 @@ from engine.schema_record import record_schema
 from engine.sessions import Session, days_of, ds_of, schema_of, sessions_until
 from engine.store import open_store, parse_url
 from engine.target import below, check_ds
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.compaction import Progress
@@ -55,8 +56,8 @@ LOOKBACK_DAYS = 252
 WHOLE = 1 << 40
 
 
-@dataclass(frozen=True, slots=True)
-class IndicatorsTarget:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IndicatorsTarget(Value):
     """What is computed and where; ``prices`` holds ``ds=<day>/`` folders, ``output`` is the day's own."""
 
     partition: Partition
@@ -65,8 +66,8 @@ class IndicatorsTarget:
     quarantine: Location
 
 
-@dataclass(frozen=True, slots=True)
-class IndicatorsResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IndicatorsResult(Value):
     """How a run ended; ``findings`` is empty where nothing was computed."""
 
     run: CompactionResult
@@ -107,8 +108,8 @@ def places(prices: Location, output: Location, *, domain: str, ds: str) -> Indic
     )
 
 
-@dataclass(frozen=True, slots=True)
-class IndicatorsOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IndicatorsOptions(Value):
     """What a run may decide. ``lookback_days`` are sessions, the day's own included, and a least number."""
 
     set_name: str = "A"
@@ -291,8 +292,8 @@ def indicator_split(task: SplitTask, *, set_name: str, ds: str, prefix: str, bat
 # -- quarantine ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantine:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Quarantine(Value):
     """Publishes a day's prices as they were read, where nobody takes them for indicators."""
 
     place: Location

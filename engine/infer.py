@@ -20,6 +20,7 @@ from engine.model import Field, FileFormat, Limits, Schema
 from engine.schema import RESCUED, check_schema, dump_schema, type_word
 from engine.skim import MOST_DIGITS, lines_like, rows_like
 from engine.typewords import JSON
+from engine.value import Value
 
 _MAX_WINDOW_LINES = 4_096  # read one by one before the next try to pass over a run
 _SHORT_BYTES = 64  # more than any value but a string takes with the signs around it
@@ -28,8 +29,8 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _HEAD_BYTES = 4_096  # of a text, to know its format
 
 
-@dataclass(frozen=True, slots=True)
-class Inferred:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Inferred(Value):
     """A schema with what was found on the way; ``remarks`` are (column, sentence), in column order."""
 
     schema: Schema

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.errors import NotFound
 from engine.model import CompactionSpec, Location, RawObject
 from engine.plan import BATCH_MANIFEST_NAME, COMPRESSED_SUFFIXES, is_huge, is_input, parse_batch_manifest
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.store import Store, Stored
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 PROBE_BYTES = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Listing(Value):
     """Raw objects sorted by key, and ``(key, records)`` of the batch manifest (empty where there is none)."""
 
     objects: tuple[RawObject, ...]

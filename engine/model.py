@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engine.value import Value
+
 SPEC_VERSION = 1  # raise it when the same spec would give other bytes or other rows
 MIB = 1 << 20
 
@@ -62,8 +64,8 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Limits(Value):
     """Absolute caps on one raw object; passing one is ``LimitExceeded``, never an exhausted machine."""
 
     object_bytes: int = 16 << 30  # decompressed
@@ -73,8 +75,8 @@ class Limits:
     number_digits: int = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Field(Value):
     """One declared column. ``type`` is the schema's own word, e.g. ``timestamp[us, UTC]``."""
 
     name: str
@@ -82,8 +84,8 @@ class Field:
     nullable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Schema(Value):
     """A declared schema: column order is file order; absent values are null."""
 
     fields: tuple[Field, ...]
@@ -91,8 +93,8 @@ class Schema:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CompactionSpec:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CompactionSpec(Value):
     """Everything that can change the output bytes, and nothing else."""
 
     schema: Schema
@@ -108,8 +110,8 @@ class CompactionSpec:
     spec_version: int = SPEC_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Partition(Value):
     """One table-day: the unit of plan and publish. Generic targets have only ``table`` and ``ds``."""
 
     domain: str = ""
@@ -123,8 +125,8 @@ class Partition:
         return "/".join(p for p in parts if p) or "dataset"
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Location(Value):
     """A place in a store: ``url`` opens the store, ``prefix`` is inside it ("" or ends with "/")."""
 
     url: str
@@ -134,8 +136,8 @@ class Location:
         return f"{self.url.rstrip('/')}/{self.prefix}"
 
 
-@dataclass(frozen=True, slots=True)
-class RawObject:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RawObject(Value):
     """One landed object, pinned: ``key`` is relative to its store, ``etag`` opaque."""
 
     key: str
@@ -144,8 +146,8 @@ class RawObject:
     splittable: bool = False  # a huge plain JSON object whose records start lines (probed at listing)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Split(Value):
     """A contiguous run ``[start, stop)`` of the listing, or a byte range of the one object at ``start``."""
 
     index: int
@@ -156,8 +158,8 @@ class Split:
     byte_range: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Stage(Value):
     """What turns a plan's inputs into rows. ``parameters`` are those that can change a row or a verdict."""
 
     name: str = "compaction"
@@ -168,8 +170,8 @@ class Stage:
 COMPACTION = Stage()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Plan(Value):
     """What will be read, how it is cut, and what it is turned into: a value, content-addressed."""
 
     partition: Partition
@@ -191,8 +193,8 @@ class Plan:
         return self.listing[split.start : split.stop]
 
 
-@dataclass(frozen=True, slots=True)
-class SplitTask:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SplitTask(Value):
     """All that a worker needs for one split: addresses and values, no client."""
 
     split_index: int
@@ -207,8 +209,8 @@ class SplitTask:
     drop_rows: tuple[int, ...] = ()  # rows (after the split's own deduplication) that lose to a later split
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reject(Value):
     """A record set aside: ``position`` counts its object's records from 0, offsets are decompressed."""
 
     key: str
@@ -218,8 +220,8 @@ class Reject:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Piece(Value):
     """A run of bytes: inline, or a range of a stored object pinned by etag."""
 
     size_bytes: int
@@ -229,8 +231,8 @@ class Piece:
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RowGroup:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RowGroup(Value):
     """A finished Parquet row group: its column chunks as one piece, its metadata and page indexes apart.
 
     ``footer`` is the Thrift-compact FileMetaData of the one-row-group file it was cut from, with offsets
@@ -251,8 +253,8 @@ class RowGroup:
         return self.body.size_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SplitResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SplitResult(Value):
     """What a split became. C7: ``records == rows + len(rejects) + duplicates``."""
 
     split_index: int
@@ -271,8 +273,8 @@ class SplitResult:
     findings: bytes = b""  # what a later stage's kernel counted in these rows, for that stage's own check
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedFile:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PublishedFile(Value):
     """One published object as the manifest pins it."""
 
     key: str
@@ -283,8 +285,8 @@ class PublishedFile:
     row_groups: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedSplit:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PublishedSplit(Value):
     """Where a split's row groups lie, so that a later run can take them over without decoding (section 8)."""
 
     index: int
@@ -301,8 +303,8 @@ class PublishedSplit:
     duplicate_json_keys: int
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Manifest(Value):
     """``_manifest.json``: what was published, from what, with checksums. No clock, host or random value."""
 
     partition: Partition

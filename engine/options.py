@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from engine.errors import UsageError
+from engine.value import Value
 
 if TYPE_CHECKING:
     from config.model import Settings
@@ -37,8 +38,8 @@ DAILY, ANY_DATA, OUTPUT, RUN, COMMON = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TargetOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TargetOptions(Value):
     """What is read and where it is published."""
 
     env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = ""
@@ -88,8 +89,8 @@ class TargetOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SpecOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SpecOptions(Value):
     """What the output is made like."""
 
     schema: Annotated[
@@ -120,8 +121,8 @@ class SpecOptions:
         return resolve_spec(target, self.schema or None, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class RunChoices:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RunChoices(Value):
     """How it is run; none of it changes a byte of the output."""
 
     executor: Annotated[str, option(RUN, "auto, serial, dask or ray.")] = "auto"
@@ -146,8 +147,8 @@ class RunChoices:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StageOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StageOptions(Value):
     """How a later stage publishes."""
 
     schema_fingerprint: Annotated[
@@ -171,8 +172,8 @@ class StageOptions:
         return {name: value for name, value in given.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Common(Value):
     """How a command speaks."""
 
     json_output: Annotated[bool, option(COMMON, "One JSON document on stdout, nothing else.", "--json")] = (

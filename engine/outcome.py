@@ -7,10 +7,11 @@ from typing import Any
 
 from engine import wire
 from engine.model import Location, Manifest, Partition, Status
+from engine.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class CompactionResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CompactionResult(Value):
     """How a run ended. ``manifest`` is what is published now (of this run, or of the run that it equals)."""
 
     status: Status

@@ -16,14 +16,15 @@ from typing import IO, TYPE_CHECKING, Any
 from engine.errors import NotFound, SnapshotChanged, UsageError
 from engine.model import Location, Manifest, PublishedFile
 from engine.target import below, check_ds, dataset_location
+from engine.value import Value
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Dataset(Value):
     """A published dataset at one moment."""
 
     output: Location
@@ -70,8 +71,8 @@ def read(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _PartPiece:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _PartPiece(Value):
     root: str
     file: PublishedFile
     first: int

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import SchemaError
 from engine.model import ExtraFields, Field, Schema
 from engine.typewords import JSON, Decimal, ListOf, Plain, Struct, Timestamp, TypeWord, parse_type, promote
+from engine.value import Value
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -49,8 +50,8 @@ _NOT_NULL = re.compile(r"\s+not\s+null\s*\Z")
 _KEYS = ("name", "null_values", "unique_key", "extra_fields", "max_reject_ratio", "columns")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TableSpec:
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TableSpec(Value):
     """What a table's file declares: its schema, and the policies that belong to its data."""
 
     schema: Schema

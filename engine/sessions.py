@@ -18,6 +18,7 @@ from engine.publishing.layout import Layout, is_hidden
 from engine.schema import type_word
 from engine.store import Store, Stored
 from engine.target import below
+from engine.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +29,8 @@ _WANTED = ("symbol", *PRICE_COLUMNS, *VWAP_COLUMNS, *MARKET_RETURN_COLUMNS, *MAR
 _DAY = re.compile(r"ds=(\d{4}-\d{2}-\d{2})/(.+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Session(Value):
     """The published prices of one day; ``schema`` is None where no manifest describes them."""
 
     ds: str

@@ -17,6 +17,7 @@ from engine.errors import CorruptObject, VerificationFailed
 from engine.footer import FOOTER_LENGTH_BYTES, MAGIC, TRAILER_BYTES, Entry, Footer, Span
 from engine.model import Piece, RowGroup
 from engine.thrift import ThriftError
+from engine.value import Value
 
 ReadRange = Callable[[int, int], bytes]  # (offset, length) -> exactly that many bytes
 
@@ -28,8 +29,8 @@ _KEPT_FOOTER_BYTES = 128 << 10  # parsed, it takes ten times as much
 _FIRST_READ_BYTES = 256 << 10  # of a stored part's tail: most footers with their indexes fit
 
 
-@dataclass(frozen=True, slots=True)
-class SplicedPart:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SplicedPart(Value):
     """One output file in pieces: header, bodies, tail (page indexes and footer)."""
 
     pieces: tuple[Piece, ...]

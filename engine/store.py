@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from engine.errors import UnsafePath, UsageError
 from engine.model import Location, Piece, RawObject
 from engine.stores import stopping
+from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.stores.ahead import Ahead
@@ -45,8 +46,8 @@ class Stored:
     modified_seconds: float = field(default=0.0, compare=False)  # by the store's clock, since the epoch
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Condition(Value):
     """What must hold of the key for a write to happen: anything, nothing there, or exactly this etag."""
 
     absent: bool = False

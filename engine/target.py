@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from engine.model import Location, Partition
 from engine.store import parse_url
+from engine.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Target(Value):
     """A partition with the places it is read from and published to."""
 
     partition: Partition

@@ -33,6 +33,7 @@ from engine.prices.quality import Quality, Thresholds
 from engine.schema_record import record_schema
 from engine.store import open_store
 from engine.transform_source import QUARANTINE, Places, Source, check_columns, find_source, places_of
+from engine.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,8 +76,8 @@ def adjusted_rows(table: pa.Table) -> tuple[pa.Table, bytes]:
     return adjust.adjust(table), quality.findings_to_bytes(quality.count(table))
 
 
-@dataclass(frozen=True, slots=True)
-class TransformSplits:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TransformSplits(Value):
     """The work of this stage (``assembly.Work``): adjust every split, then judge all of them together.
 
     ``on_quality`` gets the numbers before the verdict; below the threshold the rows as they were read are
@@ -145,8 +146,8 @@ class TransformSplits:
 # -- the story -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TransformResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TransformResult(Value):
     """How a run ended. ``quality`` is None when nothing had to be read (``UNCHANGED``)."""
 
     compaction: CompactionResult
@@ -222,8 +223,8 @@ def transform(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TransformOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TransformOptions(Value):
     """What a run may decide beyond its places."""
 
     thresholds: Thresholds = field(default_factory=Thresholds)

@@ -23,6 +23,7 @@ from engine.model import (
 from engine.schema import RESCUED
 from engine.store import open_store
 from engine.target import Target, below, check_ds, dataset_location
+from engine.value import Value
 
 QUARANTINE = "quarantine"
 # A byte of Parquet holds what some bytes of raw text held, so a split takes fewer of them.
@@ -32,8 +33,8 @@ SPLIT_SHARE = 4
 # -- places ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Places(Value):
     """Where a day is read and written; ``ds=<ds>/`` and ``quarantine/ds=<ds>/`` lie in ``table``."""
 
     partition: Partition
@@ -76,8 +77,8 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
 # -- what is read ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Source(Value):
     """The inputs of a day and how they are decoded; ``kind`` is compacted, parquet or raw."""
 
     kind: str

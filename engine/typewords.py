@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engine.errors import SchemaError
+from engine.value import Value
 
 MAX_NESTING = 64  # a bound for the recursive parser, far beyond what readers of Parquet accept
 MAX_PRECISION = 38  # of a decimal: what 16 bytes hold, and the most that Spark and Athena read
@@ -35,8 +36,8 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Plain(Value):
     """A type without parameters, such as ``int64``; ``null`` exists only as the bottom of the lattice."""
 
     name: str
@@ -45,8 +46,8 @@ class Plain:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Timestamp(Value):
     """An instant (``utc``) or a wall-clock time, counted in ``unit`` since 1970."""
 
     unit: str
@@ -56,8 +57,8 @@ class Timestamp:
         return f"timestamp[{self.unit}, UTC]" if self.utc else f"timestamp[{self.unit}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Decimal:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Decimal(Value):
     """``precision`` digits in all, ``scale`` of them after the point."""
 
     precision: int
@@ -67,8 +68,8 @@ class Decimal:
         return f"decimal({self.precision}, {self.scale})"
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ListOf(Value):
     """A list; its elements are nullable."""
 
     element: TypeWord
@@ -77,8 +78,8 @@ class ListOf:
         return f"list<{self.element}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Struct:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Struct(Value):
     """Named, ordered, nullable fields: ``((name, type), ...)``, at least one."""
 
     fields: tuple[tuple[str, TypeWord], ...]

@@ -15,6 +15,7 @@ from engine.model import COMPACTION, Location, Status
 from engine.plan import plan_partition
 from engine.reading import Dataset, open_dataset, read_tables
 from engine.store import open_store
+from engine.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from engine.compaction import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Verdict(Value):
     """What a verification found; ``problems`` is empty when all is well."""
 
     dataset: Dataset

@@ -39,7 +39,7 @@ LIBRARY = (*KERNEL, "plan", "store", "places", "publish", "split", "executors", 
 ROOMS = (
     Room(
         "nouns",
-        ("engine.model", "engine.errors"),
+        ("engine.model", "engine.errors", "engine.value"),
         may_import=(),
         libraries=(),
         why="everybody speaks in them, so they must cost nothing and know nobody",

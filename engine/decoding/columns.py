@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from engine.decoding.values import UNIT_DIGITS, Convert, Unfit
 from engine.typewords import INTEGERS, Decimal, Plain, Timestamp, TypeWord
+from engine.value import Value
 from engine.vectors import from_numpy
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -28,8 +29,8 @@ _DATE_CHARS = 10
 _SECOND_DAY = -62_135_510_400  # 0001-01-02 in seconds: earlier may come from the year 0000
 
 
-@dataclass(frozen=True, slots=True)
-class Converted:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Converted(Value):
     """A column of the wanted type; ``unfit`` marks the rows whose text does not fit, None where all do."""
 
     column: pa.Array

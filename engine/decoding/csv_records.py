@@ -15,6 +15,7 @@ from engine.decoding.json_records import BAD_UTF8, Record
 from engine.decoding.text import BOM
 from engine.errors import CorruptObject, LimitExceeded
 from engine.model import Limits
+from engine.value import Value
 
 OPEN_QUOTE = "a quoted field is not closed"
 AFTER_QUOTE = "text after the closing quote of a field"
@@ -23,8 +24,8 @@ _QUOTED = re.compile(rb'"([^"]*(?:""[^"]*)*)"')
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RawRecord(Value):
     """One record's fields as bytes; which unquoted texts mean null is for the caller to decide."""
 
     start: int
@@ -89,8 +90,8 @@ class Splitter:
         return found.end() if found else at
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Header(Value):
     """The names of an object's columns in its order."""
 
     names: tuple[str, ...]

@@ -13,13 +13,14 @@ import pyarrow as pa
 from engine.decoding.rows import output_schema
 from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, Reject
+from engine.value import Value
 from engine.vectors import from_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Decoded(Value):
     """Rows and rejects of some objects.
 
     ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the

@@ -29,6 +29,7 @@ from engine.decoding.values import Convert, Extras, Number, converter
 from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, ExtraFields
 from engine.typewords import INTEGERS, Decimal, ListOf, Plain, Struct, TypeWord, parse_type
+from engine.value import Value
 
 _ROW = re.compile(r"in row ([0-9]+)")
 _SIGNED_NAN = re.compile(rb"[:,\[\s]-NaN")
@@ -58,8 +59,8 @@ def decode_lines(lines: Lines, start: int, stop: int, lane: ArrowLane, scan: Sca
 # -- pyarrow.json ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Column(Value):
     name: str
     word: TypeWord
     kind: pa.DataType

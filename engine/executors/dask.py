@@ -12,6 +12,7 @@ from typing import Any
 from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
 from engine.spare import Lender
+from engine.value import Value
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
 # on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
@@ -33,8 +34,8 @@ def warn_without_tls(address: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DaskThreads:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DaskThreads(Value):
     """Dask's threaded scheduler: no start-up, no serialisation; the kernel releases the GIL."""
 
     threads: int
@@ -106,8 +107,8 @@ class DaskThreads:
             get(graph, list(graph), pool=pool)
 
 
-@dataclass(frozen=True, slots=True)
-class DaskCluster:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DaskCluster(Value):
     """Dask's distributed scheduler: at ``address``, or ``workers`` single-threaded processes started here."""
 
     address: str = ""

@@ -11,14 +11,15 @@ from typing import Any
 
 from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
+from engine.value import Value
 
 # Tasks that wait in Ray's queue cost it memory; so many for each core keep every core busy.
 WAITING_PER_CORE = 4
 SMALLEST_STORE_BYTES = 80 << 20  # Ray refuses less
 
 
-@dataclass(frozen=True, slots=True)
-class RayCluster:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RayCluster(Value):
     """Ray on the cluster at ``address``, or on ``workers`` processes started here (0: one for each core)."""
 
     address: str = ""

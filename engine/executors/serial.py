@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.executors import Result, Task
+from engine.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Serial:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Serial(Value):
     """Runs tasks in order in the calling thread."""
 
     name: str = "serial"

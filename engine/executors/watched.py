@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.executors import Executor, Result, Task
+from engine.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Watched(Value):
     """``executor``, which shows each result to ``watcher`` before it reports it."""
 
     executor: Executor

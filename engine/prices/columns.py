@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from engine.errors import UsageError
 from engine.prices.windows import span, warm_up, wilder
+from engine.value import Value
 
 # OBV and ADI add up over so many of a symbol's own bars: they must not depend on where a window starts.
 ACCUMULATION_SESSIONS = 250
@@ -37,8 +38,8 @@ QUALITY = frozenset(("is_validated", "quality_score"))
 BOOKKEEPING = frozenset(("batch_id", "created_at", "updated_at"))
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Column(Value):
     """One column: its type, the bars behind its finite windows, its smoothings, the values it can have."""
 
     name: str
@@ -58,8 +59,8 @@ class Column:
         return self.bars + warm_up(self.alphas, seed_influence)
 
 
-@dataclass(frozen=True, slots=True)
-class IndicatorSet:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IndicatorSet(Value):
     """A named set of columns in the order of the file."""
 
     name: str

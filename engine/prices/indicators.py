@@ -30,6 +30,7 @@ from engine.prices.windows import (
     smooth,
     span,
 )
+from engine.value import Value
 
 # The arrays of a block then stay in a core's cache; results do not depend on it.
 BLOCK_SYMBOLS = 1024
@@ -42,8 +43,8 @@ Values = dict[str, Floats]
 Map = Callable[[Callable[[Panel], Values], Iterable[Panel]], Iterable[Values]]
 
 
-@dataclass(frozen=True, slots=True)
-class IndicatorDay:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IndicatorDay(Value):
     """The table of a day, and how many values of which columns had to become null."""
 
     table: pa.Table

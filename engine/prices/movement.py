@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.prices.windows import Floats, lagged, ratio, smooth, wilder
+from engine.value import Value
 
 
 def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
@@ -23,8 +24,8 @@ def average_true_range(ranges: Floats, rows: int) -> Floats:
     return smooth(ranges, wilder(14), rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Directions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Directions(Value):
     """Directional indicators over 14 bars."""
 
     adx: Floats

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from engine.errors import SchemaError
 from engine.prices.windows import Floats, change, lagged, ratio
+from engine.value import Value
 
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
@@ -32,8 +33,8 @@ MARKET_CLOSE_COLUMNS = ("market_close", "benchmark_close", "sp500_close", "spy_c
 LARGEST_FRACTION = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Panel(Value):
     """Bars of S sessions (ascending) and N symbols (sorted by bytes): [S x N] arrays, NaN where missing."""
 
     sessions: tuple[date, ...]
@@ -84,8 +85,8 @@ class Panel:
         return Panel(self.sessions, self.symbols.take(pa.array(kept)), **columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Placed(Value):
     """A panel, and the records that could not be placed in it once."""
 
     panel: Panel
@@ -213,8 +214,8 @@ def _floats(column: pa.ChunkedArray) -> Floats:
 # -- own bars --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bars(Value):
     """Each symbol's bars moved together: the newest in the last row, NaN above the first one."""
 
     open: Floats

@@ -17,13 +17,14 @@ from engine.prices.windows import (
     smooth,
     span,
 )
+from engine.value import Value
 
 ICHIMOKU_SHIFT_BARS = 26
 BAND_DEVIATIONS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bands:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bands(Value):
     """Bollinger's bands over 20 bars."""
 
     upper: Floats
@@ -64,8 +65,8 @@ def ichimoku(high: Floats, low: Floats, close: Floats, rows: int) -> dict[str, F
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Macd:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Macd(Value):
     """Difference of two exponential means, its own mean, and the distance between the two."""
 
     line: Floats

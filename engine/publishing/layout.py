@@ -10,6 +10,7 @@ from engine import wire
 from engine.errors import UnsafePath, VerificationFailed
 from engine.model import Location, Manifest, PublishedFile
 from engine.store import check_writable
+from engine.value import Value
 
 MANIFEST_NAME = "_manifest.json"
 PLAN, SHA256 = "briquette-plan", "briquette-sha256"  # object metadata: which run made it, of which bytes
@@ -32,8 +33,8 @@ def is_hidden(path: str) -> bool:
     return any(segment[:1] in ("_", ".") for segment in path.split("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Layout(Value):
     """Keys of one dataset. ``live`` is its prefix; hidden names lie beside a ``ds=`` folder, else inside.
 
     >>> Layout.of(Location("s3://b", "prices/compacted/ds=2025-09-09/")).rejects_key("4f" * 32)

@@ -9,12 +9,13 @@ from engine.errors import NotFound, OutputOccupied, PreconditionFailed, Snapshot
 from engine.model import Location, Manifest
 from engine.publishing.layout import PLAN, Layout, is_hidden, is_part_name
 from engine.store import Store, Stored
+from engine.value import Value
 
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Snapshot(Value):
     """The state that a publish replaces; every write is conditional on it."""
 
     output: Location

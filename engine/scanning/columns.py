@@ -10,6 +10,7 @@ from engine.model import Schema
 from engine.scanning import layout as at
 from engine.schema import arrow_type
 from engine.typewords import ListOf, Plain, Struct, Timestamp, TypeWord, parse_type
+from engine.value import Value
 
 _INTEGER_BITS = {f"{sign}int{bits}": (sign, bits) for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -20,8 +21,8 @@ _STORES = {at.STRING: at.STORE_TEXT, at.LIST: at.STORE_ENDS, at.STRUCT: at.STORE
 ROWS: Final = -1  # instead of the number of a list
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Column(Value):
     """A column of the schema, a field of a struct or the elements of a list."""
 
     name: str

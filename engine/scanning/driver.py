@@ -12,6 +12,7 @@ from engine.scanning import layout as at
 from engine.scanning.areas import Areas
 from engine.scanning.columns import Column
 from engine.scanning.template import LINE_BYTES, Program, Template, assemble, learn
+from engine.value import Value
 
 TEMPLATES: Final = 16  # kept for one buffer
 FAILED_LESSONS: Final = 32  # lines that taught nothing, before the scan stops asking
@@ -19,8 +20,8 @@ SAMPLES, SAMPLE_BYTES = 16, 4096
 MAX_BUFFER_BYTES: Final = (1 << 31) - 1  # offsets of Arrow strings are int32
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Scan(Value):
     r"""What one buffer became.
 
     ``columns``: Arrow arrays in schema order over the accepted lines only, in their order. A string column is

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.scanning import layout as at
 from engine.scanning.columns import Column
+from engine.value import Value
 
 LINE_BYTES: Final = 65_536  # a longer line is not learnt from
 
@@ -30,8 +31,8 @@ class Step(NamedTuple):
     inner: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Template(Value):
     """The steps that read a line; the last one's literal ends it."""
 
     steps: tuple[Step, ...]
@@ -178,8 +179,8 @@ class _Lesson:
                 self._absent(child)
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Program(Value):
     """Templates as the arrays that the kernel reads."""
 
     ops: Any  # int64 (operations, OP_WIDTH); the driver fills in where columns lie

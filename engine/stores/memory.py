@@ -12,10 +12,11 @@ from hashlib import md5
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Stored, check_writable
 from engine.stores.base import BaseStore
+from engine.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Held(Value):
     stored: Stored
     data: bytes
 

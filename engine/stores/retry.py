@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engine.errors import StoreError
+from engine.value import Value
 
 T = TypeVar("T")
 
@@ -17,8 +18,8 @@ class TransientError(Exception):
     """A request that may well succeed when it is sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Retry(Value):
     """How often a request is sent, and how long the pauses between may be."""
 
     attempts: int = 7
