@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Value:
@@ -13,7 +13,6 @@ class Value:
     """
 
     __slots__ = ()
-    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
@@ -24,8 +23,14 @@ class Value:
         return hash(_fields(self))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
+        shown = ", ".join(
+            f"{name}={value!r}" for name, value in zip(_names(self), _fields(self), strict=True)
+        )
         return f"{self.__class__.__qualname__}({shown})"
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(value.__dataclass_fields__)  # no annotation above: engine.wire takes those for fields
 
 
 def _fields(value: Any) -> tuple[Any, ...]:
