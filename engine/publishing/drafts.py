@@ -63,11 +63,14 @@ class Drafts:
         while self._next is not None and self._next in self._early:
             for group in self._early.pop(self._next):
                 self._taken.append(group)
-                self._arrived.put(group)
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._write, args=(group,), name="briquette-drafts"
+                    )
+                    self._thread.start()
+                else:
+                    self._arrived.put(group)
             self._next = next(self._order, None)
-        if self._taken and self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="briquette-drafts")
-            self._thread.start()
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -113,12 +116,11 @@ class Drafts:
 
     # -- the thread ----------------------------------------------------------------------------
 
-    def _write(self) -> None:
+    def _write(self, group: RowGroup) -> None:
         try:
             self._directory = directory = self._open()
-            first = self._arrived.get()
-            if first is not None:
-                self._packer.begins_a_part(first)
+            self._packer.begins_a_part(group)
+            first: RowGroup | None = group
             while first is not None:
                 name, index = part_name(len(self._parts)), len(self._parts)
                 groups, after = [first], list[RowGroup | None]()
