@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bounds import why_missed
 from benchmarks.peers import PEERS
 
 US = "briquette"
@@ -83,6 +84,8 @@ def markdown(document: dict[str, Any]) -> str:
         "",
     ]
     lines += _target_table(document.get("targets", []))
+    if missed := why_missed(document):
+        lines += ["What stands between:", "", *(f"- {sentence}" for sentence in missed), ""]
     for workload in document["workloads"]:
         lines += _workload_table(workload)
     lines += _probe_lines(document.get("probes"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from benchmarks.bounds import why_missed
 from benchmarks.peers import PEERS
 
 US = "briquette"
@@ -45,6 +46,7 @@ def html(document: dict[str, Any]) -> str:
     )
     parts = [f"<h1>briquette and its peers</h1><p>{escape(document['date'])} · {escape(head)}</p>"]
     parts += [_targets(document.get("targets", []))]
+    parts += [f"<p>{escape(sentence)}</p>" for sentence in why_missed(document)]
     parts += [_workload(workload) for workload in document["workloads"]]
     probes = document.get("probes")
     if probes:

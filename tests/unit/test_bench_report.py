@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import costs, figures, page, suite
+from benchmarks.bounds import why_missed
 from benchmarks.corpus import corpus
 from benchmarks.peers import PEERS
 from benchmarks.steady import STEPS, steady_state
@@ -128,3 +129,35 @@ def test_help_loads_nothing_of_the_benchmarks() -> None:
     program = "import sys, engine.cli; print([m for m in sys.modules if m.startswith('benchmarks')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_missed_target_of_time_is_told_with_what_the_run_costs() -> None:
+    peers = {
+        "briquette": {"wall_seconds": 1.5, "cpu_seconds": 2.5},
+        "duckdb": {"wall_seconds": 2.0, "cpu_seconds": 4.0},
+    }
+    document: dict[str, Any] = {
+        "machine": {"cores": 2},
+        "workloads": [{"workload": "1gb", "peers": peers, "input": {"bytes": 1_000}}],
+        "probes": {
+            "steady": {"floor_cpu_seconds": {"zstd": 0.08, "sha256": 0.01}, "bytes": 100},
+            "cost_curve": {"start_cpu_seconds": 0.2},
+            "scaling": [{"workload": "1gb", "seconds": {"1": 2.2, "2": 1.3}, "speed_up": 1.69}],
+        },
+        "targets": [
+            {"what": "1gb", "target": 2.5, "peer": "duckdb", "met": False},
+            {"what": "1gb", "target": 25, "peer": "spark", "met": True},
+            {"what": "output size", "target": 1.05, "peer": "", "met": False},
+            {"what": "1 to 2 workers, 1gb", "target": 1.8, "peer": "", "met": False},
+            {"what": "1 to 2 workers, large", "target": 1.8, "peer": "", "met": None},
+        ],
+    }
+    wall, scaling = why_missed(document)
+    assert wall.startswith(
+        "1gb, 2.5 times DuckDB: that is 0.80 s. The run spends 2.50 s of CPU time, 1.25 s if"
+    )
+    assert "0.20 s of it is starting up" in wall
+    assert "0.90 s is libzstd and SHA-256" in wall
+    assert scaling.startswith("1gb, one worker to two: 2.20 s and 1.30 s.")
+    assert "1.83 times as fast" in scaling  # 2.2 / (0.2 + 2.0 / 2)
+    assert why_missed(document | {"probes": None}) == []
