@@ -57,6 +57,5 @@ def _two_workers(scaling: dict[str, Any], start_seconds: float) -> str:
     best = one / (start_seconds + (one - start_seconds) / 2)
     return (
         f"{scaling['workload']}, one worker to two: {one:.2f} s and {two:.2f} s. If only start-up "
-        f"({start_seconds:.2f} s) were one core's, it would be {best:.2f} times as fast; the rest is lost "
-        "to hashing the last part after its last byte and to two cores that share memory."
+        f"({start_seconds:.2f} s) were one core's, it would be {best:.2f} times as fast."
     )

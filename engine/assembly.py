@@ -46,6 +46,8 @@ class Totals(Value):
     content_digest: str
 
 
+OnSplit = Callable[[SplitResult], None]
+
 # -- map ---------------------------------------------------------------------------------------
 
 
@@ -61,9 +63,17 @@ class Work(Protocol):
         """Whether an unchanged split's published row groups may be taken over."""
 
     def results(
-        self, plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+        self,
+        plan: Plan,
+        executor: Executor,
+        kept: Mapping[int, SplitResult],
+        progress: Progress | None,
+        on_split: OnSplit | None = None,
     ) -> tuple[SplitResult, ...]:
-        """Every split's result in plan order, ``kept`` as it is; the conservation of C7 is checked."""
+        """Every split's result in plan order, ``kept`` as it is; the conservation of C7 is checked.
+
+        ``on_split`` gets each other one as it is made, in any order.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -74,12 +84,17 @@ class CompactSplits(Value):
     reuses: bool = True
 
     def results(
-        self, plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+        self,
+        plan: Plan,
+        executor: Executor,
+        kept: Mapping[int, SplitResult],
+        progress: Progress | None,
+        on_split: OnSplit | None = None,
     ) -> tuple[SplitResult, ...]:
         """See ``Work.results``."""
         from engine.split import compact_split
 
-        return map_splits(plan, executor, kept, progress, compact_split)
+        return map_splits(plan, executor, kept, progress, compact_split, on_split)
 
 
 def staging(plan: Plan) -> Location:
@@ -111,8 +126,12 @@ def map_splits(
     kept: Mapping[int, SplitResult],
     progress: Progress | None,
     kernel: Callable[[SplitTask], SplitResult],
+    on_split: OnSplit | None = None,
 ) -> tuple[SplitResult, ...]:
-    """Every split's result in plan order: ``kept`` as it is, the others by ``kernel`` on the executor."""
+    """Every split's result in plan order: ``kept`` as it is, the others by ``kernel`` on the executor.
+
+    ``on_split`` gets those as they are made, in any order, before unique keys decide anything.
+    """
     found: dict[int, SplitResult] = dict(kept)
     read_bytes = 0
 
@@ -120,6 +139,8 @@ def map_splits(
         nonlocal read_bytes
         found[result.split_index] = result
         read_bytes += result.raw_bytes
+        if on_split:
+            on_split(result)
         if progress:
             progress(min(len(found), len(plan.splits)), len(plan.splits), read_bytes)
 

@@ -17,7 +17,6 @@ from engine import assembly, wire
 from engine.ahead import Early, look_ahead
 from engine.errors import EmptyInput, PlanError, UsageError
 from engine.executors import Executor, open_executor
-from engine.executors.watched import Watched
 from engine.listing import list_partition
 from engine.model import (
     CompactionSpec,
@@ -313,9 +312,9 @@ def run_plan(
     reuse = options.reuse and work.reuses and not options.force
     kept = assembly.reusable_splits(plan, published, store) if reuse else {}
     with _drafting(plan, store, kept) as drafts:
-        watched = Watched(executor, drafts.take) if drafts else executor
         with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
-            results = work.results(plan, watched, kept, _unless_stopped(progress))
+            on_split = drafts.take if drafts else None
+            results = work.results(plan, executor, kept, _unless_stopped(progress), on_split)
         totals = assembly.total(results)
         rejects = assembly.reject_lines(results)
         if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:

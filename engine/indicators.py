@@ -222,6 +222,7 @@ class ComputeIndicators:
         executor: Executor,
         kept: Mapping[int, SplitResult],
         progress: Progress | None,
+        on_split: assembly.OnSplit | None = None,
     ) -> tuple[SplitResult, ...]:
         """See ``engine.assembly.Work``; a day that fails its checks goes into quarantine first."""
         # The same inputs give the same batch: the upper 60 bits of their fingerprint.
@@ -233,7 +234,7 @@ class ComputeIndicators:
             batch_id=int(plan.input_fingerprint[:15], 16),
         )
         try:
-            results = assembly.map_splits(plan, executor, kept, progress, kernel)
+            results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
         except DataQualityFailed as failed:
             self._quarantine.fill(plan, executor)
             raise DataQualityFailed(

@@ -38,6 +38,7 @@ class Packer(Generic[Item]):
     def begins_a_part(self, item: Item) -> bool:
         """Whether ``item``, the next one, is the first of a part."""
         if begins := not self._part or self._is_full_before(item):
+            # Its bound counts twice: once for what the part has besides.
             self._part, self._sizes, self._bound = [], [], self._most(item)
         self._part.append(item)
         self._bound += self._most(item)

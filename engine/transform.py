@@ -93,14 +93,19 @@ class TransformSplits(Value):
     reuses: bool = False  # a manifest does not hold the findings of a split
 
     def results(
-        self, plan: Plan, executor: Executor, kept: Mapping[int, SplitResult], progress: Progress | None
+        self,
+        plan: Plan,
+        executor: Executor,
+        kept: Mapping[int, SplitResult],
+        progress: Progress | None,
+        on_split: assembly.OnSplit | None = None,
     ) -> tuple[SplitResult, ...]:
         """See ``Work.results``; raises ``DataQualityFailed``, ``NoRawData`` and ``RejectLimitExceeded``."""
         from engine.publish import write_rejects
         from engine.split import change_split
 
         kernel = partial(change_split, source=self.source, change=adjusted_rows)
-        results = assembly.map_splits(plan, executor, kept, progress, kernel)
+        results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
         store = open_store(plan.output.url)
         totals = assembly.total(results)
         keep_rejects = partial(

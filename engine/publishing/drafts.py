@@ -55,10 +55,8 @@ class Drafts:
 
     # -- while the splits are made -------------------------------------------------------------
 
-    def take(self, result: object) -> None:
-        """The result of a split; those that come before their turn wait for it. Others are nothing to us."""
-        if self._next is None or not isinstance(result, SplitResult):
-            return
+    def take(self, result: SplitResult) -> None:
+        """A finished split; those that come before their turn wait for it."""
         self._early[result.split_index] = result.row_groups
         while self._next is not None and self._next in self._early:
             for group in self._early.pop(self._next):

@@ -8,7 +8,6 @@ import time
 import pytest
 
 from engine.executors.dask import FEW_TASKS, DaskThreads
-from engine.executors.watched import Watched
 
 MAP = """
 import sys
@@ -69,12 +68,3 @@ def test_results_come_in_about_the_order_of_the_tasks(scheduler):
     DaskThreads(2).map(lambda n: time.sleep(0.001) or n, range(FEW_TASKS + 60), found.append)
     assert sorted(found) == list(range(FEW_TASKS + 60))
     assert max(abs(place - n) for place, n in enumerate(found)) < 20
-
-
-def test_a_watched_executor_shows_each_result_first_and_keeps_its_name():
-    seen, found = [], []
-    watched = Watched(DaskThreads(2), lambda n: seen.append((n, n in found)))
-    watched.map(lambda n: n, range(5), found.append)
-    assert watched.name == "dask"
-    assert sorted(seen) == [(n, False) for n in range(5)]
-    assert sorted(found) == list(range(5))

@@ -147,16 +147,6 @@ def test_other_row_groups_than_were_taken_leave_nothing_behind(tmp_path: Path, b
     assert files(tmp_path) == []
 
 
-def test_what_is_no_result_of_a_split_is_passed_over(tmp_path: Path, begin: Any) -> None:
-    groups = groups_of(2)
-    drafts = begin(1 << 20, range(2))
-    for result in ("text", None, *(result_of(i, groups[i]) for i in range(2)), result_of(0, groups[0]), 7):
-        drafts.take(result)
-    parts = drafts.complete([g for some in groups for g in some])
-    assert parts is not None
-    assert len(parts) == 1
-
-
 def test_given_up_in_the_middle_of_a_part_nothing_stays(tmp_path: Path, store: LocalStore) -> None:
     groups = groups_of(3)
     with drafting_on_disk(store, swap_layout(), PLAN_ID, 1 << 20, range(3)) as drafts:
