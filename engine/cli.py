@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from engine.commands.settling import map_arrow_ahead, settle
+from engine.commands.settling import arrow_is_mapped, map_arrow_ahead, settle
 
 _WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
 
@@ -57,6 +57,7 @@ def program() -> None:
         main()
     except SystemExit as end:
         code = end.code
+    arrow_is_mapped()  # a wrong word ends sooner than that: to leave while the loader works may crash
     alone = threading.active_count() == 1 and not {"distributed", "ray"} & sys.modules.keys()
     if not alone or not isinstance(code, int | None):
         sys.exit(code)

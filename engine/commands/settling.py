@@ -61,6 +61,6 @@ _mapping: list[threading.Thread] = []
 
 
 def arrow_is_mapped() -> None:
-    """Wait for what ``map_arrow_ahead`` has begun: a fork must not find the loader at work."""
+    """Wait for what ``map_arrow_ahead`` has begun: neither a fork nor an exit may find the loader at work."""
     while _mapping:
         _mapping.pop().join()

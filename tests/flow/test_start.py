@@ -83,3 +83,29 @@ def test_arrow_is_mapped_without_importing_it() -> None:
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["True", "False"]
+
+
+LEAVING = """
+import os, sys, threading, time
+from engine import cli
+from engine.commands import settling
+ended = []
+def slow():
+    time.sleep(0.3)
+    ended.append(True)
+def begin():
+    settling._mapping.append(threading.Thread(target=slow, daemon=True))
+    settling._mapping[-1].start()
+cli.map_arrow_ahead = begin
+leave = os._exit
+os._exit = lambda code: (print("left", code, bool(ended), flush=True), leave(code))
+sys.argv = ["briquette", "compact", "--colour", "red"]
+cli.program()
+"""
+
+
+def test_a_command_that_ends_at_once_waits_for_the_loader() -> None:
+    """One in 300 crashed: the interpreter was taken down while a thread mapped Arrow's libraries."""
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.split()[-3:] == ["left", "2", "True"]
