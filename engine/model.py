@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from engine.value import Value
 
-SPEC_VERSION = 1  # raise it when the same spec would give other bytes or other rows
+SPEC_VERSION = 2  # raise it when the same spec would give other bytes or other rows
 MIB = 1 << 20
 
 

@@ -477,10 +477,14 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
         ("deb", "debian", "org"),
         ("golang", "org"),
     )
-    folders = ("work", "farm", "root", "home", "opt/wheels", "opt/pypi", "tmp/bash_jobs")
+    # Where this checkout, its Python and its user happen to lie, and where users' homes lie anywhere.
+    folders = {str(ROOT.parent), str(ROOT), str(Path.home()), sys.base_prefix, "/root", "/home"} - {"/", "/usr"}
     wanted = re.compile(
         "|".join(
-            [*(re.escape(".".join(h)) for h in hosts), *(rf"(?<![\w.$}}*:/-])/{f}/" for f in folders)]
+            [
+                *(re.escape(".".join(h)) for h in hosts),
+                *(rf"(?<![\w.$}}*:/-]){re.escape(f)}/" for f in sorted(folders)),
+            ]
         ).encode()
     )
     listed = subprocess.run(
