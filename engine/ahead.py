@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.model import CompactionSpec
-from engine.plan import COMPRESSION_FACTOR, is_input
+from engine.plan import COMPRESSION_FACTOR, is_input, why_refused
 from engine.store import Stored, open_store
 from engine.target import Target
 from engine.value import Value
@@ -41,7 +41,9 @@ def look_ahead(target: Target, spec: CompactionSpec, options: RunOptions) -> Ite
     raw = target.raw
 
     def wanted(stored: Stored) -> bool:  # a huge object is streamed
-        return stored.size_bytes * COMPRESSION_FACTOR <= spec.split_bytes and is_input(stored.key, raw.prefix)
+        if stored.size_bytes * COMPRESSION_FACTOR > spec.split_bytes:
+            return False
+        return is_input(stored.key, raw.prefix) and not why_refused(stored.key)
 
     with (
         ThreadPoolExecutor(1, thread_name_prefix="briquette-observe") as thread,  # the last to end

@@ -23,7 +23,7 @@ from engine.model import (
     SplitResult,
     SplitTask,
 )
-from engine.plan import inline_limit_bytes
+from engine.plan import expected_bytes, inline_limit_bytes
 from engine.value import Value
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Totals(Value):
     extra_fields: tuple[tuple[str, int], ...]
     duplicate_json_keys: int
     content_digest: str
+    decoded_bytes: int
+    reject_bytes: int
 
 
 OnSplit = Callable[[SplitResult], None]
@@ -226,15 +228,23 @@ def check_expected_records(plan: Plan, results: Sequence[SplitResult]) -> None:
             )
 
 
+def within_reject_limit(plan: Plan, totals: Totals) -> bool:
+    """C6.7: rejects may be no larger a share of the records, nor of the bytes of text, than the spec says."""
+    most = plan.spec.max_reject_ratio
+    return totals.rejects <= totals.records * most and totals.reject_bytes <= totals.decoded_bytes * most
+
+
 def check_reject_limit(plan: Plan, totals: Totals, keep_rejects: Callable[[], PublishedFile | None]) -> None:
     """C6: too many rejects stop the run; the reject file stays for whoever reads the error."""
-    if totals.rejects <= totals.records * plan.spec.max_reject_ratio:
+    if within_reject_limit(plan, totals):
         return
     file = keep_rejects()
     raise RejectLimitExceeded(
         f"{totals.rejects} of {totals.records} records of {plan.raw} were rejected "
-        f"({totals.rejects / totals.records:.1%}; at most {plan.spec.max_reject_ratio:.1%} may be). "
-        f"Nothing was published.",
+        f"({totals.rejects / totals.records:.1%}) "
+        f"with {totals.reject_bytes} of {totals.decoded_bytes} bytes "
+        f"({totals.reject_bytes / max(totals.decoded_bytes, 1):.1%}); of both, "
+        f"at most {plan.spec.max_reject_ratio:.1%} may be. Nothing was published.",
         hint=f"Read {plan.output.url.rstrip('/')}/{file.key if file else ''}, mend the source or the schema, "
         "or raise --max-reject-ratio.",
     )
@@ -255,6 +265,8 @@ def total(results: Sequence[SplitResult]) -> Totals:
         extra_fields=tuple(sorted(extra.items())),
         duplicate_json_keys=sum(r.duplicate_json_keys for r in results),
         content_digest=digest.combine_digests([r.digest for r in results]),
+        decoded_bytes=sum(r.decoded_bytes for r in results),
+        reject_bytes=sum(r.reject_bytes for r in results),
     )
 
 
@@ -356,6 +368,7 @@ def _published_splits(plan: Plan, results: Sequence[SplitResult]) -> Iterator[Pu
             object_records=result.object_records,
             extra_fields=result.extra_fields,
             duplicate_json_keys=result.duplicate_json_keys,
+            decoded_bytes=result.decoded_bytes,
         )
         first += len(result.row_groups)
 
@@ -393,7 +406,7 @@ def reusable_splits(plan: Plan, published: Manifest | None, store: Store) -> dic
             extra_fields=s.extra_fields,
             duplicate_json_keys=s.duplicate_json_keys,
             raw_bytes=0,
-            decoded_bytes=0,
+            decoded_bytes=s.decoded_bytes or sum(map(expected_bytes, plan.objects(plan.splits[index]))),
         )
         for index, s in wanted.items()
     }

@@ -187,8 +187,9 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
     if not listing.objects:
         raise EmptyInput(f"there are no raw objects under {target.raw}.", hint="Check the path and the day.")
-    bodies = store.get_many(listing.objects)
-    pairs = ((o.key, body) for o, body in zip(listing.objects, bodies, strict=True))
+    objects = [item for item in listing.objects if not item.refused]
+    bodies = store.get_many(objects)
+    pairs = ((o.key, body) for o, body in zip(objects, bodies, strict=True))
     part = target.partition
     inferred = infer_schema(pairs, name=name or f"{part.domain}.{part.table}".strip(".") or "inferred")
     return inferred, dump_schema(inferred.schema, comments=inferred.comments)
@@ -317,7 +318,7 @@ def run_plan(
             results = work.results(plan, executor, kept, _unless_stopped(progress), on_split)
         totals = assembly.total(results)
         rejects = assembly.reject_lines(results)
-        if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:
+        if totals.rows == 0 and assembly.within_reject_limit(plan, totals):
             publish.write_rejects(store, plan.output, plan.plan_id, rejects)
             return done(**_nothing(plan, options, store, previous, totals.rejects))
         assembly.check_reject_limit(

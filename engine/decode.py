@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from engine.decoding.gather import Decoded, Gather, Text
+from engine.decoding.gather import Decoded, Gather, Refused, Text
 from engine.decoding.json_objects import decode_json
 from engine.decoding.scanned import InTurn
 from engine.decoding.text import decompress, file_format
 from engine.model import CompactionSpec, FileFormat
 
-__all__ = ["Decoded", "decode_objects", "decode_records_only"]
+__all__ = ["Decoded", "Refused", "decode_objects", "decode_records_only"]
 
 
 def decode_objects(
@@ -31,9 +31,11 @@ def decode_objects(
 
 
 def decode_in_turn(
-    objects: Iterable[tuple[str, bytes]], count: int, total_bytes: int, spec: CompactionSpec
+    objects: Iterable[tuple[str, bytes | Refused]], count: int, total_bytes: int, spec: CompactionSpec
 ) -> Decoded:
     """As ``decode_objects``, of so many objects that come one by one, and are decoded as they come.
+
+    One that comes as ``Refused`` is one reject.
 
     Whoever makes them must not hold them: then few are in memory at a time. ``total_bytes`` is about what
     they have together once they are decompressed.
@@ -47,7 +49,7 @@ def decode_records_only(objects: Sequence[tuple[str, bytes]], spec: CompactionSp
 
 
 def _decode(
-    objects: Iterable[tuple[str, bytes]],
+    objects: Iterable[tuple[str, bytes | Refused]],
     count: int,
     total_bytes: int,
     spec: CompactionSpec,
@@ -63,6 +65,10 @@ def _decode(
     kind: FileFormat | None
     for key, raw in objects:  # not by enumerate, which keeps the last pair while it waits for the next
         index += 1
+        if isinstance(raw, Refused):
+            gather.decoded_bytes += raw.size_bytes
+            gather.refuse_object(index, key, raw.reason, b"", raw.size_bytes)
+            continue
         if raw[:1] == b"{" and key[-5:] == ".json" and len(raw) <= spec.limits.object_bytes:
             # What most objects of most days are: without compression and known at first sight.
             kind, body = FileFormat.JSON, raw

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import NotFound
 from engine.model import CompactionSpec, Location, RawObject
-from engine.plan import BATCH_MANIFEST_NAME, COMPRESSED_SUFFIXES, is_huge, is_input, parse_batch_manifest
+from engine.plan import (
+    BATCH_MANIFEST_NAME,
+    COMPRESSED_SUFFIXES,
+    is_huge,
+    is_input,
+    parse_batch_manifest,
+    why_refused,
+)
 from engine.value import Value
 
 if TYPE_CHECKING:
@@ -41,8 +48,9 @@ def list_partition(
     has_batch_manifest = False
     for stored in listed() if listed else store.list(raw.prefix):
         if is_input(stored.key, raw.prefix):
-            item = RawObject(stored.key, stored.size_bytes, stored.etag)
-            objects.append(_probed(store, item) if is_huge(item, spec) else item)
+            refused = stored.refused or why_refused(stored.key)
+            item = RawObject(stored.key, stored.size_bytes, stored.etag, refused=refused)
+            objects.append(_probed(store, item) if is_huge(item, spec) and not refused else item)
         elif stored.key == raw.prefix + BATCH_MANIFEST_NAME:
             has_batch_manifest = True
     expected: tuple[tuple[str, int], ...] = ()

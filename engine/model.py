@@ -144,6 +144,7 @@ class RawObject(Value):
     size_bytes: int
     etag: str
     splittable: bool = False  # a huge plain JSON object whose records start lines (probed at listing)
+    refused: str = ""  # why it is not read but becomes one reject: a name that nobody can use safely
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -269,6 +270,7 @@ class SplitResult(Value):
     duplicate_json_keys: int
     raw_bytes: int  # read from the store
     decoded_bytes: int  # after decompression
+    reject_bytes: int = 0  # of them in rejects
     unique_keys: bytes = b""  # Arrow IPC stream of the key columns, only with spec.unique_key
     findings: bytes = b""  # what a later stage's kernel counted in these rows, for that stage's own check
 
@@ -301,6 +303,7 @@ class PublishedSplit(Value):
     object_records: tuple[int, ...]
     extra_fields: tuple[tuple[str, int], ...]
     duplicate_json_keys: int
+    decoded_bytes: int = 0  # 0 in manifests that were written before it was kept
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

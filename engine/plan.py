@@ -58,13 +58,19 @@ def is_input(key: str, prefix: str = "") -> bool:
     return not (below[-1] == "/" or "/_" in below or "/." in below)
 
 
+def why_refused(key: str) -> str:
+    """Why a raw object of that name is not read but one reject; "" where it is read.
+
+    Such a name leaves its prefix, means another thing to another reader, or could forge a line of a log.
+    """
+    unsafe = _UNSAFE_KEY.search("/" + key)
+    return "its key has an empty, '.' or '..' segment or a control character" if unsafe else ""
+
+
 def check_key(key: str) -> None:
     """Refuse keys that leave their prefix or could forge log lines; raises ``UnsafePath``."""
-    if _UNSAFE_KEY.search("/" + key):
-        raise UnsafePath(
-            f"the key {key!r} has an empty, '.' or '..' segment or a control character.",
-            hint="Rename the raw object, or compact its folder apart.",
-        )
+    if reason := why_refused(key):
+        raise UnsafePath(f"{key!r}: {reason}.", hint="Rename the object.")
 
 
 def expected_bytes(item: RawObject) -> int:
@@ -127,7 +133,8 @@ def plan_partition(
     """
     ordered = tuple(sorted(listing, key=lambda o: o.key.encode()))
     for item in ordered:
-        check_key(item.key)
+        if not item.refused:
+            check_key(item.key)
     check_batch_manifest(expected_records, ordered)
     spec_print = wire.spec_fingerprint(spec)
     if stage != COMPACTION:

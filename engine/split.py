@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from engine import digest, scan, unique
-from engine.decode import Decoded, decode_in_turn, decode_objects
+from engine.decode import Decoded, Refused, decode_in_turn, decode_objects
 from engine.encode import encode
 from engine.errors import NotFound, PreconditionFailed, SourceChanged
 from engine.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
@@ -87,6 +87,7 @@ class _Counts:
         self.extra_fields: Counter[str] = Counter()
         self.duplicate_json_keys = 0
         self.decoded_bytes = 0
+        self.reject_bytes = 0
 
     def add(self, block: Decoded) -> pa.Table:
         """Take over a block's counts and hand on its rows."""
@@ -97,6 +98,7 @@ class _Counts:
         self.extra_fields.update(dict(block.extra_fields))
         self.duplicate_json_keys += block.duplicate_json_keys
         self.decoded_bytes += block.decoded_bytes
+        self.reject_bytes += block.reject_bytes
         return block.table
 
     def result(
@@ -115,6 +117,7 @@ class _Counts:
             duplicate_json_keys=self.duplicate_json_keys,
             raw_bytes=task.raw_bytes,
             decoded_bytes=self.decoded_bytes,
+            reject_bytes=self.reject_bytes,
         )
 
 
@@ -169,7 +172,7 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
                 yield from _row_group_blocks(store, first, task)
             else:
                 yield _range_block(store, first, task)
-        elif len(task.objects) == 1 and is_huge(first, task.spec):
+        elif len(task.objects) == 1 and is_huge(first, task.spec) and not first.refused:
             from engine.decoding.stream import decode_stream
 
             chunks = store.open_chunks(first, chunk_bytes=4 << 20)
@@ -184,11 +187,11 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
         ) from cause
 
 
-def _bodies(store: Store, task: SplitTask) -> Iterator[tuple[str, bytes]]:
+def _bodies(store: Store, task: SplitTask) -> Iterator[tuple[str, bytes | Refused]]:
     """Keys and bodies; none is held here while the next one is fetched."""
-    bodies = store.get_many(task.objects)
+    bodies = store.get_many([item for item in task.objects if not item.refused])
     for item in task.objects:
-        yield item.key, next(bodies)
+        yield item.key, Refused(item.refused, item.size_bytes) if item.refused else next(bodies)
 
 
 def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:

@@ -44,6 +44,7 @@ class Stored:
     etag: str
     metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
     modified_seconds: float = field(default=0.0, compare=False)  # by the store's clock, since the epoch
+    refused: str = field(default="", compare=False)  # why it cannot be read; ``key`` only names it
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

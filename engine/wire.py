@@ -18,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from engine.errors import BriquetteError, PlanError, VerificationFailed
-from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Split
+from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, PublishedSplit, RawObject, Split
 
 FORMAT_VERSION = 1
 T = TypeVar("T")
@@ -49,6 +49,8 @@ def fingerprint(*parts: bytes) -> str:
 
 # -- dataclass <-> JSON value --------------------------------------------------------------------
 
+# Keys that manifests of earlier versions lack; they are read with the default.
+_LATER: dict[Any, set[str]] = {PublishedSplit: {"decoded_bytes"}}
 _COLUMNAR: tuple[type, ...] = (RawObject, Split)
 
 
@@ -136,10 +138,14 @@ def _dataclass_from(kind: type, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise _Mismatch(f"{path} is {type(value).__name__}, expected an object")
     hints = _hints(kind)
-    if set(value) != set(hints):
-        unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
+    unknown, missing = (
+        sorted(set(value) - set(hints)),
+        sorted(set(hints) - set(value) - _LATER.get(kind, set())),
+    )
+    if unknown or missing:
         raise _Mismatch(f"{path} has unknown keys {unknown} and lacks {missing}")
-    return kind(**{name: from_value(hint, value[name], f"{path}.{name}") for name, hint in hints.items()})
+    given = {name: hint for name, hint in hints.items() if name in value}
+    return kind(**{name: from_value(hint, value[name], f"{path}.{name}") for name, hint in given.items()})
 
 
 # -- documents ---------------------------------------------------------------------------------
@@ -195,6 +201,8 @@ def _escapes(plan: Plan) -> Iterator[str]:
         if place.prefix and (not place.prefix.endswith("/") or _STEP.search(place.prefix[:-1])):
             yield f"the prefix {place.prefix!r} of its {name} place is none"
     for item in plan.listing:
+        if item.refused:
+            continue  # nobody opens it
         if plan.stage.name == COMPACTION.name and not item.key.startswith(plan.raw.prefix):
             yield f"it reads {item.key!r}, outside of {plan.raw}"
         if _UPWARD.search(item.key):  # an empty segment is a name like any other on S3
@@ -221,8 +229,13 @@ def spec_fingerprint(spec: CompactionSpec) -> str:
 
 
 def listing_bytes(listing: Iterable[RawObject]) -> bytes:
-    """The pinned listing as bytes: keys cannot hold NUL or newlines, so the form is unambiguous."""
-    return "".join(f"{o.key}\0{o.size_bytes}\0{o.etag}\n" for o in listing).encode()
+    """The pinned listing as bytes: keys hold no control character, or are refused and escaped."""
+    return "".join(
+        f"\1{json.dumps(o.key)}\0{o.size_bytes}\0{o.etag}\0{o.refused}\n"
+        if o.refused
+        else f"{o.key}\0{o.size_bytes}\0{o.etag}\n"
+        for o in listing
+    ).encode()
 
 
 def input_fingerprint(spec_print: str, listing: Iterable[RawObject], expected: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from engine.decoding.json_objects import add_records
 from engine.decoding.json_records import Record
 from engine.decoding.lined import LinedObjects
 from engine.decoding.lines import Bools, Lines
+from engine.decoding.refusals import beginning, csv_refusal
 from engine.decoding.rows import RowBuilder
 from engine.decoding.scanned import ScanLane, csv_scan
 from engine.model import CompactionSpec, FileFormat
@@ -53,6 +55,9 @@ def decode_csv(
         found = (header, 0) if header else _header(text, splitter, spec, seen)
         if found is None:
             continue
+        if found[0].refused:
+            gather.refuse_object(text.place, text.key, found[0].refused, beginning(text.body), len(text.body))
+            continue
         if strict or (b"\r" in text.body and _LONE_CR.search(text.body)):
             reader = CsvReader(text.key, found[0], splitter, spec.schema.null_values, spec.limits)
             records = reader.read(text.body, base_offset, found[1])
@@ -84,10 +89,19 @@ def _header(
     line = text.body[:end]
     if line in seen:
         return seen[line], end
-    found = read_header(text.key, text.body, splitter, spec.limits)
+    found = header_of(text.key, text.body, splitter, spec)
     if found and found[1] == end:
         seen[line] = found[0]
     return found
+
+
+def header_of(key: str, text: bytes, splitter: Splitter, spec: CompactionSpec) -> tuple[Header, int] | None:
+    """As ``read_header``; a header that names no declared column refuses its object."""
+    found = read_header(key, text, splitter, spec.limits)
+    if found is None or found[0].refused:
+        return found
+    header, behind = found
+    return replace(header, refused=csv_refusal(header.names, splitter.delimiter.decode(), spec)), behind
 
 
 class _CsvLines:

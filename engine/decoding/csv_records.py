@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from engine.decoding.gather import record_too_long
 from engine.decoding.json_records import BAD_UTF8, Record
+from engine.decoding.refusals import encoding_refusal
 from engine.decoding.text import BOM
 from engine.errors import CorruptObject, LimitExceeded
 from engine.model import Limits
@@ -39,7 +40,7 @@ class Splitter:
     """Cuts CSV text into records and fields."""
 
     def __init__(self, delimiter: bytes) -> None:
-        self._delimiter = delimiter
+        self.delimiter = delimiter
         self._unquoted = re.compile(rb"[^\r\n" + re.escape(delimiter) + rb"]*")
 
     def records(self, text: bytes, at: int = 0) -> Iterator[RawRecord]:
@@ -56,7 +57,7 @@ class Splitter:
         line = text[at:] if newline < 0 else text[at:newline]
         if b'"' not in line and b"\r" not in line[:-1]:
             plain = line.removesuffix(b"\r")
-            fields = [(f, False) for f in plain.split(self._delimiter)]
+            fields = [(f, False) for f in plain.split(self.delimiter)]
             return RawRecord(at, at + len(plain), len(text) if newline < 0 else newline + 1, fields)
         return self._careful(text, at)
 
@@ -79,7 +80,7 @@ class Splitter:
                 stop = self._match_unquoted(text, at)
                 fields.append((text[at:stop], False))
                 at = stop
-            if text[at : at + 1] == self._delimiter:
+            if text[at : at + 1] == self.delimiter:
                 at += 1
                 continue
             line_end = _LINE_END.match(text, at)
@@ -92,9 +93,10 @@ class Splitter:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Header(Value):
-    """The names of an object's columns in its order."""
+    """The names of an object's columns in its order, or why the object is refused."""
 
     names: tuple[str, ...]
+    refused: str = ""
 
 
 def read_header(key: str, text: bytes, splitter: Splitter, limits: Limits) -> tuple[Header, int] | None:
@@ -117,7 +119,7 @@ def read_header(key: str, text: bytes, splitter: Splitter, limits: Limits) -> tu
     try:
         names = tuple(field.decode().strip(" ") for field, _ in raw.fields)
     except UnicodeDecodeError:
-        raise CorruptObject(f"{key}: its CSV header is {BAD_UTF8}.", hint=hint) from None
+        return Header((), encoding_refusal(text)), raw.next
     doubled = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
     if doubled:
         raise CorruptObject(f"{key}: its CSV header names {doubled[0]!r} more than once.", hint=hint)

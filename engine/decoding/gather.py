@@ -26,7 +26,8 @@ class Decoded(Value):
     ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the
     order (object, position), in one chunk; a text column may be a dictionary. Every record is a row or a
     reject; ``object_records`` has one count per object. ``extra_fields`` counts, per unknown field, the rows
-    in which it is not null.
+    in which it is not null. ``decoded_bytes`` are those of the objects' texts, ``reject_bytes`` those of them
+    that became rejects: what a limit on rejects weighs.
     """
 
     table: pa.Table
@@ -35,6 +36,7 @@ class Decoded(Value):
     extra_fields: tuple[tuple[str, int], ...]
     duplicate_json_keys: int
     decoded_bytes: int
+    reject_bytes: int
 
 
 class Text(NamedTuple):
@@ -43,6 +45,13 @@ class Text(NamedTuple):
     place: int
     key: str
     body: bytes
+
+
+class Refused(NamedTuple):
+    """In place of an object's bytes: why it is not read, and how large it is."""
+
+    reason: str
+    size_bytes: int
 
 
 class Gather:
@@ -55,6 +64,7 @@ class Gather:
         self.extra_fields: Counter[str] = Counter()
         self.duplicate_json_keys = 0
         self.decoded_bytes = 0
+        self.reject_bytes = 0
         self._rejects: list[tuple[int, Reject]] = []
         self._parts: list[tuple[pa.Table, Counts]] = []
 
@@ -63,8 +73,15 @@ class Gather:
         if table.num_rows:
             self._parts.append((table, rows))
 
-    def add_reject(self, index: int, reject: Reject) -> None:
+    def add_reject(self, index: int, reject: Reject, text_bytes: int | None = None) -> None:
+        """A record that was set aside; it weighs ``text_bytes``; None: as many as its raw text."""
         self._rejects.append((index, reject))
+        self.reject_bytes += len(reject.raw) if text_bytes is None else text_bytes
+
+    def refuse_object(self, index: int, key: str, reason: str, raw: bytes, size_bytes: int) -> None:
+        """A whole object that is one reject; ``raw`` is as much of it as tells the reader what it is."""
+        self.records[index] += 1
+        self.add_reject(index, Reject(key, 0, 0, reason, raw), size_bytes)
 
     def finish(self) -> Decoded:
         self._rejects.sort(key=lambda r: (r[0], r[1].position))
@@ -75,6 +92,7 @@ class Gather:
             extra_fields=tuple(sorted((n, c) for n, c in self.extra_fields.items() if c)),
             duplicate_json_keys=self.duplicate_json_keys,
             decoded_bytes=self.decoded_bytes,
+            reject_bytes=self.reject_bytes,
         )
 
     def _table(self) -> pa.Table:

@@ -177,6 +177,11 @@ class ArrowLane:
             if refused is not None and refused.any():
                 unfit = refused if unfit is None else unfit | refused
         extra = self._extra_columns(table, text)
+        if extra and all(array.null_count for array in arrays):
+            # Rows without a declared value: whether they have a declared field, the record reader sees.
+            empty = np.logical_and.reduce([np.asarray(array.is_null()) for array in arrays])
+            if empty.any():
+                unfit = empty if unfit is None else unfit | empty
         if self._spec.extra_fields is ExtraFields.RESCUE:
             arrays.append(pa.nulls(table.num_rows, pa.string()))
         return Parsed(pa.Table.from_arrays(arrays, schema=self._schema), unfit, extra)

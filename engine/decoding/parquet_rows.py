@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from engine import thrift
 from engine.decoding.gather import Gather, Text
+from engine.decoding.refusals import SHOWN_BYTES, column_refusal
 from engine.decoding.rows import RowBuilder, output_schema
 from engine.decoding.values import UNIT_DIGITS, NotFinite, Number, compact, quoted
 from engine.errors import CorruptObject, LimitExceeded
@@ -32,6 +33,10 @@ def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = Fals
     """Decode Parquet files into ``gather``; a row that does not fit is a reject with its JSON as raw text."""
     for text in texts:
         table = _read(text, gather.spec)
+        if refused := column_refusal(table.column_names, gather.spec):
+            raw = ", ".join(table.column_names).encode("utf-8", "replace")[:SHOWN_BYTES]
+            gather.refuse_object(text.place, text.key, refused, raw, len(text.body))
+            continue
         taken = None if strict else _taken_over(table, gather.spec)
         gather.records[text.place] += table.num_rows
         rows = np.zeros_like(gather.records)
@@ -51,7 +56,8 @@ def decode_parquet(texts: Sequence[Text], gather: Gather, *, strict: bool = Fals
         for position, record in enumerate(records):
             if reason := builder.add(record):
                 raw = compact(record, non_finite=quoted).encode()
-                gather.add_reject(text.place, Reject(text.key, position, 0, reason, raw))
+                weight = len(text.body) // table.num_rows  # the raw text is none of the file's bytes
+                gather.add_reject(text.place, Reject(text.key, position, 0, reason, raw), weight)
         rows[text.place] = builder.rows
         gather.extra_fields.update(builder.extra_fields)
         gather.add_rows(builder.table(), rows)

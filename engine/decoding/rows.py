@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.decoding.refusals import record_refusal, refuses_strangers
 from engine.decoding.values import Extras, Unfit, compact, converter, quoted
 from engine.model import CompactionSpec, ExtraFields
 from engine.schema import arrow_schema
@@ -52,11 +53,15 @@ class RowBuilder:
             )
             for f in spec.schema.fields
         ]
-        self._known = frozenset(f.name for f in spec.schema.fields)
+        self._declared = tuple(f.name for f in spec.schema.fields)
+        self._known = frozenset(self._declared)
+        self._refuses = refuses_strangers(spec) and spec.extra_fields is not ExtraFields.REJECT
         self._columns: list[list[object]] = [[] for _ in self._schema]
 
     def add(self, record: Mapping[str, Any]) -> str:
         """Keep a record as a row and answer "", or answer why it does not fit."""
+        if record and self._refuses and self._known.isdisjoint(record):
+            return record_refusal(record, self._declared)
         row: list[object] = []
         matched = 0
         self._nested_extras.clear()

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from engine.decoding.csv_objects import decode_csv, splitter_of
-from engine.decoding.csv_records import OPEN_QUOTE, Header, Splitter, read_header
+from engine.decoding.csv_objects import decode_csv, header_of, splitter_of
+from engine.decoding.csv_records import OPEN_QUOTE, Header, Splitter
 from engine.decoding.gather import Decoded, Gather, Text, record_too_long
 from engine.decoding.json_objects import add_records, decode_json
 from engine.decoding.json_records import JsonReader, Record
 from engine.decoding.parquet_rows import decode_parquet
+from engine.decoding.refusals import SHOWN_BYTES, beginning
 from engine.decoding.rows import RowBuilder
 from engine.decoding.text import decompress_stream, file_format, first_char
 from engine.model import CompactionSpec, FileFormat
@@ -209,9 +210,14 @@ def _csv_blocks(
     key: str, kind: FileFormat, feed: _Feed, spec: CompactionSpec, size: int
 ) -> Iterator[Decoded]:
     _, splitter = splitter_of(kind)
+    feed.grow(SHOWN_BYTES)
+    first_line = beginning(feed.buffer)
     header = _stream_header(key, feed, spec, splitter, size)
     if header is None:
         yield _one(key, feed.take(len(feed.buffer)), spec, lambda _t, _g: None)
+        return
+    if header.refused:
+        yield _refused_csv(key, header.refused, first_line, feed, spec, size)
         return
     skipped = feed.offset
     want = size
@@ -236,6 +242,21 @@ def _csv_blocks(
         want = size if cut else 2 * max(len(feed.buffer), size)
 
 
+def _refused_csv(
+    key: str, reason: str, first_line: bytes, feed: _Feed, spec: CompactionSpec, size: int
+) -> Decoded:
+    """One reject that weighs all of the text; read to its end, as a stream that is cut must not pass."""
+    gather = Gather(spec, 1)
+    while True:
+        feed.take(len(feed.buffer))
+        if feed.final:
+            break
+        feed.grow(size)
+    gather.decoded_bytes = feed.offset
+    gather.refuse_object(0, key, reason, first_line, feed.offset)
+    return gather.finish()
+
+
 def _stream_header(
     key: str, feed: _Feed, spec: CompactionSpec, splitter: Splitter, size: int
 ) -> Header | None:
@@ -243,7 +264,7 @@ def _stream_header(
     while True:
         found = None
         if feed.final or _last_record_end(feed.buffer, splitter, header=True):
-            found = read_header(key, feed.buffer, splitter, spec.limits)
+            found = header_of(key, feed.buffer, splitter, spec)
         if found or feed.final:
             break
         if len(feed.buffer) > spec.limits.record_bytes:

@@ -33,6 +33,7 @@ from engine.stores.read_ahead import SMALL_BYTES, ReadAhead
 TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; for one that is not cached
+_BROKEN_NAME = "its name is not UTF-8"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _NONE: Mapping[str, str] = MappingProxyType({})
 _Found = list[Stored]  # `list` is a verb inside the class
@@ -87,16 +88,27 @@ class LocalStore(BaseStore):
                 if (name and not own.startswith(name)) or (own[0] == "." and own.startswith(TEMPORARY)):
                     continue
                 key = prefix + own
-                if not own.isascii():
-                    _check_name(key)
                 try:
-                    if entry.is_file():
+                    if not own.isascii() and not _is_utf8(own):
+                        self._note_broken_name(entry, key, found)
+                    elif entry.is_file():
                         s = entry.stat()
                         found.append(Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime))
                     elif entry.is_dir():
                         self._enter(entry, key, found, above)
                 except FileNotFoundError:
                     continue  # removed while we listed: as if we had come later
+
+    def _note_broken_name(self, entry: os.DirEntry[str], key: str, found: _Found) -> None:
+        """A name that is no text: told of readably, never opened; of a folder all that lies below."""
+        readable = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if entry.is_file():
+            s = entry.stat()
+            found.append(Stored(readable, s.st_size, file_etag(s), _NONE, s.st_mtime, _BROKEN_NAME))
+        elif entry.is_dir(follow_symlinks=False):
+            with os.scandir(entry.path) as entries:
+                for below in entries:
+                    self._note_broken_name(below, f"{key}/{below.name}", found)
 
     def _enter(self, entry: os.DirEntry[str], key: str, found: _Found, above: tuple[str, ...]) -> None:
         if entry.is_symlink():
@@ -382,8 +394,9 @@ def _is_file(stat: os.stat_result) -> bool:
     return (stat.st_mode & 0o170000) == 0o100000
 
 
-def _check_name(key: str) -> None:
+def _is_utf8(name: str) -> bool:
     try:
-        key.encode()
+        name.encode()
     except UnicodeEncodeError:
-        raise UnsafePath(f"The file name {key!r} is not UTF-8.", hint="Rename the file.") from None
+        return False
+    return True

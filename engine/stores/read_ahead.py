@@ -181,6 +181,8 @@ def _serve(store: LocalStore, prefix: str, told: int, memory: int, *, bodies: bo
         os.write(told, _NUMBER.pack(end))
 
     found = list(store.list(prefix))
+    if any(stored.refused for stored in found):
+        return  # the columns below do not tell of that
     hand_over(
         "\0".join([s.key for s in found]).encode(),
         "\0".join([s.etag for s in found]).encode(),

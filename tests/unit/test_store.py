@@ -393,10 +393,16 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    with open(os.fsencode(tmp_path) + b"/\xff.json", "wb"):
-        pass
-    with pytest.raises(UnsafePath, match="not UTF-8"):
-        keys(open_store(str(tmp_path)))
+    os.mkdir(os.fsencode(tmp_path) + b"/\xfe")
+    for name in (b"/\xff.json", b"/\xfe/a.json", b"/\xc3\xa9.json"):
+        with open(os.fsencode(tmp_path) + name, "wb"):
+            pass
+    found = {s.key: s.refused for s in open_store(str(tmp_path)).list("")}
+    assert found == {
+        "\\xff.json": "its name is not UTF-8",
+        "\\xfe/a.json": "its name is not UTF-8",
+        "é.json": "",
+    }
 
 
 def test_ten_thousand_files_are_listed_in_order(tmp_path: Path) -> None:

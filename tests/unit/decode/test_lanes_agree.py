@@ -36,6 +36,7 @@ def facts(decoded: Decoded) -> Any:
         decoded.extra_fields,
         decoded.duplicate_json_keys,
         decoded.decoded_bytes,
+        decoded.reject_bytes,
     )
 
 
@@ -59,6 +60,7 @@ def together(blocks: Iterable[Decoded], *, relative: bool = False) -> Decoded:
         tuple(sorted(extra.items())),
         sum(p.duplicate_json_keys for p in parts),
         sum(p.decoded_bytes for p in parts),
+        sum(p.reject_bytes for p in parts),
     )
 
 
