@@ -46,6 +46,7 @@ class Totals(Value):
     content_digest: str
     decoded_bytes: int
     reject_bytes: int
+    first_reject: Reject | None
 
 
 OnSplit = Callable[[SplitResult], None]
@@ -238,13 +239,15 @@ def check_reject_limit(plan: Plan, totals: Totals, keep_rejects: Callable[[], Pu
     """C6: too many rejects stop the run; the reject file stays for whoever reads the error."""
     if within_reject_limit(plan, totals):
         return
-    file = keep_rejects()
+    file, first = keep_rejects(), totals.first_reject
+    assert first is not None
     raise RejectLimitExceeded(
         f"{totals.rejects} of {totals.records} records of {plan.raw} were rejected "
         f"({totals.rejects / totals.records:.1%}) "
         f"with {totals.reject_bytes} of {totals.decoded_bytes} bytes "
         f"({totals.reject_bytes / max(totals.decoded_bytes, 1):.1%}); of both, "
-        f"at most {plan.spec.max_reject_ratio:.1%} may be. Nothing was published.",
+        f"at most {plan.spec.max_reject_ratio:.1%} may be. The first: {first.key!r}, record "
+        f"{first.position}: {first.reason}. Nothing was published.",
         hint=f"Read {plan.output.url.rstrip('/')}/{file.key if file else ''}, mend the source or the schema, "
         "or raise --max-reject-ratio.",
     )
@@ -267,6 +270,7 @@ def total(results: Sequence[SplitResult]) -> Totals:
         content_digest=digest.combine_digests([r.digest for r in results]),
         decoded_bytes=sum(r.decoded_bytes for r in results),
         reject_bytes=sum(r.reject_bytes for r in results),
+        first_reject=next((r.rejects[0] for r in results if r.rejects), None),
     )
 
 
