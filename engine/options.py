@@ -101,7 +101,9 @@ class SpecOptions(Value):
         float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
     ] = 0
     extra_fields: Annotated[str, option(OUTPUT, "Fields not in the schema: ignore, rescue or reject.")] = ""
-    max_reject_ratio: Annotated[float | None, option(OUTPUT, "Share of records, and of bytes of text, that may be rejected.")] = None
+    max_reject_ratio: Annotated[
+        float | None, option(OUTPUT, "Share of records, and of their bytes, that may be rejected.")
+    ] = None
     unique_key: Annotated[str, option(OUTPUT, "Columns, by commas; the last of equal records stays.")] = ""
     publish: Annotated[str, option(OUTPUT, "in_place or versioned. [default: in_place]")] = ""
 
