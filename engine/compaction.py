@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
 from engine.ahead import Early, look_ahead
+from engine.apart import check_apart, check_not_published
 from engine.errors import EmptyInput, PlanError, UsageError
 from engine.executors import Executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
+    COMPACTION,
     CompactionSpec,
     OnEmpty,
     Plan,
@@ -183,6 +185,7 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     from engine.infer import infer_schema
     from engine.schema import dump_schema
 
+    target.apart()
     store = open_store(target.raw.url)
     listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
     if not listing.objects:
@@ -196,6 +199,7 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
 
 def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:
     """List the raw objects, unless that was begun already, and plan the partition."""
+    target.apart()
     store = open_store(target.raw.url)
     listing = list_partition(
         store,
@@ -214,6 +218,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
     from engine.publish import observe
 
     seen = observe(open_store(plan.output.url), plan.output)
+    check_not_published(plan.raw, plan.listing, plan.output, seen.visible)
     if seen.manifest:
         check_identity(plan, seen.manifest)
     state = state_of(plan, seen.manifest, seen.intact)
@@ -272,6 +277,8 @@ def run_plan(
     """
     from engine import publish
 
+    if plan.stage == COMPACTION:
+        check_apart(plan.raw, plan.output)  # a stored plan, or one made by hand
     if work.stage != plan.stage.name:
         raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
     options = options or RunOptions()
@@ -282,6 +289,7 @@ def run_plan(
     seen = early.seen() if early else publish.observe(store, plan.output, force=options.force)
     published = seen.manifest
     previous = (published, seen.manifest_etag) if published else None
+    check_not_published(plan.raw, plan.listing, plan.output, seen.visible)
     if published is not None:
         check_identity(plan, published)
     state = state_of(plan, published, seen.intact)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, digest
+from engine.apart import check_apart
 from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
 from engine.encode import encode
 from engine.errors import DataQualityFailed, NoPrices
@@ -154,6 +155,8 @@ def indicators_day(
     chosen = indicator_set(options.set_name)
     wanted = max(options.lookback_days, sessions_needed(chosen))
     ds = target.partition.ds
+    for written in (target.output, target.quarantine):
+        check_apart(target.prices, written, folders="ds=")
     sessions = sessions_until(open_store(target.prices.url), target.prices, ds, wanted)
     if not sessions or sessions[-1].ds != ds:
         raise NoPrices(

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
+from engine.apart import check_apart
 from engine.compaction import CompactionResult, Progress, RunOptions, resolve_target, run_plan
 from engine.errors import DataQualityFailed, NoRawData, OutputOccupied, UsageError
 from engine.model import (
@@ -249,6 +250,9 @@ def transform_day(
     """What ``transform``, the command and the Glue job call."""
     started = time.monotonic()
     check_thresholds(options.thresholds)
+    for read in (places.compacted, places.raw):
+        for written in (places.output, places.quarantine):
+            check_apart(read, written)
     source = find_source(places, options.run, options.schema, options.spec_overrides)
     if source.note:
         _log.warning("%s", source.note)

@@ -115,7 +115,7 @@ ROOMS = (
     ),
     Room(
         "places",
-        ("engine.target", "engine.listing"),
+        ("engine.target", "engine.apart", "engine.listing", "engine.publishing.layout"),
         may_import=("nouns", "text", "plan", "store"),
         libraries=(),
         why="what a command means by its target, and what lies there",
