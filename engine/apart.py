@@ -45,7 +45,9 @@ def check_apart(read: Location, written: Location, *, folders: str = "") -> None
     for prefix in (layout.all_staging, layout.all_versions, layout.all_rejects):
         own = Location(written.url, prefix)
         visible = (i for i in _ways_inside(own, read) if not i or not is_hidden("/".join(i)))
-        if any(not i or i[0].startswith(folders) for i in visible) or any(True for _ in _ways_inside(read, own)):
+        if any(not i or i[0].startswith(folders) for i in visible) or any(
+            True for _ in _ways_inside(read, own)
+        ):
             raise _overlap(read, written, f"overlap: runs keep files of their own in {own}")
 
 

@@ -20,7 +20,7 @@ from engine import assembly, digest
 from engine.apart import check_apart
 from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
 from engine.encode import encode
-from engine.errors import DataQualityFailed, NoPrices
+from engine.errors import DataQualityFailed, NoPrices, OutputOccupied
 from engine.model import (
     MIB,
     CompactionSpec,
@@ -239,10 +239,13 @@ class ComputeIndicators:
         try:
             results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
         except DataQualityFailed as failed:
-            self._quarantine.fill(plan, executor)
+            aside = f"They are in {self._quarantine.place};"
+            try:
+                self._quarantine.fill(plan, executor)
+            except OutputOccupied as occupied:
+                aside = f"They could not be set aside: {occupied.message}"
             raise DataQualityFailed(
-                f"{failed.message.removeprefix('DQ_FAILED: ')} They are in {self._quarantine.place}; "
-                f"nothing changed under {plan.output}.",
+                f"{failed.message.removeprefix('DQ_FAILED: ')} {aside} nothing changed under {plan.output}.",
                 hint="Mend the prices of that day and transform it again.",
             ) from failed
         self.findings = json.loads(results[0].findings)

@@ -44,6 +44,8 @@ class Stored:
     etag: str
     metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
     modified_seconds: float = field(default=0.0, compare=False)  # by the store's clock, since the epoch
+    # So new that it may change again and keep its etag, as files do within a tick of the clock.
+    fresh: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -103,6 +105,8 @@ class Store(Protocol):
     def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes: ...
 
     def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]: ...
+
+    def sha256(self, item: RawObject) -> str: ...
 
     def open_chunks(
         self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None

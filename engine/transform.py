@@ -122,10 +122,13 @@ class TransformSplits(Value):
         found = quality.judge((r.findings for r in results), self.thresholds)
         self.on_quality(found)
         if not found.passed:
-            self._set_aside(plan, executor)
+            aside = f"The rows as they were read are in {self.quarantine};"
+            try:
+                self._set_aside(plan, executor)
+            except OutputOccupied as occupied:  # by an earlier program: no run removes what no run published
+                aside = f"The rows could not be set aside: {occupied.message}"
             raise DataQualityFailed(
-                f"{found.sentence()}. The rows as they were read are in {self.quarantine}; "
-                f"nothing changed under {plan.output}.",
+                f"{found.sentence()}. {aside} nothing changed under {plan.output}.",
                 hint="Mend the source and compact again, or raise --max-critical-error-rate.",
             )
         return results
@@ -143,10 +146,7 @@ class TransformSplits(Value):
             stage,
         )
         work = assembly.CompactSplits(stage=QUARANTINE, reuses=False)
-        try:
-            run_plan(aside, self.options, executor=executor, work=work)
-        except OutputOccupied:  # Parquet of an earlier program: a quarantine is there to be overwritten
-            run_plan(aside, replace(self.options, force=True), executor=executor, work=work)
+        run_plan(aside, self.options, executor=executor, work=work)
 
 
 # -- the story -------------------------------------------------------------------------------------

@@ -232,9 +232,7 @@ def test_a_copy_of_a_published_file_is_an_input_like_any_other(root: Path) -> No
     out = root / "out"
     compact(input=root / "in", output=out, schema=SCHEMA, options=SERIAL)
     shutil.copy2(out / "part-00000.parquet", root / "in" / "copy.parquet")
-    listing = [
-        RawObject(s.key, s.size_bytes, s.etag) for s in open_store(str(root / "in")).list("")
-    ]
+    listing = [RawObject(s.key, s.size_bytes, s.etag) for s in open_store(str(root / "in")).list("")]
     seen = observe(open_store(str(out)), Location(str(out)))
     check_not_published(Location(str(root / "in")), listing, Location(str(out)), seen.visible)
 
