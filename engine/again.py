@@ -73,7 +73,7 @@ def _edited(plan: Plan, published: Manifest, raw: Store) -> list[str]:
 
 
 def why_changed(plan: Plan, published: Manifest) -> str:
-    """In what the inputs and the spec of a plan differ from those of what is published, as far as that shows."""
+    """In what inputs and spec of a plan differ from those of what is published, as far as that shows."""
     if plan.stage != published.stage:
         return (
             f"what is published was made by another stage or with other parameters ({published.stage.name})"
@@ -88,8 +88,8 @@ def why_changed(plan: Plan, published: Manifest) -> str:
             "were published"
         )
     return (
-        "as many objects and bytes as were published, but not the same ones by their etags: corrected at the same "
-        "size, or copied or restored (on disk an etag is a file's times and number); they are read again"
+        "as many objects and bytes as were published, but not the same ones by their etags: corrected at the "
+        "same size, or copied or restored (on disk an etag is a file's times and number); they are read again"
     )
 
 

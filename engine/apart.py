@@ -33,28 +33,28 @@ def check_apart(read: Location, written: Location, *, folders: str = "") -> None
     replaced as a whole. ``folders``: only folders of ``read`` whose names begin so are read.
     """
     layout = Layout.of(written)
-    for inside in _ways_inside(Location(written.url, layout.live), read):
-        if not inside:
+    live = Location(written.url, layout.live)
+    for path in _ways_inside(live, read):
+        if not path:
             raise _overlap(read, written, "are the same place")
-        if not is_hidden("/".join(inside)) and inside[0].startswith(folders):
+        if not is_hidden("/".join(path)) and path[0].startswith(folders):
             raise _overlap(read, written, "overlap: the output lies inside the input")
     replaced_whole = "://" not in written.url
-    for inside in _ways_inside(read, Location(written.url, layout.live)):
-        if replaced_whole or not is_hidden("/".join(inside)):
+    for path in _ways_inside(read, live):
+        if replaced_whole or not is_hidden("/".join(path)):
             raise _overlap(read, written, "overlap: the input lies inside the output")
     for prefix in (layout.all_staging, layout.all_versions, layout.all_rejects):
         own = Location(written.url, prefix)
-        visible = (i for i in _ways_inside(own, read) if not i or not is_hidden("/".join(i)))
-        if any(not i or i[0].startswith(folders) for i in visible) or any(
-            True for _ in _ways_inside(read, own)
-        ):
+        visible = [i for i in _ways_inside(own, read) if not i or not is_hidden("/".join(i))]
+        inside = next(_ways_inside(read, own), None) is not None
+        if inside or any(not i or i[0].startswith(folders) for i in visible):
             raise _overlap(read, written, f"overlap: runs keep files of their own in {own}")
 
 
 def check_not_published(
     read: Location, listing: Sequence[RawObject], written: Location, visible: Iterable[Stored]
 ) -> None:
-    """Raise ``PlacesOverlap`` if a listed file on disk *is* a published one: by a link inside of the input."""
+    """Raise ``PlacesOverlap`` if a listed file on disk *is* a published one, by a link in the input."""
     if "://" in read.url or "://" in written.url:
         return
     published = {stored.etag: stored.key for stored in visible}
@@ -66,8 +66,8 @@ def check_not_published(
 
 def _overlap(read: Location, written: Location, how: str) -> PlacesOverlap:
     return PlacesOverlap(
-        f"The input {read} and the output {written} {how}. A run would read what a run has published, or replace "
-        "what it reads; nothing was read or written.",
+        f"The input {read} and the output {written} {how}. A run would read what a run has published, or "
+        "replace what it reads; nothing was read or written.",
         hint=f"Publish to a place of its own, for instance {str(read).rstrip('/')}-compacted, "
         'or below a name in the input that begins with "_", which is never read.',
     )
@@ -113,7 +113,7 @@ def _in_its_file_system(path: str) -> Iterator[tuple[Realm, Segments]]:
             lines = [line.split(" ") for line in table]
     except OSError:
         return
-    # Number, parent, device, folder of the device, where it is mounted; of two at one place the later is seen.
+    # Number, parent, device, folder of the device, where it is mounted; of two there the later is seen.
     mounts = [(_plain(line[4]), line[2], _plain(line[3])) for line in lines if len(line) > 4]
     here = [m for m in mounts if f"{path}/".startswith(f"{m[0].rstrip('/')}/")]
     if here:

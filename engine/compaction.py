@@ -331,7 +331,7 @@ def run_plan(
         if found.standing is not None and found.standing.copied:
             changes["manifest"] = publish.renew_manifest(store, seen, found.standing.files)
             changes["message"] = (
-                "The dataset is a copy: its parts have other etags than its manifest said, and the same bytes."
+                "The dataset is a copy: its parts have other etags than its manifest said, but its bytes."
             )
         return done(status=Status.UNCHANGED, **changes)
     if state is State.EMPTY:

@@ -26,8 +26,8 @@ def inspect_url(url: str) -> dict[str, Any]:
             footer = _footer(handle, file.key)
         if (footer.num_rows, footer.num_row_groups) != (file.rows, file.row_groups):
             raise SnapshotChanged(
-                f"{file.key} has {footer.num_rows} rows in {footer.num_row_groups} row groups, its manifest says "
-                f"{file.rows} in {file.row_groups}.",
+                f"{file.key} has {footer.num_rows} rows in {footer.num_row_groups} row groups, "
+                f"its manifest says {file.rows} in {file.row_groups}.",
                 hint="Look again; if it says so again, `briquette verify` names what differs.",
             )
         footers.append(footer)

@@ -188,7 +188,7 @@ class Plan(Value):
     input_fingerprint: str  # listing + spec: equal means nothing to do
     plan_id: str  # content hash of all the rest but ``fresh``
     stage: Stage = COMPACTION
-    # (key, SHA-256) of inputs on disk that had changed so shortly before the listing that their etags say little
+    # (key, SHA-256) of inputs that had changed so shortly before the listing that they may keep their etags
     fresh: tuple[tuple[str, str], ...] = ()
 
     @property

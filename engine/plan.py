@@ -262,11 +262,12 @@ def warnings_of(listing: Iterable[RawObject], prefix: str) -> tuple[str, ...]:
         return ()
     shown = ", ".join(f"{name} ({n:,} {'value' if n == 1 else 'values'})" for name, n in keys[:_KEYS_SHOWN])
     more = f" and {len(keys) - _KEYS_SHOWN} more" if len(keys) > _KEYS_SHOWN else ""
-    return (
+    sentence = (
         f"the folders of the input name {shown}{more}: what only they say is in no column of the output, "
-        "where rows of different folders can no longer be told apart; compact each folder to an output of its "
-        "own, or write the keys into the records",
+        "where rows of different folders can no longer be told apart; compact each folder to an output "
+        "of its own, or write the keys into the records"
     )
+    return (sentence,)
 
 
 # -- numbers that a plan predicts ----------------------------------------------------------------

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError, UnsafePath
 from engine.model import Location, Manifest, PublishedFile, PublishMode
-from engine.publishing.in_place import CLAIM, conflict, publish_in_place, remove_in_place
 from engine.publishing.identity import Match, match
+from engine.publishing.in_place import CLAIM, conflict, publish_in_place, remove_in_place
 from engine.publishing.layout import PLAN, Layout
 from engine.publishing.parts import PartHashes, check_footers
 from engine.publishing.probe import probe_store, probing, require_safe_store

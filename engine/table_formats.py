@@ -146,7 +146,8 @@ def _refusal(kind: str, root: str, inside: str = "") -> UnsupportedTable:
     what = f"{inside} lies inside of {root}, which is" if inside else f"{root} is"
     article = "an" if kind == "Iceberg" else "a"
     return UnsupportedTable(
-        f"{what} {article} {kind} table: beside its rows its files hold rows that were deleted or replaced, and "
+        f"{what} {article} {kind} table: its files also hold rows that were deleted or replaced, and "
         "only its log tells them apart. Nothing was read.",
-        hint=f"Read it with {_READ_IT[kind].format(place=root)}, write that to a folder, and compact the folder.",
+        hint=f"Read it with {_READ_IT[kind].format(place=root)}, write that to a folder, "
+        "and compact the folder.",
     )

@@ -31,7 +31,7 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Standing(Value):
-    """Published files as they stand: with the etags that they have now. ``copied``: some are not the manifest's."""
+    """Published files with the etags that they have now; ``copied``: some are not the manifest's."""
 
     files: tuple[PublishedFile, ...]
     copied: bool
@@ -75,7 +75,7 @@ def sha256_now(store: Store, now: Stored) -> str:
 
 
 def _told(store: Store, now: Stored) -> str:
-    """What the object says of itself. A file on disk can be edited and keep its attributes, so it says nothing."""
+    """What the object says of itself: nothing on disk, where a file is edited and keeps its attributes."""
     from engine.stores.local import LocalStore
 
     if isinstance(store, LocalStore):

@@ -29,7 +29,7 @@ class Snapshot(Value):
     ours: frozenset[str]  # visible keys that the manifest names, or that a crashed run left
     manifest_modified_seconds: float = 0.0
     manifest_body: bytes = b""
-    elsewhere: tuple[Stored, ...] = ()  # what the manifest names outside of the place, as far as it is there
+    elsewhere: tuple[Stored, ...] = ()  # what the manifest names outside of the place and is there
 
     @property
     def etags(self) -> Mapping[str, str]:
@@ -38,7 +38,7 @@ class Snapshot(Value):
 
     @property
     def intact(self) -> bool:
-        """Whether our files are those of the manifest by their etags; ``standing`` also knows copies of them."""
+        """Whether our files are those of the manifest by their etags; ``standing`` knows copies too."""
         if self.manifest is None or not self.is_complete:
             return False
         found = {s.key: (s.etag, s.size_bytes) for s in (*self.visible, *self.elsewhere)}
@@ -53,7 +53,7 @@ class Snapshot(Value):
         return named == self.ours | {s.key for s in self.elsewhere}
 
     def standing(self, store: Store) -> Standing | None:
-        """The manifest's files as they stand, copies told by their bytes; None if they are not what it says."""
+        """The manifest's files as they stand, copies told by their bytes; None if they are others."""
         if self.manifest is None or not self.is_complete:
             return None
         return standing(store, self.manifest.files, {s.key: s for s in (*self.visible, *self.elsewhere)})
@@ -110,7 +110,7 @@ def read_manifest(store: Store, output: Location) -> tuple[Manifest, str] | None
 
 
 def refuse_strangers(seen: Snapshot) -> None:
-    """Raise ``OutputOccupied`` if the place holds visible files that no run of ours made: none removes them."""
+    """Raise ``OutputOccupied`` if there are visible files that no run of ours made: no run removes them."""
     live = Layout.of(seen.output).live
     strangers = [s.key for s in seen.visible if s.key not in seen.ours]
     if strangers:
@@ -143,7 +143,7 @@ def _parse(body: bytes, store: Store, layout: Layout, pin: Stored | None, *, for
 
 
 def _is_our_manifest(body: bytes, store: Store, layout: Layout, pin: Stored | None) -> bool:
-    """Whether a manifest that cannot be read was written by a run: by its beginning, its mark or its parts."""
+    """Whether an unreadable manifest was written by a run: by its beginning, its mark or its parts."""
     if body.startswith(_BEGINNING):
         return True
     with suppress(ValueError, RecursionError):

@@ -24,11 +24,12 @@ from engine.store import Store, Stored
 from engine.value import Value
 
 BLOCK_BYTES = 8 << 20
+_WHILE_READ = "it was replaced while it was read"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Findings(Value):
-    """What is wrong, a sentence each. ``copied``: parts have other etags than the manifest says, but its bytes.
+    """What is wrong, a sentence each. ``copied``: all bytes are right, some etags not those of the manifest.
 
     ``strangers`` are the visible files that the manifest does not name.
     """
@@ -57,9 +58,10 @@ def examine(store: Store, output: Location, *, read_parts: bool) -> Findings:
     copied = False
     for file in manifest.files:
         now = listed.get(file.key) or store.stat(file.key)
-        problems += _problems(store, file, now, "part", hashed=read_parts)
+        found_wrong = list(_problems(store, file, now, "part", hashed=read_parts))
+        problems += found_wrong
         copied = copied or (now is not None and now.etag != file.etag)
-        if read_parts and now is not None:
+        if read_parts and now is not None and not any(w.endswith(_WHILE_READ) for w in found_wrong):
             problems += _footer_problems(store, file, now)
     if (rejects := manifest.rejects_file) is not None:
         problems += _problems(store, rejects, store.stat(rejects.key), "reject file", hashed=read_parts)
@@ -104,7 +106,7 @@ def _problems(
         try:
             found = _sha256(store, now)
         except SourceChanged:
-            yield f"{file.key}: it was replaced while it was read"
+            yield f"{file.key}: {_WHILE_READ}"
         else:
             if found != file.sha256:
                 yield f"{file.key}: its SHA-256 is {found}, the manifest says {file.sha256}"

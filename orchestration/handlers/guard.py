@@ -120,7 +120,7 @@ def _answer(count: int, fits: bool, reason: str, rows: int, size: int, plan_id: 
 
 
 def _refuse_torn(store: Store, seen: Snapshot) -> None:
-    """Raise unless each named part is what the manifest says, or a copy of it, and readers see no other Parquet."""
+    """Raise unless each named part is what the manifest says, or its copy, and there is no other Parquet."""
     assert seen.manifest is not None
     visible = {s.key: s for s in seen.visible}
     for file in seen.manifest.files:

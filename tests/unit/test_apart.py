@@ -151,7 +151,7 @@ def test_the_folders_in_which_runs_keep_their_own_files_are_no_inputs_of_the_sam
         ("b/%78", "b/x", True),  # a key is no URL: nothing in it is an escape
     ],
 )
-def test_prefixes_of_buckets(scheme: str, read: str, written: str, apart: bool) -> None:  # noqa: FBT001
+def test_prefixes_of_buckets(scheme: str, read: str, written: str, apart: bool) -> None:
     if apart:
         anywhere(input_url=f"{scheme}://{read}", output_url=f"{scheme}://{written}")
         return
