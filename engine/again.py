@@ -43,9 +43,12 @@ def look_again(plan: Plan, seen: Snapshot, raw: Store, curated: Store) -> Found:
     state = state_of(plan, published, intact=True)
     if state not in (State.CHANGED, State.UNCHANGED) or published is None:
         return Found(state)
-    edited = frozenset(_edited(plan, published, raw))
     if state is State.CHANGED:
+        known = {split.fingerprint for split in published.splits}
+        kept = (o.key for s in plan.splits if s.fingerprint in known for o in plan.objects(s))
+        edited = frozenset(_edited(plan, published, raw, frozenset(kept)))
         return Found(state, why_changed(plan, published), edited=edited)
+    edited = frozenset(_edited(plan, published, raw, frozenset(o.key for o in plan.listing)))
     if edited:
         named = ", ".join(islice(sorted(edited), _SHOWN)) + (", …" if len(edited) > _SHOWN else "")
         why = f"{named}: other bytes of the same size, written within a tick of the clock"
@@ -56,13 +59,14 @@ def look_again(plan: Plan, seen: Snapshot, raw: Store, curated: Store) -> Found:
     return Found(state, standing=standing)
 
 
-def _edited(plan: Plan, published: Manifest, raw: Store) -> list[str]:
+def _edited(plan: Plan, published: Manifest, raw: Store, among: frozenset[str]) -> list[str]:
     known = dict(plan.fresh)
     items = {item.key: item for item in plan.listing}
     found = []
     for key, sha256 in published.fresh:
-        if (item := items.get(key)) is None:
+        if key not in among:
             continue
+        item = items[key]
         try:
             now = known.get(key) or raw.sha256(item)
         except SourceChanged:

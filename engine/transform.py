@@ -66,6 +66,7 @@ def plan_transform(places: Places, source: Source, thresholds: Thresholds) -> Pl
         source.objects,
         source.expected_records,
         Stage(STAGE, STAGE_VERSION, parameters),
+        source.fresh,
     )
 
 

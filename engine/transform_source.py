@@ -89,6 +89,7 @@ class Source(Value):
     spec: CompactionSpec
     expected_records: tuple[tuple[str, int], ...] = ()
     note: str = ""  # why it is not the published compaction
+    fresh: tuple[tuple[str, str], ...] = ()  # see ``Plan.fresh``
 
     @property
     def schema(self) -> Schema:
@@ -130,7 +131,10 @@ def find_source(
         refuse_table(open_store(place.url), place, [item.key for item in plain])
         spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
         note = f"{place} has no manifest: its {len(plain)} Parquet files were read as they are."
-        return Source("parquet", place, plain, _smaller_splits(spec), note=note)
+        curated = open_store(place.url)
+        new = {s.key for s in seen.visible if s.fresh}
+        fresh = tuple((item.key, curated.sha256(item)) for item in plain if item.key in new)
+        return Source("parquet", place, plain, _smaller_splits(spec), note=note, fresh=fresh)
     store = open_store(place.url)
     bare = CompactionSpec(Schema(()))
     if not list_partition(store, place, bare, check_batch_manifest=False).objects:
@@ -142,7 +146,7 @@ def find_source(
     spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
     listing = list_partition(store, place, spec, check_batch_manifest=options.check_batch_manifest)
     note = f"there is no compacted data under {places.compacted}: the raw day {place} was read itself."
-    return Source("raw", place, listing.objects, spec, listing.expected_records, note)
+    return Source("raw", place, listing.objects, spec, listing.expected_records, note, listing.fresh)
 
 
 def _compacted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,12 +20,12 @@ from engine.compaction import RunOptions, make_plan, plan_summary, resolve_spec
 from engine.errors import OutputOccupied, SnapshotChanged, SourceChanged, UpgradeNeeded, VerificationFailed
 from engine.indicators import IndicatorsOptions, indicators
 from engine.inspection import inspect_url
-from engine.model import Status
+from engine.model import RawObject, Status
 from engine.publish import observe, read_manifest
 from engine.publishing import identity
 from engine.report import inspection_text, verdict_text
 from engine.store import open_store, parse_url
-from engine.stores import descriptors, local, swap
+from engine.stores import descriptors, local, s3_plain, swap
 from engine.target import anywhere, dataset_location
 from engine.transform import transform
 from engine.verification import verify
@@ -251,6 +252,22 @@ def test_a_part_is_hashed_once_in_a_process_and_not_where_the_store_says_its_has
         store.requests.before = None
     told = request.node.callspec.id == "s3"
     assert [verb for verb in asked if verb in ("GET", "HASH")] == ([] if told else asked[-1:])
+
+
+def test_a_lambda_s_store_hashes_in_ranges_and_tells_a_change(
+    s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_plain, "HASH_BYTES", 7)
+    store, plain = open_store(s3.url), s3_plain.PlainS3Store(s3.name)
+    body = bytes(range(30))
+    stored = store.put("x", body)
+    item = RawObject("x", stored.size_bytes, stored.etag)
+    assert plain.sha256(item) == store.sha256(item) == hashlib.sha256(body).hexdigest()
+    assert plain.requests["GET"] == 5
+    store.put("x", body[::-1])
+    for one in (plain, store):
+        with pytest.raises(SourceChanged):
+            one.sha256(item)
 
 
 # -- the raw side ------------------------------------------------------------------------------------
