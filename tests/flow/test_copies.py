@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import dask
 import pytest
 
@@ -32,7 +31,7 @@ from engine.verification import verify
 from tests.flow.price_days import publish_history
 from tests.flow.test_compaction import SCHEMA, crumbs, land, lines, row
 from tests.flow.test_transform import DS, MARKET, bar, compacted
-from tests.servers import Bucket, new_bucket
+from tests.servers import Bucket, new_bucket, promote
 
 SERIAL = RunOptions(executor="serial")
 SPEC: dict[str, Any] = {
@@ -59,21 +58,6 @@ def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "_KNOWN", {})
 
 
-def promoted(source: Bucket, target: Bucket, *, metadata: bool) -> None:
-    """Copy every object with another etag than it had, as a copy in parts does."""
-    client = boto3.client("s3")
-    for item in client.list_objects_v2(Bucket=source.name)["Contents"]:
-        there, here = ({"Bucket": b.name, "Key": item["Key"]} for b in (source, target))
-        found = client.get_object(**there)
-        begun = client.create_multipart_upload(**here, Metadata=found["Metadata"] if metadata else {})
-        part = client.upload_part(**here, UploadId=begun["UploadId"], PartNumber=1, Body=found["Body"].read())
-        client.complete_multipart_upload(
-            **here,
-            UploadId=begun["UploadId"],
-            MultipartUpload={"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]},
-        )
-
-
 @pytest.fixture(params=["disk", "s3", "s3 without metadata", "memory"])
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Callable[[], str]]:
     """The URL of an empty place, and a function that copies all of it to another and says where."""
@@ -96,12 +80,12 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Callable[
         return here.url, put_again
     s3 = request.getfixturevalue("s3")
 
-    def promote() -> str:
+    def promoted() -> str:
         other = new_bucket(s3.endpoint)
-        promoted(s3, other, metadata=request.param == "s3")
+        promote(s3, other, metadata=request.param == "s3")
         return other.url
 
-    return s3.url, promote
+    return s3.url, promoted
 
 
 def put_all(url: str, files: dict[str, bytes]) -> None:
