@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import engine
 from engine.errors import BatchManifestMismatch, BriquetteError, RejectLimitExceeded, VerificationFailed
 from engine.model import (
+    COMPACTION,
     Location,
     Manifest,
     Plan,
@@ -23,14 +24,14 @@ from engine.model import (
     SplitResult,
     SplitTask,
 )
-from engine.plan import expected_bytes, inline_limit_bytes
+from engine.plan import expected_bytes, inline_limit_bytes, warnings_of
 from engine.value import Value
 
 if TYPE_CHECKING:
     from engine.compaction import Progress
     from engine.executors import Executor
     from engine.splice import SplicedPart
-    from engine.store import Store
+    from engine.store import Store, Stored
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -353,6 +354,8 @@ def manifest(
         duplicate_json_keys=totals.duplicate_json_keys,
         writer=writer_name(),
         stage=plan.stage,
+        fresh=plan.fresh,
+        warnings=warnings_of(plan.listing, plan.raw.prefix) if plan.stage == COMPACTION else (),
     )
 
 
@@ -380,17 +383,23 @@ def _published_splits(plan: Plan, results: Sequence[SplitResult]) -> Iterator[Pu
 # -- reuse -------------------------------------------------------------------------------------
 
 
-def reusable_splits(plan: Plan, published: Manifest | None, store: Store) -> dict[int, SplitResult]:
+def reusable_splits(
+    plan: Plan, published: Manifest | None, store: Store, edited: frozenset[str] = frozenset()
+) -> dict[int, SplitResult]:
     """Results of splits whose inputs and spec did not change; their row groups lie in published parts.
 
     Only what gives the same bytes is taken over: the same library versions, no rejects (their text is not
-    in the manifest), no unique key (a later split may now win over a row). Anything odd about the
-    published parts means decoding again, not failing.
+    in the manifest), no unique key (a later split may now win over a row), none of the inputs ``edited``
+    under an equal etag. Anything odd about the published parts means decoding again, not failing.
     """
     if published is None or published.writer != writer_name() or plan.spec.unique_key:
         return {}
     old = {s.fingerprint: s for s in published.splits if s.rejects == 0}
-    wanted = {s.index: old[s.fingerprint] for s in plan.splits if s.fingerprint in old}
+    wanted = {
+        s.index: old[s.fingerprint]
+        for s in plan.splits
+        if s.fingerprint in old and edited.isdisjoint(o.key for o in plan.objects(s))
+    }
     if not wanted:
         return {}
     try:
@@ -428,12 +437,12 @@ def _published_row_groups(
     first = 0
     for file in published.files:
         if any(first <= n < first + file.row_groups for n in numbers):
-            require_as_published(store, file)
+            now = require_as_published(store, file)
 
-            def read_range(offset: int, length: int, file: PublishedFile = file) -> bytes:
-                return store.get(file.key, etag=file.etag, start=offset, length=length)
+            def read_range(offset: int, length: int, now: Stored = now) -> bytes:
+                return store.get(now.key, etag=now.etag, start=offset, length=length)
 
-            groups = read_part_row_groups(read_range, file.size_bytes, key=file.key, etag=file.etag)
+            groups = read_part_row_groups(read_range, now.size_bytes, key=now.key, etag=now.etag)
             if len(groups) != file.row_groups:
                 raise VerificationFailed(f"{file.key} has {len(groups)} row groups, not {file.row_groups}.")
             found.update(zip(range(first, first + len(groups)), groups, strict=True))

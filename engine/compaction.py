@@ -14,11 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
+from engine.again import look_again
 from engine.ahead import Early, look_ahead
+from engine.apart import check_apart, check_not_published
 from engine.errors import EmptyInput, PlanError, UsageError
 from engine.executors import Executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
+    COMPACTION,
     CompactionSpec,
     OnEmpty,
     Plan,
@@ -34,6 +37,7 @@ from engine.plan import (
     plan_partition,
     predicted_output_bytes,
     projected_memory_bytes,
+    warnings_of,
 )
 from engine.plan import state_of as state_of  # noqa: PLC0414 - also named from here
 from engine.spec import CODECS as CODECS  # noqa: PLC0414 - likewise
@@ -183,6 +187,7 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     from engine.infer import infer_schema
     from engine.schema import dump_schema
 
+    target.apart()
     store = open_store(target.raw.url)
     listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
     if not listing.objects:
@@ -192,11 +197,13 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     pairs = ((o.key, body) for o, body in zip(objects, bodies, strict=True))
     part = target.partition
     inferred = infer_schema(pairs, name=name or f"{part.domain}.{part.table}".strip(".") or "inferred")
-    return inferred, dump_schema(inferred.schema, comments=inferred.comments)
+    warnings = warnings_of(listing.objects, target.raw.prefix)
+    return replace(inferred, warnings=warnings), dump_schema(inferred.schema, comments=inferred.comments)
 
 
 def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:
     """List the raw objects, unless that was begun already, and plan the partition."""
+    target.apart()
     store = open_store(target.raw.url)
     listing = list_partition(
         store,
@@ -206,7 +213,13 @@ def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: 
         listed=early.listed if early else None,
     )
     return plan_partition(
-        target.partition, target.raw, target.output, spec, listing.objects, listing.expected_records
+        target.partition,
+        target.raw,
+        target.output,
+        spec,
+        listing.objects,
+        listing.expected_records,
+        fresh=listing.fresh,
     )
 
 
@@ -214,16 +227,19 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
     """What ``briquette plan`` says: the state found, the splits, and predicted parts and memory."""
     from engine.publish import observe
 
-    seen = observe(open_store(plan.output.url), plan.output)
+    store = open_store(plan.output.url)
+    seen = observe(store, plan.output)
+    check_not_published(plan.raw, plan.listing, plan.output, seen.visible)
     if seen.manifest:
         check_identity(plan, seen.manifest)
-    state = state_of(plan, seen.manifest, seen.intact)
+    found = look_again(plan, seen, open_store(plan.raw.url), store)
     predicted = predicted_output_bytes(plan)
     return {
         "partition": wire.to_value(plan.partition),
         "raw": str(plan.raw),
         "output": str(plan.output),
-        "state": state.value,
+        "state": found.state.value,
+        "why": found.why,
         "plan_id": plan.plan_id,
         "input_fingerprint": plan.input_fingerprint,
         "inputs": {"objects": len(plan.listing), "bytes": plan.raw_bytes},
@@ -236,6 +252,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
             "parts": -(-predicted // plan.spec.target_part_bytes) if plan.listing else 0,
             "memory_bytes": projected_memory_bytes(plan, default_threads()),
         },
+        "warnings": list(warnings_of(plan.listing, plan.raw.prefix)),
     }
 
 
@@ -273,6 +290,8 @@ def run_plan(
     """
     from engine import publish
 
+    if plan.stage == COMPACTION:
+        check_apart(plan.raw, plan.output)  # a stored plan, or one made by hand
     if work.stage != plan.stage.name:
         raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
     options = options or RunOptions()
@@ -283,9 +302,11 @@ def run_plan(
     seen = early.seen() if early else publish.observe(store, plan.output, force=options.force)
     published = seen.manifest
     previous = (published, seen.manifest_etag) if published else None
+    check_not_published(plan.raw, plan.listing, plan.output, seen.visible)
     if published is not None:
         check_identity(plan, published)
-    state = state_of(plan, published, seen.intact)
+    found = look_again(plan, seen, open_store(plan.raw.url), store)
+    state = found.state
     executor = executor or executor_for(plan, options)
     base = CompactionResult(
         status=Status.EMPTY,
@@ -299,6 +320,7 @@ def run_plan(
         seconds=0.0,
         manifest=published,
         splits=len(plan.splits),
+        why=found.why,
     )
 
     def done(**changes: Any) -> CompactionResult:
@@ -306,12 +328,18 @@ def run_plan(
 
     if state is State.UNCHANGED and not options.force:
         assert published is not None
-        return done(status=Status.UNCHANGED, rejects=published.rejects, splits_reused=len(plan.splits))
+        changes: dict[str, Any] = {"rejects": published.rejects, "splits_reused": len(plan.splits)}
+        if found.standing is not None and found.standing.copied:
+            changes["manifest"] = publish.renew_manifest(store, seen, found.standing.files)
+            changes["message"] = (
+                "The dataset is a copy: its parts have other etags than its manifest said, but its bytes."
+            )
+        return done(status=Status.UNCHANGED, **changes)
     if state is State.EMPTY:
         return done(**_nothing(plan, options, store, previous, 0))
 
     reuse = options.reuse and work.reuses and not options.force
-    kept = assembly.reusable_splits(plan, published, store) if reuse else {}
+    kept = assembly.reusable_splits(plan, published, store, found.edited) if reuse else {}
     with _drafting(plan, store, kept) as drafts:
         with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
             on_split = drafts.take if drafts else None

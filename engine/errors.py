@@ -190,3 +190,18 @@ class WorkerLost(BriquetteError):
 
 class Interrupted(BriquetteError):
     """The run was asked to stop (SIGTERM or Ctrl-C); nothing was published."""
+
+
+# -- places, copies and versions -----------------------------------------------------------------
+
+
+class PlacesOverlap(UsageError):
+    """Input and output are one place, or one lies inside the other so that a run would meet itself (C1.5)."""
+
+
+class UnsupportedTable(InputError):
+    """The input is the folder of a Delta, Iceberg or Hudi table, whose files are not its rows (C1.6)."""
+
+
+class UpgradeNeeded(InputError):
+    """A manifest or plan was written by a newer version, in a form that this one cannot read."""

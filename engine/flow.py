@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from engine.compaction import CompactionResult, RunOptions, make_plan, run_plan, state_of
+from engine.again import look_again
+from engine.compaction import CompactionResult, RunOptions, make_plan, run_plan
 from engine.errors import EXIT_EMPTY, EXIT_OK, BriquetteError, VerificationFailed
 from engine.indicators import IndicatorsOptions, indicators_day, places
 from engine.model import CompactionSpec, Location, Plan, State, Status
@@ -164,7 +165,8 @@ class _Day:
 
         self.plan = make_plan(self.target, self.make_spec(self.target), self.options.run)
         seen = observe(open_store(self.plan.output.url), self.plan.output, force=self.options.run.force)
-        state = state_of(self.plan, seen.manifest, seen.intact)
+        stores = (open_store(place.url) for place in (self.plan.raw, self.plan.output))
+        state = look_again(self.plan, seen, *stores).state
         counts = f"{_count(len(self.plan.listing), 'raw object')}, {_count(len(self.plan.splits), 'split')}"
         message = f"{state.value}, {counts}, {_count(self.plan.raw_bytes, 'byte')}"
         return True, message if state is not State.EMPTY else f"no raw objects under {self.plan.raw}"

@@ -17,9 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, digest
+from engine.apart import check_apart
 from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
 from engine.encode import encode
-from engine.errors import DataQualityFailed, NoPrices
+from engine.errors import DataQualityFailed, NoPrices, OutputOccupied
 from engine.model import (
     MIB,
     CompactionSpec,
@@ -154,6 +155,8 @@ def indicators_day(
     chosen = indicator_set(options.set_name)
     wanted = max(options.lookback_days, sessions_needed(chosen))
     ds = target.partition.ds
+    for written in (target.output, target.quarantine):
+        check_apart(target.prices, written, folders="ds=")
     sessions = sessions_until(open_store(target.prices.url), target.prices, ds, wanted)
     if not sessions or sessions[-1].ds != ds:
         raise NoPrices(
@@ -236,10 +239,13 @@ class ComputeIndicators:
         try:
             results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
         except DataQualityFailed as failed:
-            self._quarantine.fill(plan, executor)
+            aside = f"They are in {self._quarantine.place};"
+            try:
+                self._quarantine.fill(plan, executor)
+            except OutputOccupied as occupied:
+                aside = f"They could not be set aside: {occupied.message}"
             raise DataQualityFailed(
-                f"{failed.message.removeprefix('DQ_FAILED: ')} They are in {self._quarantine.place}; "
-                f"nothing changed under {plan.output}.",
+                f"{failed.message.removeprefix('DQ_FAILED: ')} {aside} nothing changed under {plan.output}.",
                 hint="Mend the prices of that day and transform it again.",
             ) from failed
         self.findings = json.loads(results[0].findings)

@@ -39,6 +39,7 @@ class Inferred(Value):
     rejects: int  # records that are broken whatever the schema; they say nothing about columns
     remarks: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]  # fields whose names no column may have
+    warnings: tuple[str, ...] = ()  # sentences about what no column will say
 
     @property
     def comments(self) -> dict[str, str]:

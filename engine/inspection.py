@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.errors import CorruptObject, NotFound
+from engine.errors import CorruptObject, NotFound, SnapshotChanged
 from engine.model import Manifest
 from engine.reading import open_dataset, open_part
 from engine.store import open_store, parse_url
@@ -22,8 +22,17 @@ def inspect_url(url: str) -> dict[str, Any]:
     made = dataset.manifest
     footers = []
     for file in made.files:
-        with open_part(dataset.output.url, file) as handle:
-            footers.append(_footer(handle, file.key))
+        with open_part(dataset.output.url, file, whole=False) as handle:
+            footer = _footer(handle, file.key)
+        if (footer.num_rows, footer.num_row_groups) != (file.rows, file.row_groups):
+            raise SnapshotChanged(
+                f"{file.key} has {footer.num_rows} rows in {footer.num_row_groups} row groups, "
+                f"its manifest says {file.rows} in {file.row_groups}.",
+                hint="Look again; if it says so again, `briquette verify` names what differs.",
+            )
+        footers.append(footer)
+    store = open_store(dataset.output.url)
+    copied = any((now := store.stat(f.key)) is None or now.etag != f.etag for f in made.files)
     files = [
         {"key": f.key, "bytes": f.size_bytes, "rows": f.rows, "row_groups": f.row_groups, "sha256": f.sha256}
         for f in made.files
@@ -32,6 +41,7 @@ def inspect_url(url: str) -> dict[str, Any]:
         "kind": "dataset",
         "url": str(dataset.output),
         "manifest": _summary(made),
+        "copy": copied,
         "files": files,
         "columns": _columns(footers),
         "row_groups": _row_groups(footers),

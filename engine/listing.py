@@ -16,6 +16,7 @@ from engine.plan import (
     parse_batch_manifest,
     why_refused,
 )
+from engine.table_formats import refuse_table
 from engine.value import Value
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ PROBE_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Listing(Value):
-    """Raw objects sorted by key, and ``(key, records)`` of the batch manifest (empty where there is none)."""
+    """Raw objects sorted by key, and ``(key, records)`` of the batch manifest (empty where there is none).
+
+    ``fresh``: key and SHA-256 of each object that may change again and keep its etag.
+    """
 
     objects: tuple[RawObject, ...]
     expected_records: tuple[tuple[str, int], ...]
+    fresh: tuple[tuple[str, str], ...] = ()
 
 
 def list_partition(
@@ -40,23 +45,31 @@ def list_partition(
     check_batch_manifest: bool = True,
     listed: Callable[[], Iterator[Stored]] | None = None,
 ) -> Listing:
-    """List a raw prefix once; reads the batch manifest and the head of huge objects, nothing else.
+    """List a raw prefix once; reads the batch manifest, the head of huge objects, and objects that are fresh.
 
-    ``listed`` gives the store's listing of the prefix where it was begun already.
+    ``listed`` gives the store's listing of the prefix where it was begun already. Raises
+    ``UnsupportedTable`` where the files are those of a Delta, Iceberg or Hudi table.
     """
     objects: list[RawObject] = []
+    fresh: list[tuple[str, str]] = []
+    hidden: list[str] = []
     has_batch_manifest = False
     for stored in listed() if listed else store.list(raw.prefix):
         if is_input(stored.key, raw.prefix):
             refused = stored.refused or why_refused(stored.key)
             item = RawObject(stored.key, stored.size_bytes, stored.etag, refused=refused)
             objects.append(_probed(store, item) if is_huge(item, spec) and not refused else item)
+            if stored.fresh and not refused:
+                fresh.append((item.key, store.sha256(item)))
         elif stored.key == raw.prefix + BATCH_MANIFEST_NAME:
             has_batch_manifest = True
+        else:
+            hidden.append(stored.key)
+    refuse_table(store, raw, [o.key for o in objects], hidden)
     expected: tuple[tuple[str, int], ...] = ()
     if has_batch_manifest and check_batch_manifest:
         expected = _as_listed(_expected(store, raw), {o.key for o in objects}, raw.prefix)
-    return Listing(tuple(sorted(objects, key=lambda o: o.key.encode())), expected)
+    return Listing(tuple(sorted(objects, key=lambda o: o.key.encode())), expected, tuple(sorted(fresh)))
 
 
 def _expected(store: Store, raw: Location) -> tuple[tuple[str, int], ...]:

@@ -138,13 +138,17 @@ class Location(Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RawObject(Value):
-    """One landed object, pinned: ``key`` is relative to its store, ``etag`` opaque."""
+    """One landed object, pinned: ``key`` is relative to its store, ``etag`` opaque.
+
+    ``sha256`` is its identity where it is known, as it is of a published part; else the etag is.
+    """
 
     key: str
     size_bytes: int
     etag: str
     splittable: bool = False  # a huge plain JSON object whose records start lines (probed at listing)
     refused: str = ""  # why it is not read but becomes one reject: a name that nobody can use safely
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -183,8 +187,10 @@ class Plan(Value):
     splits: tuple[Split, ...]
     expected_records: tuple[tuple[str, int], ...]  # from _batch.manifest.json: (key, records), sorted
     input_fingerprint: str  # listing + spec: equal means nothing to do
-    plan_id: str  # content hash of all the rest
+    plan_id: str  # content hash of all the rest but ``fresh``
     stage: Stage = COMPACTION
+    # (key, SHA-256) of inputs that had changed so shortly before the listing that they may keep their etags
+    fresh: tuple[tuple[str, str], ...] = ()
 
     @property
     def raw_bytes(self) -> int:
@@ -277,7 +283,7 @@ class SplitResult(Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PublishedFile(Value):
-    """One published object as the manifest pins it."""
+    """One published object: it is whatever has this size and SHA-256; ``etag`` is that of its first place."""
 
     key: str
     size_bytes: int
@@ -329,3 +335,5 @@ class Manifest(Value):
     duplicate_json_keys: int
     writer: str  # library versions that made the bytes, e.g. "briquette 0.1.0, pyarrow 26.0.1"
     stage: Stage = COMPACTION
+    fresh: tuple[tuple[str, str], ...] = ()  # those of the plan: an equal etag is not enough for them
+    warnings: tuple[str, ...] = ()  # sentences about what these inputs may have been meant to say

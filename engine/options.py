@@ -161,7 +161,8 @@ class StageOptions(Value):
         float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
     ] = 0
     force: Annotated[
-        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+        bool,
+        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
     ] = False
     unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False
 

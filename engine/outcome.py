@@ -28,6 +28,7 @@ class CompactionResult(Value):
     splits: int = 0
     splits_reused: int = 0
     message: str = ""
+    why: str = ""  # what differed from the dataset that was published before
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``compact --json``."""
@@ -66,4 +67,6 @@ class CompactionResult(Value):
             "seconds": round(self.seconds, 3),
             "executor": self.executor,
             "message": self.message,
+            "why": self.why,
+            "warnings": list(made.warnings) if made else [],
         }

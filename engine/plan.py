@@ -125,6 +125,7 @@ def plan_partition(
     listing: Iterable[RawObject],
     expected_records: tuple[tuple[str, int], ...] = (),
     stage: Stage = COMPACTION,
+    fresh: tuple[tuple[str, str], ...] = (),
 ) -> Plan:
     """Cut a listing into splits and seal the result with its content hash.
 
@@ -150,6 +151,7 @@ def plan_partition(
         input_fingerprint=wire.input_fingerprint(spec_print, ordered, expected_records),
         plan_id="",
         stage=stage,
+        fresh=fresh,
     )
     return replace(draft, plan_id=wire.plan_id(draft))
 
@@ -237,6 +239,42 @@ def state_of(plan: Plan, published: Manifest | None, intact: bool) -> State:  # 
         return State.NEW
     same = published.input_fingerprint == plan.input_fingerprint
     return State.UNCHANGED if same and intact else State.CHANGED
+
+
+# -- what a plan cannot say in rows --------------------------------------------------------------
+
+_PATH_KEY = re.compile(r"([^=/]+)=[^/]*")
+_KEYS_SHOWN = 8
+
+
+def path_keys(listing: Iterable[RawObject], prefix: str) -> tuple[tuple[str, int], ...]:
+    """The keys that folders below ``prefix`` name (``dt=2024-01-01/``), each with its number of values.
+
+    >>> path_keys([RawObject("t/dt=1/eu=x/a.csv", 1, ""), RawObject("t/dt=2/b=c.csv", 1, "")], "t/")
+    (('dt', 2), ('eu', 1))
+    """
+    keys = (item.key[len(prefix) :] for item in listing)
+    folders = {posixpath.dirname(key) for key in keys if "=" in key}
+    found: dict[str, set[str]] = {}
+    for segment in {s for folder in folders for s in folder.split("/")}:
+        if named := _PATH_KEY.fullmatch(segment):
+            found.setdefault(named[1], set()).add(segment)
+    return tuple((name, len(values)) for name, values in sorted(found.items()))
+
+
+def warnings_of(listing: Iterable[RawObject], prefix: str) -> tuple[str, ...]:
+    """Sentences about what the inputs say and rows will not (C1.7)."""
+    keys = path_keys(listing, prefix)
+    if not keys:
+        return ()
+    shown = ", ".join(f"{name} ({n:,} {'value' if n == 1 else 'values'})" for name, n in keys[:_KEYS_SHOWN])
+    more = f" and {len(keys) - _KEYS_SHOWN} more" if len(keys) > _KEYS_SHOWN else ""
+    sentence = (
+        f"the folders of the input name {shown}{more}: what only they say is in no column of the output, "
+        "where rows of different folders can no longer be told apart; compact each folder to an output "
+        "of its own, or write the keys into the records"
+    )
+    return (sentence,)
 
 
 # -- numbers that a plan predicts ----------------------------------------------------------------

@@ -12,16 +12,18 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError
+from engine.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError, UnsafePath
 from engine.model import Location, Manifest, PublishedFile, PublishMode
-from engine.publishing.in_place import conflict, publish_in_place, remove_in_place
+from engine.publishing.identity import Match, match
+from engine.publishing.in_place import CLAIM, conflict, publish_in_place, remove_in_place
 from engine.publishing.layout import PLAN, Layout
 from engine.publishing.parts import PartHashes, check_footers
 from engine.publishing.probe import probe_store, probing, require_safe_store
 from engine.publishing.snapshot import Snapshot, observe, read_manifest, refuse_strangers
-from engine.publishing.verify import problems_of
+from engine.publishing.verify import Findings, examine
 from engine.publishing.versioned import publish_versioned
 from engine.splice import SplicedPart
 from engine.store import ANY, Store, check_writable, if_match
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Snapshot",
     "drafting",
+    "examine_dataset",
     "janitor",
     "observe",
     "probe_meanwhile",
@@ -39,6 +42,7 @@ __all__ = [
     "publish",
     "read_manifest",
     "remove_dataset",
+    "renew_manifest",
     "staging_prefix",
     "verify_dataset",
     "write_rejects",
@@ -74,7 +78,7 @@ def publish(
     ``seen`` is what ``observe`` found before the work began; without it the place is looked at now, and
     must still hold the manifest ``previous``. ``drafts`` made these parts and write them already.
     ``build_manifest`` is called with the files as they will be
-    pinned. ``force`` also replaces foreign Parquet files.
+    pinned. ``force`` also replaces a manifest of ours that cannot be read.
 
     Raises ``VerificationFailed``, ``OutputOccupied``, ``UnsafeStore`` and ``PartitionConflict`` before
     anything is visible, ``PublishConflict`` if another run was faster, ``StoreError``.
@@ -85,7 +89,7 @@ def publish(
         seen = observe(store, output, force=force)
         if seen.manifest is not None and (previous[1] if previous else "") != seen.manifest_etag:
             raise conflict(seen)
-    refuse_strangers(seen, force=force)
+    refuse_strangers(seen)
     check_footers(store, parts)
     if not unsafe_store:
         require_safe_store(
@@ -196,7 +200,7 @@ def remove_dataset(
         from engine.stores.swap import SwapUnavailable
 
         clear_dead_directories(store, layout)
-        refuse_strangers(seen, force=False)
+        refuse_strangers(seen)
         try:
             remove_on_disk(store, layout, seen)
             done = True
@@ -207,12 +211,34 @@ def remove_dataset(
     if seen.manifest is not None:
         for file in (*seen.manifest.files, seen.manifest.rejects_file):
             if file is not None and file.key not in seen.etags:
-                _delete_pinned(store, file)
+                _delete_ours(store, file)
+
+
+def renew_manifest(store: Store, seen: Snapshot, files: tuple[PublishedFile, ...]) -> Manifest:
+    """Write the manifest of a copied dataset again with the etags that its files have in this place.
+
+    So whoever comes next need not hash them. It is a help only: a place that cannot be written to, or that
+    another run publishes to, is left as it is.
+    """
+    assert seen.manifest is not None
+    layout = Layout.of(seen.output)
+    manifest = replace(seen.manifest, files=files)
+    if seen.manifest_body.endswith(CLAIM):
+        return manifest  # a run is at work, or died
+    with suppress(StoreError, UnsafePath):
+        body = layout.manifest_body(manifest)
+        store.put(layout.manifest_key, body, if_match(seen.manifest_etag), {PLAN: manifest.plan_id})
+    return manifest
 
 
 def verify_dataset(store: Store, output: Location, *, read_parts: bool = True) -> list[str]:
     """What is wrong with a published dataset, a sentence each; empty when it is as its manifest says."""
-    return list(problems_of(store, output, read_parts=read_parts))
+    return list(examine_dataset(store, output, read_parts=read_parts).problems)
+
+
+def examine_dataset(store: Store, output: Location, *, read_parts: bool = True) -> Findings:
+    """What is wrong with a published dataset, and whether it is a copy; with ``read_parts`` all is hashed."""
+    return examine(store, output, read_parts=read_parts)
 
 
 def janitor(
@@ -300,14 +326,14 @@ def _clean_up(
             return  # that version stays for a while: its manifest can be put back, so its rejects stay too
         old = seen.manifest.rejects_file if seen.manifest else None
         if old is not None and (manifest.rejects_file is None or old.key != manifest.rejects_file.key):
-            _delete_pinned(store, old)
+            _delete_ours(store, old)
 
 
-def _delete_pinned(store: Store, file: PublishedFile) -> None:
-    try:
-        store.delete(file.key, if_match(file.etag))
-    except PreconditionFailed:
-        return  # written again since: it belongs to a run that is not this one
+def _delete_ours(store: Store, file: PublishedFile) -> None:
+    now = store.stat(file.key)
+    if now is not None and match(store, file, now) in (Match.SAME, Match.COPY):
+        with suppress(PreconditionFailed):  # written again since: it belongs to a run that is not this one
+            store.delete(file.key, if_match(now.etag))
 
 
 def _holds(store: Store, key: str, body: bytes) -> bool:

@@ -1,8 +1,8 @@
 """A published dataset as a Dask DataFrame, pinned to its manifest.
 
-The manifest names every part with its etag; each partition of the frame opens its part and checks the
-etag before it reads, so a frame never mixes two publications: it reads the one it was made from, or
-raises ``SnapshotChanged``.
+The manifest names every part with its size, SHA-256 and etag; each partition of the frame opens its part and
+checks that it is that part before it reads, so a frame never mixes two publications: it reads the one it was
+made from, or raises ``SnapshotChanged``. A copy of a dataset is read like the dataset.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import NotFound, SnapshotChanged, UsageError
 from engine.model import Location, Manifest, PublishedFile
+from engine.publishing.identity import Match, match
+from engine.store import Stored, open_store
 from engine.target import below, check_ds, dataset_location
 from engine.value import Value
 
@@ -35,7 +37,6 @@ class Dataset(Value):
 def open_dataset(url: str | os.PathLike[str], ds: str | None = None) -> Dataset:
     """The dataset published at ``url`` (or at ``url/ds=<ds>/``); raises ``NotFound`` where there is none."""
     from engine.publish import read_manifest
-    from engine.store import open_store
 
     place = dataset_location(os.fspath(url))
     if ds is not None:
@@ -125,42 +126,47 @@ def read_tables(dataset: Dataset, columns: Sequence[str] | None = None) -> Itera
     return (_read_table(piece, columns) for piece in _pieces(dataset))
 
 
-def open_part(root: str, file: PublishedFile) -> IO[bytes]:
-    """A published part as a seekable file; raises ``SnapshotChanged`` when it is another by now."""
+def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes]:
+    """A published part as a seekable file; raises ``SnapshotChanged`` when it is not that part by now.
+
+    Where its etag is not the manifest's, as in a copy, all its bytes are hashed, once for each etag in a
+    process (on S3 the SHA-256 beside it is asked for first). Without ``whole`` its size is enough: for
+    whoever compares the footer.
+    """
     changed = SnapshotChanged(
-        f"{root.rstrip('/')}/{file.key} was replaced since its manifest was read.", hint="Read it again."
+        f"{root.rstrip('/')}/{file.key} is not what its manifest says: it was replaced or changed since.",
+        hint="Read it again; if it says so again, `briquette verify` names what differs.",
     )
+    try:
+        handle, now = _opened(root, file.key)
+    except (FileNotFoundError, NotFound):
+        raise changed from None
+    fits = now.size_bytes == file.size_bytes
+    if not (fits and (not whole or match(open_store(root), file, now) in (Match.SAME, Match.COPY))):
+        handle.close()
+        raise changed
+    return handle
+
+
+def _opened(root: str, key: str) -> tuple[IO[bytes], Stored]:
+    """An object that stays in this state as long as it is read, and which state that is."""
     if root.startswith("s3://"):
         import s3fs
 
-        # s3fs reads with If-Match on the etag it saw when it opened, so the check here holds for all reads.
-        try:
-            handle = s3fs.S3FileSystem().open(f"{root.removeprefix('s3://')}/{file.key}", "rb")
-            etag = handle.details["ETag"]
-        except FileNotFoundError:
-            raise changed from None
-        if etag.strip('"') != file.etag.strip('"'):
-            handle.close()
-            raise changed
-        return handle  # type: ignore[no-any-return]
+        # s3fs reads with If-Match on the etag it saw when it opened, so what is checked holds for all reads.
+        remote = s3fs.S3FileSystem().open(f"{root.removeprefix('s3://')}/{key}", "rb")
+        etag = remote.details["ETag"].strip('"')
+        return remote, Stored(key, int(remote.details["size"]), f'"{etag}"')
     if root.startswith("memory://"):
         import io
 
-        from engine.errors import PreconditionFailed
-        from engine.store import open_store
-
-        try:
-            return io.BytesIO(open_store(root).get(file.key, etag=file.etag))
-        except (NotFound, PreconditionFailed):
-            raise changed from None
+        now = open_store(root).stat(key)
+        body = open_store(root).get(key, etag=now.etag if now else "")
+        assert now is not None  # or there were nothing to get
+        return io.BytesIO(body), now
     from engine.stores.descriptors import file_etag
 
-    try:
-        local = open(os.path.join(root, file.key), "rb")  # noqa: SIM115 - the caller closes it
-    except FileNotFoundError:
-        raise changed from None
-    # An open file stays what it is when another takes its name, so one check at the start is enough.
-    if file_etag(os.fstat(local.fileno())) != file.etag:
-        local.close()
-        raise changed
-    return local
+    local = open(os.path.join(root, key), "rb")  # noqa: SIM115 - the caller closes it
+    # An open file stays what it is when another takes its name.
+    found = os.fstat(local.fileno())
+    return local, Stored(key, found.st_size, file_etag(found))

@@ -153,6 +153,11 @@ def result_text(result: CompactionResult) -> str:
         pairs.append(
             ("twice a key", f"{plural(made.duplicate_json_keys, 'record')}; the last value was taken")
         )
+    if result.why and result.status is Status.PUBLISHED:
+        pairs.append(("why", result.why))
+    if result.status is Status.UNCHANGED and result.message:
+        pairs.append(("note", result.message))
+    pairs += [("warning", sentence) for sentence in made.warnings]
     if result.splits_reused and result.status is Status.PUBLISHED:
         pairs.append(
             ("reused", f"{result.splits_reused:,} of {plural(result.splits, 'split')} not decoded again")
@@ -183,6 +188,9 @@ def plan_text(summary: dict[str, Any]) -> str:
         ),
         ("plan", summary["plan_id"]),
     ]
+    if summary["why"]:
+        pairs.append(("why", summary["why"]))
+    pairs += [("warning", sentence) for sentence in summary["warnings"]]
     if summary["batch_manifest_objects"]:
         pairs.insert(
             1, ("manifest", f"{plural(summary['batch_manifest_objects'], 'object')} listed and found")
@@ -209,6 +217,8 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
         "parts": len(made.files),
         "content_digest": made.content_digest,
         "problems": list(verdict.problems),
+        "copy": verdict.copied,
+        "notes": list(verdict.notes),
     }
 
 
@@ -218,17 +228,19 @@ def verdict_text(verdict: Verdict) -> str:
     place = str(verdict.dataset.output)
     if not verdict.ok:
         found = "\n".join(f"  - {problem}" for problem in verdict.problems)
-        return f"NOT OK  {place}\n{found}\n  next: publish it again with `briquette compact --force`."
+        return f"NOT OK  {place}\n{found}\n  next: {verdict.next}"
     how = (
         "every row compared with the raw objects" if verdict.deep else "sizes, checksums, footers and schema"
     )
-    return f"OK  {place}\n  {_parts(made.files)}, {plural(made.rows, 'row')}: {how}"
+    notes = "".join(f"\n  {note}" for note in verdict.notes)
+    return f"OK  {place}\n  {_parts(made.files)}, {plural(made.rows, 'row')}: {how}{notes}"
 
 
 def inferred_document(inferred: Inferred, text: str) -> dict[str, Any]:
     """``infer --json``."""
     columns = [{"name": f.name, "type": f.type, "nullable": f.nullable} for f in inferred.schema.fields]
-    return {"name": inferred.schema.name, "columns": columns, "toml": text}
+    warnings = list(inferred.warnings)
+    return {"name": inferred.schema.name, "columns": columns, "toml": text, "warnings": warnings}
 
 
 def inspection_text(found: dict[str, Any]) -> str:
@@ -237,6 +249,10 @@ def inspection_text(found: dict[str, Any]) -> str:
     manifest = found.get("manifest")
     if manifest:
         out.append(rows_of([(k, str(v)) for k, v in manifest.items()]))
+    if found.get("copy"):
+        out.append(
+            "  a copy: other etags than the manifest says; sizes, rows and row groups are compared, bytes not"
+        )
     files = [
         (f["key"], size_text(f["bytes"]), f"{f['rows']:,}", f"{f['row_groups']:,}", f["sha256"][:16])
         for f in found["files"]

@@ -11,12 +11,14 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from engine.compaction import default_threads
-from engine.errors import CorruptObject, MissingColumns
-from engine.model import Field, Location, RawObject, Schema
+from engine.errors import CorruptObject, MissingColumns, SourceChanged
+from engine.model import Field, Location, Manifest, RawObject, Schema
 from engine.prices.panel import MARKET_CLOSE_COLUMNS, MARKET_RETURN_COLUMNS, PRICE_COLUMNS, VWAP_COLUMNS
-from engine.publishing.layout import Layout, is_hidden
+from engine.publishing.identity import standing
+from engine.publishing.layout import VERSIONS, Layout, is_hidden
 from engine.schema import type_word
 from engine.store import Store, Stored
+from engine.table_formats import refuse_table
 from engine.target import below
 from engine.value import Value
 
@@ -66,16 +68,35 @@ def _sessions(store: Store, prices: Location, days: Mapping[str, Sequence[Stored
         if stored.key == layouts[ds].manifest_key
     }
     bodies = dict(zip(manifests, store.get_many(tuple(manifests.values())), strict=True))
+    published = {
+        ds: layouts[ds].manifest_of(body, f"{store.url}/{layouts[ds].manifest_key}")
+        for ds, body in bodies.items()
+    }
+    listed = {o.key: o for objects in days.values() for o in objects}
+    if any(f.key not in listed for manifest in published.values() for f in manifest.files):
+        versions = f"{prices.prefix}{VERSIONS}/ds="
+        listed |= {o.key: o for o in store.list(versions)}
     for ds, objects in days.items():
         layout = layouts[ds]
-        if ds in bodies:
-            manifest = layout.manifest_of(bodies[ds], f"{store.url}/{layout.manifest_key}")
-            parts = tuple(RawObject(f.key, f.size_bytes, f.etag) for f in manifest.files)
-            yield Session(ds, parts, manifest.spec.schema)
+        if ds in published:
+            manifest = published[ds]
+            yield Session(ds, _parts(store, manifest, listed), manifest.spec.schema)
         else:
             visible = (o for o in objects if not is_hidden(o.key[len(layout.live) :]))
-            plain = (o for o in visible if o.key.endswith(".parquet"))
+            plain = [o for o in visible if o.key.endswith(".parquet")]
+            refuse_table(store, below(prices, f"ds={ds}"), [o.key for o in plain])
             yield Session(ds, tuple(RawObject(o.key, o.size_bytes, o.etag) for o in plain))
+
+
+def _parts(store: Store, manifest: Manifest, listed: Mapping[str, Stored]) -> tuple[RawObject, ...]:
+    """The parts of a day, identified by their bytes and pinned as they stand; ``SourceChanged``."""
+    found = standing(store, manifest.files, listed)
+    if found is None:
+        raise SourceChanged(
+            f"the parts of {manifest.partition} are not those of their manifest.",
+            hint="Transform that day again, then run this again.",
+        )
+    return tuple(RawObject(f.key, f.size_bytes, f.etag, sha256=f.sha256) for f in found.files)
 
 
 def days_of(store: Store, parts: Sequence[RawObject], prefix: str) -> tuple[tuple[date, pa.Table], ...]:

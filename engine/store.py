@@ -45,6 +45,8 @@ class Stored:
     metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
     modified_seconds: float = field(default=0.0, compare=False)  # by the store's clock, since the epoch
     refused: str = field(default="", compare=False)  # why it cannot be read; ``key`` only names it
+    # So new that it may change again and keep its etag, as files do within a tick of the clock.
+    fresh: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -104,6 +106,8 @@ class Store(Protocol):
     def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes: ...
 
     def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]: ...
+
+    def sha256(self, item: RawObject) -> str: ...
 
     def open_chunks(
         self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
@@ -213,19 +217,16 @@ def parse_url(url: str) -> Location:
 
     >>> parse_url("s3://curated/market/prices")
     Location(url='s3://curated', prefix='market/prices/')
-    >>> parse_url("file:///data/raw/")
-    Location(url='/data/raw', prefix='')
+    >>> parse_url("file:///data/raw/"), parse_url("file://localhost/data/raw%201")
+    (Location(url='/data/raw', prefix=''), Location(url='/data/raw 1', prefix=''))
     """
     scheme, separator, rest = url.partition("://")
+    if scheme == "file" or url.startswith("file:/"):
+        return Location(_path_of_file_url(url))
     if not separator:
         if not url or "\x00" in url:
             raise UnsafePath(f"{url!r} is not a path.", hint="Give a directory, file:// or s3:// URL.")
         return Location(os.path.abspath(os.path.expanduser(url)))
-    if scheme == "file":
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost") or "\x00" in unquote(parts.path):
-            raise UsageError(f"{url} names a host.", hint="Write file:///absolute/path.")
-        return Location(os.path.abspath(unquote(parts.path) or "/"))
     if scheme in ("s3", "s3a", "memory"):
         root, _, prefix = rest.partition("/")
         prefix = prefix.rstrip("/")
@@ -242,6 +243,18 @@ def parse_url(url: str) -> Location:
             f"{'memory' if scheme == 'memory' else 's3'}://{root}", f"{prefix}/" if prefix else ""
         )
     raise UsageError(f"{url} has the unknown scheme {scheme}://.", hint="Use a path, file:// or s3://.")
+
+
+def _path_of_file_url(url: str) -> str:
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost"):
+        raise UsageError(f"{url} names a host.", hint="Write file:///absolute/path.")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise UsageError(f"{url} holds a '?' or '#'.", hint="Write %3F or %23, or give the plain path.")
+    if not path.startswith("/") or "\x00" in path:
+        raise UsageError(f"{url} names no absolute path.", hint="Write file:///absolute/path.")
+    return os.path.abspath(path)
 
 
 def open_store(url: str) -> Store:

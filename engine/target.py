@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from engine.apart import check_apart
 from engine.errors import UsageError
 from engine.model import Location, Partition
 from engine.store import parse_url
@@ -25,6 +26,11 @@ class Target(Value):
     partition: Partition
     raw: Location
     output: Location
+
+    def apart(self) -> Target:
+        """Itself; raises ``PlacesOverlap`` where a run would read what it publishes."""
+        check_apart(self.raw, self.output)
+        return self
 
 
 def check_ds(ds: str) -> date:
@@ -84,7 +90,7 @@ def daily(
         f"day={day:%d}",
     )
     output = below(parse_url(curated), domain, table, compacted_subdir, f"ds={ds}")
-    return Target(Partition(domain, table, interval, data_source, ds), source, output)
+    return Target(Partition(domain, table, interval, data_source, ds), source, output).apart()
 
 
 def day_prefix(*, raw: str, curated: str, ds: str) -> Target:
@@ -93,7 +99,7 @@ def day_prefix(*, raw: str, curated: str, ds: str) -> Target:
     source, base = parse_url(raw), parse_url(curated)
     names = dict(re.findall(r"(?:^|/)(interval|data_source)=([^/]+)", f"{source.url}/{source.prefix}"))
     partition = Partition(interval=names.get("interval", ""), data_source=names.get("data_source", ""), ds=ds)
-    return Target(partition, source, below(base, f"ds={ds}"))
+    return Target(partition, source, below(base, f"ds={ds}")).apart()
 
 
 def dataset_location(url: str) -> Location:
@@ -113,7 +119,7 @@ def dataset_location(url: str) -> Location:
 
 def anywhere(*, input_url: str, output_url: str) -> Target:
     """Any prefix of JSON, CSV or Parquet objects into any output prefix."""
-    return Target(Partition(), parse_url(input_url), dataset_location(output_url))
+    return Target(Partition(), parse_url(input_url), dataset_location(output_url)).apart()
 
 
 def days(start: str, end: str) -> Iterator[str]:

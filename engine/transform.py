@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
+from engine.apart import check_apart
 from engine.compaction import CompactionResult, Progress, RunOptions, resolve_target, run_plan
 from engine.errors import DataQualityFailed, NoRawData, OutputOccupied, UsageError
 from engine.model import (
@@ -65,6 +66,7 @@ def plan_transform(places: Places, source: Source, thresholds: Thresholds) -> Pl
         source.objects,
         source.expected_records,
         Stage(STAGE, STAGE_VERSION, parameters),
+        source.fresh,
     )
 
 
@@ -121,10 +123,13 @@ class TransformSplits(Value):
         found = quality.judge((r.findings for r in results), self.thresholds)
         self.on_quality(found)
         if not found.passed:
-            self._set_aside(plan, executor)
+            aside = f"The rows as they were read are in {self.quarantine};"
+            try:
+                self._set_aside(plan, executor)
+            except OutputOccupied as occupied:  # by an earlier program: no run removes what no run published
+                aside = f"The rows could not be set aside: {occupied.message}"
             raise DataQualityFailed(
-                f"{found.sentence()}. The rows as they were read are in {self.quarantine}; "
-                f"nothing changed under {plan.output}.",
+                f"{found.sentence()}. {aside} nothing changed under {plan.output}.",
                 hint="Mend the source and compact again, or raise --max-critical-error-rate.",
             )
         return results
@@ -142,10 +147,7 @@ class TransformSplits(Value):
             stage,
         )
         work = assembly.CompactSplits(stage=QUARANTINE, reuses=False)
-        try:
-            run_plan(aside, self.options, executor=executor, work=work)
-        except OutputOccupied:  # Parquet of an earlier program: a quarantine is there to be overwritten
-            run_plan(aside, replace(self.options, force=True), executor=executor, work=work)
+        run_plan(aside, self.options, executor=executor, work=work)
 
 
 # -- the story -------------------------------------------------------------------------------------
@@ -249,6 +251,9 @@ def transform_day(
     """What ``transform``, the command and the Glue job call."""
     started = time.monotonic()
     check_thresholds(options.thresholds)
+    for read in (places.compacted, places.raw):
+        for written in (places.output, places.quarantine):
+            check_apart(read, written)
     source = find_source(places, options.run, options.schema, options.spec_overrides)
     if source.note:
         _log.warning("%s", source.note)

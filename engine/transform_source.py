@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,13 @@ from engine.model import (
     Location,
     Manifest,
     Partition,
+    PublishedFile,
     RawObject,
     Schema,
 )
 from engine.schema import RESCUED
 from engine.store import open_store
+from engine.table_formats import refuse_table
 from engine.target import Target, below, check_ds, dataset_location
 from engine.value import Value
 
@@ -87,6 +89,7 @@ class Source(Value):
     spec: CompactionSpec
     expected_records: tuple[tuple[str, int], ...] = ()
     note: str = ""  # why it is not the published compaction
+    fresh: tuple[tuple[str, str], ...] = ()  # see ``Plan.fresh``
 
     @property
     def schema(self) -> Schema:
@@ -108,12 +111,13 @@ def find_source(
 
     seen = observe(open_store(places.compacted.url), places.compacted)
     if seen.manifest is not None:
-        if not seen.intact:
+        standing = seen.standing(open_store(places.compacted.url))
+        if standing is None:
             raise SourceChanged(
                 f"the parts under {places.compacted} are not those of their manifest.",
                 hint="A compaction is publishing, or one crashed: run `briquette compact`, then this again.",
             )
-        return _compacted(places, seen.manifest, dict(overrides or {}))
+        return _compacted(places, seen.manifest, standing.files, dict(overrides or {}))
     ours = sorted(seen.ours)
     if ours:
         raise SourceChanged(
@@ -124,9 +128,13 @@ def find_source(
     place = places.compacted if plain else places.raw
     target = Target(places.partition, place, places.output)
     if plain:
+        refuse_table(open_store(place.url), place, [item.key for item in plain])
         spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
         note = f"{place} has no manifest: its {len(plain)} Parquet files were read as they are."
-        return Source("parquet", place, plain, _smaller_splits(spec), note=note)
+        curated = open_store(place.url)
+        new = {s.key for s in seen.visible if s.fresh}
+        fresh = tuple((item.key, curated.sha256(item)) for item in plain if item.key in new)
+        return Source("parquet", place, plain, _smaller_splits(spec), note=note, fresh=fresh)
     store = open_store(place.url)
     bare = CompactionSpec(Schema(()))
     if not list_partition(store, place, bare, check_batch_manifest=False).objects:
@@ -138,10 +146,12 @@ def find_source(
     spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
     listing = list_partition(store, place, spec, check_batch_manifest=options.check_batch_manifest)
     note = f"there is no compacted data under {places.compacted}: the raw day {place} was read itself."
-    return Source("raw", place, listing.objects, spec, listing.expected_records, note)
+    return Source("raw", place, listing.objects, spec, listing.expected_records, note, listing.fresh)
 
 
-def _compacted(places: Places, published: Manifest, overrides: dict[str, Any]) -> Source:
+def _compacted(
+    places: Places, published: Manifest, files: Sequence[PublishedFile], overrides: dict[str, Any]
+) -> Source:
     for name in ("domain", "table", "interval", "data_source", "ds"):
         ours, theirs = getattr(places.partition, name), getattr(published.partition, name)
         if ours and theirs and ours != theirs:
@@ -154,7 +164,7 @@ def _compacted(places: Places, published: Manifest, overrides: dict[str, Any]) -
     spec = resolve_spec(target, published.spec.schema, overrides)
     columns = _with_rescued(published.spec.schema, published.spec.extra_fields)
     spec = replace(_smaller_splits(spec), schema=columns, unique_key=(), extra_fields=ExtraFields.IGNORE)
-    parts = tuple(RawObject(f.key, f.size_bytes, f.etag, splittable=True) for f in published.files)
+    parts = tuple(RawObject(f.key, f.size_bytes, f.etag, splittable=True, sha256=f.sha256) for f in files)
     return Source("compacted", places.compacted, parts, spec)
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from engine.compaction import Progress
 
+COPIED = "it is a copy: its etags are not those of the manifest, every size and SHA-256 is"
+COMMANDS = {name: f"`briquette {name} --force`" for name in ("transform", "indicators")}
+COMMANDS[COMPACTION.name] = "`briquette compact --force`"
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Verdict(Value):
@@ -30,10 +34,22 @@ class Verdict(Value):
     dataset: Dataset
     deep: bool
     problems: tuple[str, ...]
+    copied: bool = False  # all bytes are right, and some etags are not the manifest's
+    notes: tuple[str, ...] = ()
+    strangers: bool = False  # readers see files that the manifest does not name
 
     @property
     def ok(self) -> bool:
         return not self.problems
+
+    @property
+    def next(self) -> str:
+        """What to do about the problems."""
+        command = COMMANDS.get(self.dataset.manifest.stage.name, "the command that set it aside, and --force")
+        again = f"publish it again with {command}."
+        if self.strangers:
+            return f"move the files away that the manifest does not name (no run removes them), then {again}"
+        return again
 
 
 def verify(
@@ -44,22 +60,25 @@ def verify(
     The deep check decodes every raw object anew into a scratch directory and compares all rows in order.
     Raises ``NotFound`` where nothing is published and the errors of a compaction for the raw side.
     """
-    from engine.publish import verify_dataset
+    from engine.publish import examine_dataset
 
     dataset = open_dataset(url)
-    problems = list(verify_dataset(open_store(dataset.output.url), dataset.output))
     if deep and dataset.manifest.stage != COMPACTION:
         name = dataset.manifest.stage.name
         raise UsageError(
             f"{dataset.output} was made by the stage {name!r}; --deep compares compacted data with raw.",
-            hint=f"Verify it without --deep, or make it again: `briquette {name} --force`.",
+            hint="Verify it without --deep.",
         )
+    found = examine_dataset(open_store(dataset.output.url), dataset.output)
+    problems, notes = list(found.problems), [COPIED] if found.copied else []
     if deep and not problems:
-        problems = list(_compare_with_raw(dataset, options or RunOptions(), progress))
-    return Verdict(dataset, deep, tuple(problems))
+        problems = list(_compare_with_raw(dataset, options or RunOptions(), progress, notes))
+    return Verdict(dataset, deep, tuple(problems), found.copied, tuple(notes), bool(found.strangers))
 
 
-def _compare_with_raw(dataset: Dataset, options: RunOptions, progress: Progress | None) -> Iterator[str]:
+def _compare_with_raw(
+    dataset: Dataset, options: RunOptions, progress: Progress | None, notes: list[str]
+) -> Iterator[str]:
     published = dataset.manifest
     spec = published.spec
     store = open_store(published.raw.url)
@@ -75,8 +94,13 @@ def _compare_with_raw(dataset: Dataset, options: RunOptions, progress: Progress 
             listing.objects,
             listing.expected_records,
         )
-        if plan.input_fingerprint != published.input_fingerprint:
+        same = (len(plan.listing), plan.raw_bytes) == (published.input_objects, published.input_bytes)
+        if not same:
             yield f"the raw objects under {published.raw} are not those compacted: late or corrected data"
+        elif plan.input_fingerprint != published.input_fingerprint:  # the rows decide
+            notes.append(
+                "the raw objects have other etags than those compacted: copied, restored or corrected"
+            )
         again = run_plan(plan, replace(options, force=True), progress=progress)
         if again.status is Status.EMPTY or again.manifest is None:
             yield f"the raw objects under {published.raw} hold no rows now, the dataset has {published.rows}"

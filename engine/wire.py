@@ -11,16 +11,16 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from engine.errors import BriquetteError, PlanError, VerificationFailed
-from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, PublishedSplit, RawObject, Split
+from engine.errors import BriquetteError, PlanError, UpgradeNeeded, VerificationFailed
+from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Split
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # raise it when a document has a key more; older ones are read with its default
 T = TypeVar("T")
 
 
@@ -49,8 +49,6 @@ def fingerprint(*parts: bytes) -> str:
 
 # -- dataclass <-> JSON value --------------------------------------------------------------------
 
-# Keys that manifests of earlier versions lack; they are read with the default.
-_LATER: dict[Any, set[str]] = {PublishedSplit: {"decoded_bytes"}}
 _COLUMNAR: tuple[type, ...] = (RawObject, Split)
 
 
@@ -78,19 +76,22 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def from_value(kind: Any, value: Any, path: str = "$") -> Any:
-    """The inverse of ``to_value``; raises ``_Mismatch`` with the path of the first wrong value."""
+def from_value(kind: Any, value: Any, path: str = "$", *, older: bool = False) -> Any:
+    """The inverse of ``to_value``; raises ``_Mismatch`` with the path of the first wrong value.
+
+    ``older``: the value may lack what has a default now.
+    """
     origin = get_origin(kind)
     if origin in (Union, UnionType):
         options = get_args(kind)
         if value is None and NoneType in options:
             return None
         (only,) = [o for o in options if o is not NoneType]
-        return from_value(only, value, path)
+        return from_value(only, value, path, older=older)
     if origin is tuple:
-        return _tuple_from(get_args(kind), value, path)
+        return _tuple_from(get_args(kind), value, path, older)
     if isinstance(kind, type) and is_dataclass(kind):
-        return _dataclass_from(kind, value, path)
+        return _dataclass_from(kind, value, path, older)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return kind(value)
@@ -103,7 +104,7 @@ def from_value(kind: Any, value: Any, path: str = "$") -> Any:
     return value
 
 
-def _tuple_from(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+def _tuple_from(args: tuple[Any, ...], value: Any, path: str, older: bool) -> tuple[Any, ...]:  # noqa: FBT001
     if len(args) == 2 and args[1] is Ellipsis:
         if args[0] in _COLUMNAR and isinstance(value, dict):
             return _columns_from(args[0], value, path)
@@ -113,10 +114,11 @@ def _tuple_from(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]
             if not all(type(v) is args[0] for v in value):
                 raise _Mismatch(f"{path} holds something that is not {args[0].__name__}")
             return tuple(value)
-        return tuple(from_value(args[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+        return tuple(from_value(args[0], v, f"{path}[{i}]", older=older) for i, v in enumerate(value))
     if not isinstance(value, list) or len(value) != len(args):
         raise _Mismatch(f"{path} is not a list of {len(args)} values")
-    return tuple(from_value(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    pairs = enumerate(zip(args, value, strict=True))
+    return tuple(from_value(a, v, f"{path}[{i}]", older=older) for i, (a, v) in pairs)
 
 
 def _columns_from(kind: type, value: dict[str, Any], path: str) -> tuple[Any, ...]:
@@ -134,18 +136,24 @@ def _columns_from(kind: type, value: dict[str, Any], path: str) -> tuple[Any, ..
     return tuple(kind(*row) for row in zip(*columns, strict=True))
 
 
-def _dataclass_from(kind: type, value: Any, path: str) -> Any:
+def _dataclass_from(kind: type, value: Any, path: str, older: bool) -> Any:  # noqa: FBT001
     if not isinstance(value, dict):
         raise _Mismatch(f"{path} is {type(value).__name__}, expected an object")
     hints = _hints(kind)
-    unknown, missing = (
-        sorted(set(value) - set(hints)),
-        sorted(set(hints) - set(value) - _LATER.get(kind, set())),
-    )
-    if unknown or missing:
+    spared = _defaulted(kind) if older else frozenset()
+    if not set(hints) - spared <= set(value) <= set(hints):
+        unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
         raise _Mismatch(f"{path} has unknown keys {unknown} and lacks {missing}")
     given = {name: hint for name, hint in hints.items() if name in value}
-    return kind(**{name: from_value(hint, value[name], f"{path}.{name}") for name, hint in given.items()})
+    return kind(
+        **{name: from_value(hint, value[name], f"{path}.{name}", older=older) for name, hint in given.items()}
+    )
+
+
+@cache
+def _defaulted(kind: type) -> frozenset[str]:
+    found = fields(kind)
+    return frozenset(f.name for f in found if f.default is not MISSING or f.default_factory is not MISSING)
 
 
 # -- documents ---------------------------------------------------------------------------------
@@ -155,15 +163,30 @@ def _write(kind: str, item: object) -> bytes:
     return canonical_json({"briquette": kind, "format_version": FORMAT_VERSION, kind: to_value(item)})
 
 
-def _read(kind: str, of: type[T], data: bytes, error: type[BriquetteError], where: str, hint: str) -> T:
+def _read(
+    kind: str,
+    of: type[T],
+    data: bytes,
+    error: type[BriquetteError],
+    where: str,
+    hint: str,
+    read: tuple[int, ...] = (FORMAT_VERSION,),
+) -> T:
     what = where or f"this {kind}"
     try:
         document = json.loads(data)
         if not isinstance(document, dict) or document.get("briquette") != kind:
             raise _Mismatch(f"it is not a briquette {kind}")
-        if document.get("format_version") != FORMAT_VERSION:
-            raise _Mismatch(f"its format_version is {document.get('format_version')!r}, not {FORMAT_VERSION}")
-        return from_value(of, document.get(kind))  # type: ignore[no-any-return]
+        version = document.get("format_version")
+        if type(version) is int and version > FORMAT_VERSION:
+            raise UpgradeNeeded(
+                f"{what} was written by a newer briquette (format_version {version}; this one reads up to "
+                f"{FORMAT_VERSION}).",
+                hint="Upgrade briquette here; nothing was changed.",
+            )
+        if version not in read:
+            raise _Mismatch(f"its format_version is {version!r}, not {FORMAT_VERSION}")
+        return from_value(of, document.get(kind), older=version < FORMAT_VERSION)  # type: ignore[no-any-return]
     except (ValueError, RecursionError) as cause:
         raise error(f"{what} cannot be read: it is not JSON ({type(cause).__name__}).", hint=hint) from cause
     except _Mismatch as cause:
@@ -215,9 +238,10 @@ def manifest_to_bytes(manifest: Manifest) -> bytes:
 
 
 def manifest_from_bytes(data: bytes, where: str = "") -> Manifest:
-    """The manifest in ``data``; raises ``VerificationFailed``."""
-    hint = "Run `briquette compact --force` to publish the partition again."
-    return _read("manifest", Manifest, data, VerificationFailed, where or "_manifest.json", hint)
+    """The manifest in ``data``, also of an older version; ``VerificationFailed``, ``UpgradeNeeded``."""
+    hint = "Put the manifest back from a backup, or publish the dataset again."
+    what = where or "_manifest.json"
+    return _read("manifest", Manifest, data, VerificationFailed, what, hint, read=(1, FORMAT_VERSION))
 
 
 # -- fingerprints ------------------------------------------------------------------------------
@@ -229,13 +253,14 @@ def spec_fingerprint(spec: CompactionSpec) -> str:
 
 
 def listing_bytes(listing: Iterable[RawObject]) -> bytes:
-    """The pinned listing as bytes: keys hold no control character, or are refused and escaped."""
+    """What the listed objects are, as bytes: keys hold no control character, or are refused and escaped."""
     return "".join(
         f"\1{json.dumps(o.key)}\0{o.size_bytes}\0{o.etag}\0{o.refused}\n"
         if o.refused
-        else f"{o.key}\0{o.size_bytes}\0{o.etag}\n"
+        else f"{o.key}\0{o.size_bytes}\0{o.sha256 or o.etag}\n"
         for o in listing
     ).encode()
+
 
 
 def input_fingerprint(spec_print: str, listing: Iterable[RawObject], expected: object) -> str:
@@ -252,7 +277,9 @@ def split_fingerprint(
 
 def plan_id(plan: Plan) -> str:
     """Content hash of a plan (of all of it but the hash itself)."""
-    value = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in ("plan_id", "listing")}
+    apart = ("plan_id", "listing", "fresh")  # what is fresh is a matter of when the listing was made
+    value = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in apart}
     document: Mapping[str, Any] = {name: to_value(v) for name, v in value.items()}
     splittable = "".join("1" if o.splittable else "0" for o in plan.listing).encode()
-    return fingerprint(b"plan", listing_bytes(plan.listing), splittable, canonical_json(document))
+    pins = "".join(f"{o.etag}\n" for o in plan.listing if o.sha256).encode()
+    return fingerprint(b"plan", listing_bytes(plan.listing), pins, splittable, canonical_json(document))

@@ -90,7 +90,8 @@ def target_of(arguments: Arguments) -> Target:
     )
     raw = below(parse_url(bucket_url(arguments["raw_bucket"])), prefix, *date)
     curated = parse_url(bucket_url(arguments["compacted_bucket"]))
-    return Target(partition, raw, below(curated, arguments["compacted_prefix"], f"ds={arguments['ds']}"))
+    output = below(curated, arguments["compacted_prefix"], f"ds={arguments['ds']}")
+    return Target(partition, raw, output).apart()
 
 
 def bucket_url(name: str) -> str:

@@ -34,7 +34,7 @@ class Room:
 
 
 KERNEL = ("nouns", "text", "schema", "bytes", "scan", "kernel")
-LIBRARY = (*KERNEL, "plan", "store", "places", "publish", "split", "executors", "read", "story")
+LIBRARY = (*KERNEL, "plan", "store", "places", "publish", "again", "split", "executors", "read", "story")
 
 ROOMS = (
     Room(
@@ -115,7 +115,13 @@ ROOMS = (
     ),
     Room(
         "places",
-        ("engine.target", "engine.listing"),
+        (
+            "engine.target",
+            "engine.apart",
+            "engine.listing",
+            "engine.table_formats",
+            "engine.publishing.layout",
+        ),
         may_import=("nouns", "text", "plan", "store"),
         libraries=(),
         why="what a command means by its target, and what lies there",
@@ -126,6 +132,13 @@ ROOMS = (
         may_import=("nouns", "text", "bytes", "store", "places"),
         libraries=(),
         why="the protocol of visibility; the guard's Lambda runs its verification, so no Arrow here",
+    ),
+    Room(
+        "again",
+        ("engine.again",),
+        may_import=("nouns", "text", "plan", "store", "places", "publish"),
+        libraries=(),
+        why="what a run finds when it comes again; preflight asks the same, so no Arrow here",
     ),
     Room(
         "split",
@@ -222,7 +235,7 @@ ROOMS = (
     Room(
         "handlers",
         ("orchestration.handlers", "orchestration.handlers.*"),
-        may_import=("nouns", "text", "schema", "plan", "store", "places", "publish", "settings"),
+        may_import=("nouns", "text", "schema", "plan", "store", "places", "publish", "again", "settings"),
         libraries=("boto3", "botocore"),
         why="Lambdas: what they import is their cold start",
     ),

@@ -44,7 +44,8 @@ def compact(
     *,
     plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
     force: Annotated[
-        bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+        bool,
+        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
     ] = False,
     on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
     batch_manifest: BatchManifest = "check",

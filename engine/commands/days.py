@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.target import Target
 
 FORCE = Annotated[
-    bool, option(RUN, "Write though nothing changed, and over foreign Parquet files.", "--force")
+    bool, option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force")
 ]
 SET = Annotated[str, option(OUTPUT, "Which indicators: A (27 columns) or B (60).", "--set")]
 BATCH_MANIFEST = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.commands.files import write_file
-from engine.commands.speech import begin, say
+from engine.commands.speech import begin, say, warn
 from engine.errors import EXIT_RETRYABLE
 from engine.options import OUTPUT, RUN, Common, TargetOptions, expand, option
 
@@ -32,6 +32,8 @@ def infer(
     inferred, text = infer_target(place, name)
     if out:
         write_file(out, text.encode())
+    for sentence in inferred.warnings:
+        warn(sentence)
     say(inferred_document(inferred, text), f"wrote {out}" if out else text)
 
 

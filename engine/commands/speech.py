@@ -59,6 +59,14 @@ def say(document: dict[str, Any], text: str) -> None:
         sys.stdout.write(text.rstrip("\n") + "\n")
 
 
+def warn(sentence: str) -> None:
+    """Print a warning on stderr; under ``--json`` and ``--quiet`` it is in the document, or nowhere."""
+    if not (_spoken.json_output or _spoken.quiet):
+        sys.stderr.write(
+            "warning: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence) + "\n"
+        )
+
+
 def fail(name: str, message: str, hint: str, exit_code: int) -> None:
     """Print an error as this invocation speaks, and exit."""
     if _spoken.json_output:

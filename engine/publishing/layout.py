@@ -13,6 +13,7 @@ from engine.store import check_writable
 from engine.value import Value
 
 MANIFEST_NAME = "_manifest.json"
+VERSIONS = "_versions"
 PLAN, SHA256 = "briquette-plan", "briquette-sha256"  # object metadata: which run made it, of which bytes
 _PART_NAME = re.compile(r"part-\d{5,}\.parquet")
 _PLAN_DIGITS = 16
@@ -64,7 +65,7 @@ class Layout(Value):
 
     @property
     def all_versions(self) -> str:
-        return f"{self.above}_versions/{self.segment}"
+        return f"{self.above}{VERSIONS}/{self.segment}"
 
     @property
     def all_rejects(self) -> str:

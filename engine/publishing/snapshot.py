@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from engine.errors import NotFound, OutputOccupied, PreconditionFailed, SnapshotChanged, VerificationFailed
 from engine.model import Location, Manifest
+from engine.publishing.identity import Standing, standing
 from engine.publishing.layout import PLAN, Layout, is_hidden, is_part_name
 from engine.store import Store, Stored
 from engine.value import Value
 
 _ATTEMPTS = 5
+_BEGINNING = b'{"briquette":"manifest"'
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -25,7 +29,7 @@ class Snapshot(Value):
     ours: frozenset[str]  # visible keys that the manifest names, or that a crashed run left
     manifest_modified_seconds: float = 0.0
     manifest_body: bytes = b""
-    versions_stand: bool = True  # whether what the manifest names outside of the place is as it says
+    elsewhere: tuple[Stored, ...] = ()  # what the manifest names outside of the place and is there
 
     @property
     def etags(self) -> Mapping[str, str]:
@@ -34,19 +38,33 @@ class Snapshot(Value):
 
     @property
     def intact(self) -> bool:
-        """Whether our files are exactly those that the manifest pins, which no crashed run leaves."""
-        if self.manifest is None or not self.versions_stand:
+        """Whether our files are those of the manifest by their etags; ``standing`` knows copies too."""
+        if self.manifest is None or not self.is_complete:
             return False
-        live = Layout.of(self.output).live
-        wanted = {f.key: f.etag for f in self.manifest.files if _is_below(f.key, live)}
-        return wanted == {key: etag for key, etag in self.etags.items() if key in self.ours}
+        found = {s.key: (s.etag, s.size_bytes) for s in (*self.visible, *self.elsewhere)}
+        return all(found[f.key] == (f.etag, f.size_bytes) for f in self.manifest.files)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a file at each key that the manifest names, and no crashed run's part beside."""
+        if self.manifest is None:
+            return False
+        named = {f.key for f in self.manifest.files}
+        return named == self.ours | {s.key for s in self.elsewhere}
+
+    def standing(self, store: Store) -> Standing | None:
+        """The manifest's files as they stand, copies told by their bytes; None if they are others."""
+        if self.manifest is None or not self.is_complete:
+            return None
+        return standing(store, self.manifest.files, {s.key: s for s in (*self.visible, *self.elsewhere)})
 
 
 def observe(store: Store, output: Location, *, force: bool = False) -> Snapshot:
     """Look at an output place: one LIST, one GET of the manifest, a HEAD for each versioned file
     and for each file of a crashed run.
 
-    ``force`` takes an unreadable manifest as none; otherwise it raises ``VerificationFailed``.
+    ``force`` takes an unreadable manifest of ours as none; otherwise it raises ``VerificationFailed``, and
+    ``UpgradeNeeded`` for one of a newer version.
     """
     layout = Layout.of(output)
     for _ in range(_ATTEMPTS):
@@ -60,12 +78,12 @@ def observe(store: Store, output: Location, *, force: bool = False) -> Snapshot:
                 body = store.get(layout.manifest_key, etag=etag)
             except (NotFound, PreconditionFailed):
                 continue  # replaced between listing and reading
-            manifest = _parse(body, store, layout, force=force)
+            manifest = _parse(body, store, layout, pin, force=force)
         named = {f.key for f in manifest.files} if manifest else set()
         ours = {s.key for s in visible if s.key in named or is_left_over(store, s, layout)}
         modified = pin.modified_seconds if pin else 0.0
-        stand = manifest is None or _versions_stand(store, manifest, layout)
-        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified, body, stand)
+        elsewhere = tuple(_elsewhere(store, manifest, layout)) if manifest else ()
+        return Snapshot(output, manifest, etag, visible, frozenset(ours), modified, body, elsewhere)
     raise SnapshotChanged(
         f"{output} was replaced {_ATTEMPTS} times while we looked at it.",
         hint="Find out who publishes there again and again.",
@@ -83,7 +101,7 @@ def read_manifest(store: Store, output: Location) -> tuple[Manifest, str] | None
             body = store.get(layout.manifest_key, etag=found.etag)
         except (NotFound, PreconditionFailed):
             continue
-        manifest = _parse(body, store, layout, force=False)
+        manifest = _parse(body, store, layout, found, force=False)
         return (manifest, found.etag) if manifest else None
     raise SnapshotChanged(
         f"{store.url}/{layout.manifest_key} was replaced {_ATTEMPTS} times while we read it.",
@@ -91,35 +109,51 @@ def read_manifest(store: Store, output: Location) -> tuple[Manifest, str] | None
     )
 
 
-def refuse_strangers(seen: Snapshot, *, force: bool) -> None:
-    """Raise ``OutputOccupied`` if the place holds visible files that no run of ours made.
-
-    ``force`` gives up foreign ``*.parquet`` files directly in the place; anything else is never touched.
-    """
+def refuse_strangers(seen: Snapshot) -> None:
+    """Raise ``OutputOccupied`` if there are visible files that no run of ours made: no run removes them."""
     live = Layout.of(seen.output).live
     strangers = [s.key for s in seen.visible if s.key not in seen.ours]
-    if force:
-        strangers = [k for k in strangers if "/" in k.removeprefix(live) or not k.endswith(".parquet")]
     if strangers:
         more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
         raise OutputOccupied(
             f"{seen.output} holds {strangers[0].removeprefix(live)}{more}, which briquette did not publish; "
             "nothing was written.",
-            hint="Move it away or choose another output."
-            if force
-            else "Move it away, choose another output, or pass --force to replace the Parquet files there.",
+            hint="Choose another output, or move what lies there away by hand.",
         )
 
 
-def _parse(body: bytes, store: Store, layout: Layout, *, force: bool) -> Manifest | None:
+def _parse(body: bytes, store: Store, layout: Layout, pin: Stored | None, *, force: bool) -> Manifest | None:
     if not body.strip():
         return None  # the claim of a first run that is at work, or died (see ``in_place``)
+    where = f"{store.url}/{layout.manifest_key}"
     try:
-        return layout.manifest_of(body, f"{store.url}/{layout.manifest_key}")
-    except VerificationFailed:
+        return layout.manifest_of(body, where)
+    except VerificationFailed as error:
+        if not _is_our_manifest(body, store, layout, pin):
+            raise VerificationFailed(
+                f"{error.message} Nothing says that briquette wrote it.",
+                hint="Name another place, or move that file away by hand.",
+            ) from error
         if force:
             return None
-        raise
+        raise VerificationFailed(
+            error.message,
+            hint="Put it back from a backup, or publish the dataset again: the same command with --force.",
+        ) from error
+
+
+def _is_our_manifest(body: bytes, store: Store, layout: Layout, pin: Stored | None) -> bool:
+    """Whether an unreadable manifest was written by a run: by its beginning, its mark or its parts."""
+    if body.startswith(_BEGINNING):
+        return True
+    with suppress(ValueError, RecursionError):
+        json.loads(body)
+        return False  # a whole document of somebody else
+    seen = pin if pin is not None and pin.metadata else store.stat(layout.manifest_key)
+    if seen is not None and PLAN in seen.metadata:
+        return True
+    first = store.stat(layout.part_key(0))
+    return first is not None and PLAN in first.metadata
 
 
 def is_left_over(store: Store, stored: Stored, layout: Layout) -> bool:
@@ -130,13 +164,10 @@ def is_left_over(store: Store, stored: Stored, layout: Layout) -> bool:
     return found is None or PLAN in found.metadata  # one that has gone since was in the middle of a publish
 
 
-def _versions_stand(store: Store, manifest: Manifest, layout: Layout) -> bool:
+def _elsewhere(store: Store, manifest: Manifest, layout: Layout) -> Iterator[Stored]:
     for file in manifest.files:
-        if not _is_below(file.key, layout.live):
-            now = store.stat(file.key)
-            if now is None or (now.etag, now.size_bytes) != (file.etag, file.size_bytes):
-                return False
-    return True
+        if not _is_below(file.key, layout.live) and (now := store.stat(file.key)) is not None:
+            yield now
 
 
 def _is_below(key: str, live: str) -> bool:

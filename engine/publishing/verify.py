@@ -1,95 +1,135 @@
-"""A published dataset against its manifest: presence, pins, checksums, footers, strangers."""
+"""A published dataset against its manifest: presence, checksums, footers, strangers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from engine.errors import BriquetteError, CorruptObject, SourceChanged, StoreError, VerificationFailed
+from engine.errors import (
+    BriquetteError,
+    CorruptObject,
+    NotFound,
+    PreconditionFailed,
+    SourceChanged,
+    StoreError,
+    VerificationFailed,
+)
 from engine.model import Location, PublishedFile, RawObject
+from engine.publishing.identity import Match, match
 from engine.publishing.layout import Layout, is_hidden
 from engine.publishing.snapshot import read_manifest
 from engine.splice import read_part_row_groups
-from engine.store import Store
+from engine.store import Store, Stored
+from engine.value import Value
 
 BLOCK_BYTES = 8 << 20
+_WHILE_READ = "it was replaced while it was read"
 
 
-def problems_of(store: Store, output: Location, *, read_parts: bool) -> Iterator[str]:
-    """Sentences that name a file and what is wrong with it; with ``read_parts`` every byte is hashed."""
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Findings(Value):
+    """What is wrong, a sentence each. ``copied``: all bytes are right, some etags not those of the manifest.
+
+    ``strangers`` are the visible files that the manifest does not name.
+    """
+
+    problems: tuple[str, ...]
+    copied: bool = False
+    strangers: tuple[str, ...] = ()
+
+
+def examine(store: Store, output: Location, *, read_parts: bool) -> Findings:
+    """Compare what lies at ``output`` with its manifest; with ``read_parts`` every byte is hashed."""
     layout = Layout.of(output)
     try:
         found = read_manifest(store, output)
     except StoreError:  # a store in trouble says nothing about the dataset
         raise
     except BriquetteError as error:
-        yield str(error)
-        return
+        return Findings((str(error),))
     if found is None:
-        yield f"{layout.manifest_key}: there is no manifest"
-        return
+        return Findings((f"{layout.manifest_key}: there is no manifest",))
     manifest, _ = found
-    pinned = {f.key for f in manifest.files}
-    for stored in store.list(layout.live):
-        if stored.key not in pinned and not is_hidden(stored.key.removeprefix(layout.live)):
-            yield f"{stored.key}: readers see it, the manifest does not name it"
+    listed = {s.key: s for s in store.list(layout.live)}
+    visible = (key for key in listed if not is_hidden(key.removeprefix(layout.live)))
+    strangers = tuple(sorted(set(visible) - {f.key for f in manifest.files}))
+    problems = [f"{key}: readers see it, the manifest does not name it" for key in strangers]
+    copied = False
     for file in manifest.files:
-        yield from _pin_problems(store, file, "part")
-        if read_parts:
-            yield from _byte_problems(store, file)
-    if manifest.rejects_file is not None:
-        yield from _pin_problems(store, manifest.rejects_file, "reject file")
+        now = listed.get(file.key) or store.stat(file.key)
+        found_wrong = list(_problems(store, file, now, "part", hashed=read_parts))
+        problems += found_wrong
+        copied = copied or (now is not None and now.etag != file.etag)
+        if read_parts and now is not None and not any(w.endswith(_WHILE_READ) for w in found_wrong):
+            problems += _footer_problems(store, file, now)
+    if (rejects := manifest.rejects_file) is not None:
+        problems += _problems(store, rejects, store.stat(rejects.key), "reject file", hashed=read_parts)
     rows = sum(f.rows for f in manifest.files)
     if rows != manifest.rows:
-        yield f"{layout.manifest_key}: its parts have {rows} rows together, it says {manifest.rows}"
+        problems.append(
+            f"{layout.manifest_key}: its parts have {rows} rows together, it says {manifest.rows}"
+        )
     counted = manifest.rows + manifest.rejects + manifest.duplicates
     if counted != manifest.records:
-        yield f"{layout.manifest_key}: {manifest.records} records became {counted} rows, rejects, duplicates"
+        problems.append(
+            f"{layout.manifest_key}: {manifest.records} records became {counted} rows, rejects, duplicates"
+        )
+    return Findings(tuple(problems), copied and not problems, strangers)
 
 
-def require_as_published(store: Store, file: PublishedFile) -> None:
-    """Raise ``VerificationFailed`` for a part on disk that has other bytes than were published.
+def require_as_published(store: Store, file: PublishedFile) -> Stored:
+    """A part as it stands; raises ``VerificationFailed`` if it has other bytes than were published.
 
-    A disk that loses bits keeps its times, so the pin still holds; what is taken over into another part
+    On disk it is read whole: a disk that loses bits keeps its times, and what is taken over into another part
     would get a checksum that fits. S3 compares what it stores with its own checksums.
     """
     from engine.stores.local import LocalStore
 
-    if isinstance(store, LocalStore):
-        for problem in _byte_problems(store, file):
-            raise VerificationFailed(problem, hint="Make it again from raw: `briquette compact --force`.")
-
-
-def _pin_problems(store: Store, file: PublishedFile, what: str) -> Iterator[str]:
     now = store.stat(file.key)
+    hashed = isinstance(store, LocalStore)
+    for problem in _problems(store, file, now, "part", hashed=hashed):
+        raise VerificationFailed(problem, hint="Publish it again.")
+    assert now is not None
+    return now
+
+
+def _problems(
+    store: Store, file: PublishedFile, now: Stored | None, what: str, *, hashed: bool
+) -> Iterator[str]:
+    """What makes the object at a published file's key another one; ``hashed``: whatever its etag says."""
     if now is None:
         yield f"{file.key}: the {what} is missing"
     elif now.size_bytes != file.size_bytes:
         yield f"{file.key}: it has {now.size_bytes} bytes, the manifest says {file.size_bytes}"
-    elif now.etag != file.etag:
-        yield f"{file.key}: it has etag {now.etag}, the manifest says {file.etag}"
+    elif hashed:
+        try:
+            found = _sha256(store, now)
+        except SourceChanged:
+            yield f"{file.key}: {_WHILE_READ}"
+        else:
+            if found != file.sha256:
+                yield f"{file.key}: its SHA-256 is {found}, the manifest says {file.sha256}"
+    elif match(store, file, now) is Match.OTHER:
+        yield f"{file.key}: it has etag {now.etag} and other bytes, the manifest says {file.etag}"
 
 
-def _byte_problems(store: Store, file: PublishedFile) -> Iterator[str]:
-    now = store.stat(file.key)
-    if now is None:
-        return
+def _sha256(store: Store, now: Stored) -> str:
+    whole = hashlib.sha256()
+    for chunk in store.open_chunks(RawObject(now.key, now.size_bytes, now.etag), BLOCK_BYTES):
+        whole.update(chunk)
+    return whole.hexdigest()
+
+
+def _footer_problems(store: Store, file: PublishedFile, now: Stored) -> Iterator[str]:
     try:
-        whole = hashlib.sha256()
-        for chunk in store.open_chunks(RawObject(now.key, now.size_bytes, now.etag), BLOCK_BYTES):
-            whole.update(chunk)
-        if whole.hexdigest() != file.sha256:
-            yield f"{file.key}: its SHA-256 is {whole.hexdigest()}, the manifest says {file.sha256}"
         groups = read_part_row_groups(
             lambda offset, length: store.get(now.key, etag=now.etag, start=offset, length=length),
             now.size_bytes,
             now.key,
             now.etag,
         )
-    except SourceChanged:
-        yield f"{file.key}: it was replaced while it was read"
-        return
-    except CorruptObject as error:
+    except (CorruptObject, NotFound, PreconditionFailed) as error:
         yield f"{file.key}: {error.message}"
         return
     rows = sum(g.rows for g in groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,8 @@ from engine.store import ANY, NO_METADATA, Condition, Requests, Staged, Stored
 
 if TYPE_CHECKING:
     from engine.stores.ahead import Ahead
+
+HASH_BYTES = 8 << 20  # read at once
 
 
 class BaseStore(ABC):
@@ -33,6 +36,11 @@ class BaseStore(ABC):
     def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes: ...
 
     @abstractmethod
+    def open_chunks(
+        self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
+    ) -> Iterator[bytes]: ...
+
+    @abstractmethod
     def stage(
         self, key: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA
     ) -> Staged: ...
@@ -43,6 +51,13 @@ class BaseStore(ABC):
     def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
         """The bodies in order, each pinned by size and etag; ``SourceChanged`` otherwise."""
         return (self.get_pinned(item) for item in objects)
+
+    def sha256(self, item: RawObject) -> str:
+        """The SHA-256 of an object in exactly this state; ``SourceChanged`` otherwise."""
+        digest = hashlib.sha256()
+        for chunk in self.open_chunks(item, HASH_BYTES):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def look_ahead(
         self,

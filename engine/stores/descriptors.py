@@ -10,11 +10,21 @@ from collections.abc import Iterator, Mapping
 
 _ATTRIBUTE = "user.briquette"  # where metadata lies, on file systems that keep extended attributes
 _COPY_BYTES = 1 << 30
+FRESH_NS = 2_000_000_000  # the coarsest clock of a file system: FAT counts in steps of two seconds
 
 
 def file_etag(stat: os.stat_result) -> str:
-    """An etag for one state of a file: it changes with every write and every replacement."""
-    return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}"
+    """An etag for one state of a file: it changes with every write and every replacement.
+
+    Whoever sets the time of a file back changes its ctime. Only what follows within a tick of the clock can
+    leave all three as they were (``is_fresh``).
+    """
+    return f"{stat.st_mtime_ns:x}-{stat.st_ctime_ns:x}-{stat.st_ino:x}"
+
+
+def is_fresh(stat: os.stat_result, now_ns: int) -> bool:
+    """Whether a file changed so shortly before ``now_ns`` that it may change again and keep its etag."""
+    return stat.st_ctime_ns > now_ns - FRESH_NS
 
 
 def read_range(fd: int, start: int, length: int) -> bytes:

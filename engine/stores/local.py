@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import threading
@@ -16,10 +17,11 @@ from types import MappingProxyType
 from engine.errors import StoreError, UnsafePath
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, check_writable
-from engine.stores.base import BaseStore
+from engine.stores.base import HASH_BYTES, BaseStore
 from engine.stores.descriptors import (
     copy_range,
     file_etag,
+    is_fresh,
     make_folders,
     read_metadata,
     read_range,
@@ -63,7 +65,8 @@ class LocalStore(BaseStore):
             return iter(known)
         found: _Found = []
         try:
-            self._walk(os.path.join(self.root, folder), f"{folder}/" if folder else "", name, found, ())
+            above = f"{folder}/" if folder else ""
+            self._walk(os.path.join(self.root, folder), above, name, found, (), time.time_ns())
         except OSError as error:
             raise self.failed("list", prefix, error) from error
         # Python compares strings by code point, which is the order of their UTF-8 bytes.
@@ -77,6 +80,7 @@ class LocalStore(BaseStore):
         name: str,
         found: _Found,
         above: tuple[str, ...],
+        now_ns: int,
     ) -> None:
         try:
             entries = os.scandir(folder)
@@ -93,9 +97,10 @@ class LocalStore(BaseStore):
                         self._note_broken_name(entry, key, found)
                     elif entry.is_file():
                         s = entry.stat()
-                        found.append(Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime))
+                        fresh = is_fresh(s, now_ns)
+                        found.append(Stored(key, s.st_size, file_etag(s), _NONE, s.st_mtime, fresh=fresh))
                     elif entry.is_dir():
-                        self._enter(entry, key, found, above)
+                        self._enter(entry, key, found, above, now_ns)
                 except FileNotFoundError:
                     continue  # removed while we listed: as if we had come later
 
@@ -104,23 +109,25 @@ class LocalStore(BaseStore):
         readable = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         if entry.is_file():
             s = entry.stat()
-            found.append(Stored(readable, s.st_size, file_etag(s), _NONE, s.st_mtime, _BROKEN_NAME))
+            found.append(Stored(readable, s.st_size, file_etag(s), _NONE, s.st_mtime, refused=_BROKEN_NAME))
         elif entry.is_dir(follow_symlinks=False):
             with os.scandir(entry.path) as entries:
                 for below in entries:
                     self._note_broken_name(below, f"{key}/{below.name}", found)
 
-    def _enter(self, entry: os.DirEntry[str], key: str, found: _Found, above: tuple[str, ...]) -> None:
+    def _enter(
+        self, entry: os.DirEntry[str], key: str, found: _Found, above: tuple[str, ...], now_ns: int
+    ) -> None:
         if entry.is_symlink():
             real, here = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))
             if any(f"{one}/".startswith(f"{real}/") for one in (*above, here)):
                 return  # a loop: what lies there is listed already
             above = (*above, real)
-        self._walk(entry.path, f"{key}/", "", found, above)
+        self._walk(entry.path, f"{key}/", "", found, above, now_ns)
 
     def stat(self, key: str) -> Stored | None:
         self.requests.note("HEAD", key)
-        path = self.path(key)
+        path, now_ns = self.path(key), time.time_ns()
         try:
             found = os.stat(path)
         except OSError as error:
@@ -129,7 +136,8 @@ class LocalStore(BaseStore):
             raise self.failed("look at", key, error) from error
         if not _is_file(found):
             return None
-        return Stored(key, found.st_size, file_etag(found), read_metadata(path), found.st_mtime)
+        known, fresh = read_metadata(path), is_fresh(found, now_ns)
+        return Stored(key, found.st_size, file_etag(found), known, found.st_mtime, fresh)
 
     def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes:
         """Bytes of one state of the file; ``PreconditionFailed`` if it is or becomes another meanwhile."""
@@ -202,6 +210,17 @@ class LocalStore(BaseStore):
     ) -> Iterator[bytes]:
         """The object in chunks of ``chunk_bytes``, one open file; ``SourceChanged`` if it is another."""
         self.requests.note("GET", item.key)
+        yield from self._chunks(item, chunk_bytes, start, length)
+
+    def sha256(self, item: RawObject) -> str:
+        """See ``BaseStore``; no request, as what is hashed is most often read next, or was just written."""
+        self.requests.note("HASH", item.key)
+        digest = hashlib.sha256()
+        for chunk in self._chunks(item, HASH_BYTES, 0, None):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def _chunks(self, item: RawObject, chunk_bytes: int, start: int, length: int | None) -> Iterator[bytes]:
         try:
             fd = os.open(self.path(item.key), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -225,7 +244,7 @@ class LocalStore(BaseStore):
 
     def _require_still(self, fd: int, key: str, before: os.stat_result) -> None:
         after = os.fstat(fd)
-        if after.st_mtime_ns != before.st_mtime_ns or after.st_size != before.st_size:
+        if (file_etag(after), after.st_size) != (file_etag(before), before.st_size):
             raise self.refused("GET", key, "that nobody writes it while it is read")
 
     # -- writing -------------------------------------------------------------------------------

@@ -52,14 +52,12 @@ class LocalStaged:
                     f"{self._temporary}, written for {self.key}, was changed by somebody else.",
                     hint="Nothing was published under this name; run it again.",
                 )
-            if condition == ANY:
-                os.replace(self._temporary, self._path)
-            else:
-                with locked_directory(folder):
-                    now = self._store.etag_now(self._path)
-                    if (condition.absent and now) or (condition.etag and now != condition.etag):
-                        raise self._store.refused("PUT", self.key, str(condition))
-                    self._take_name(absent=condition.absent)
+            held = os.open(self._temporary, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._take(condition, folder)
+                etag = file_etag(os.fstat(held))  # a file that takes a name has another ctime
+            finally:
+                os.close(held)
             if self._durable:
                 sync_folder(folder)
         except OSError as error:
@@ -68,12 +66,23 @@ class LocalStaged:
             self.abort()
         return Stored(self.key, self.size_bytes, etag, self._metadata)
 
+    def _take(self, condition: Condition, folder: str) -> None:
+        if condition == ANY:
+            os.replace(self._temporary, self._path)
+            return
+        with locked_directory(folder):
+            now = self._store.etag_now(self._path)
+            if (condition.absent and now) or (condition.etag and now != condition.etag):
+                raise self._store.refused("PUT", self.key, str(condition))
+            self._take_name(absent=condition.absent)
+
     def _take_name(self, *, absent: bool) -> None:
         if not absent:
             os.replace(self._temporary, self._path)
             return
         try:
             os.link(self._temporary, self._path)  # unlike a rename it never replaces, lock or no lock
+            self.abort()
         except FileExistsError:
             raise self._store.refused("PUT", self.key, "nothing at the key") from None
         except OSError:  # no hard links here: the lock has to do

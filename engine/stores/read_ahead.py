@@ -66,8 +66,8 @@ class ReadAhead:
             if answer is None:
                 return None
             found = [
-                Stored(key, size, etag, NO_METADATA, modified)
-                for key, size, etag, modified in zip(*_columns(answer), strict=True)
+                Stored(key, size, etag, NO_METADATA, modified, bool(fresh))
+                for key, size, etag, modified, fresh in zip(*_columns(answer), strict=True)
             ]
             if self._bodies:
                 self._etags = {stored.key: stored.etag for stored in small(found)}
@@ -188,6 +188,7 @@ def _serve(store: LocalStore, prefix: str, told: int, memory: int, *, bodies: bo
         "\0".join([s.etag for s in found]).encode(),
         array("q", [s.size_bytes for s in found]).tobytes(),
         array("d", [s.modified_seconds for s in found]).tobytes(),
+        bytes([s.fresh for s in found]),
     )
     if not bodies:
         return
@@ -218,9 +219,10 @@ def _cut(data: bytes) -> list[bytes]:
     return [data[begin : begin + length] for length, begin in zip(lengths, begins, strict=False)]
 
 
-def _columns(data: bytes) -> tuple[list[str], array[int], list[str], array[float]]:
-    """Keys, sizes, etags and times of a listing."""
-    keys, etags, sizes, times = _cut(data)
+def _columns(data: bytes) -> tuple[list[str], array[int], list[str], array[float], bytes]:
+    """Keys, sizes, etags, times and freshness of a listing."""
+    keys, etags, sizes, times, fresh = _cut(data)
     if not sizes:
-        return [], array("q"), [], array("d")
-    return keys.decode().split("\0"), array("q", sizes), etags.decode().split("\0"), array("d", times)
+        return [], array("q"), [], array("d"), b""
+    decoded = (blob.decode().split("\0") for blob in (keys, etags))
+    return next(decoded), array("q", sizes), next(decoded), array("d", times), fresh

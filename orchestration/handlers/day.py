@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from config.model import Settings
 from engine import wire
+from engine.again import look_again
 from engine.errors import PreconditionFailed
 from engine.listing import list_partition
 from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Schema, State
-from engine.plan import check_identity, plan_partition, state_of
+from engine.plan import check_identity, plan_partition
 from engine.publish import Snapshot, observe
 from engine.schema import TableSpec, load_table, table_names
 from engine.spec import spec_of
@@ -83,10 +84,10 @@ def look_at(request: Request, settings: Settings, ds: str) -> Day:
     if plan is None and seen.manifest is not None:
         # The same raw objects would be given the same inferred schema, so what is published tells.
         again = planned(spec_of(_as_declared(seen.manifest), options))
-        plan = again if state_of(again, seen.manifest, seen.intact) is State.UNCHANGED else None
+        plan = again if _found(again, seen, curated) is State.UNCHANGED else None
     if plan is not None and seen.manifest is not None:
         check_identity(plan, seen.manifest)
-    state = _state(request, found.objects, plan, seen)
+    state = _state(request, found.objects, plan, seen, curated)
     done = state == State.UNCHANGED and _is_done(curated, settings, target, seen)
     return Day(target, found.objects, plan, state, done)
 
@@ -102,12 +103,18 @@ def _as_declared(published: Manifest) -> TableSpec:
     return TableSpec(spec.schema, spec.unique_key, spec.extra_fields, spec.max_reject_ratio)
 
 
-def _state(request: Request, listing: tuple[RawObject, ...], plan: Plan | None, seen: Snapshot) -> str:
+def _found(plan: Plan, seen: Snapshot, curated: Store) -> State:
+    return look_again(plan, seen, open_store(plan.raw.url), curated).state
+
+
+def _state(
+    request: Request, listing: tuple[RawObject, ...], plan: Plan | None, seen: Snapshot, curated: Store
+) -> str:
     if not listing:
         return State.EMPTY.value
     if request.reprocess:
         return FORCED
-    return state_of(plan, seen.manifest, seen.intact).value if plan is not None else UNPLANNED
+    return _found(plan, seen, curated).value if plan is not None else UNPLANNED
 
 
 # -- whether the later stages have followed ----------------------------------------------------------
@@ -117,7 +124,7 @@ def _is_done(store: Store, settings: Settings, target: Target, compacted: Snapsh
     """Whether the curated day was made from these very parts, and the indicators after it."""
     part, root = target.partition, parse_url(settings.curated_url)
     prices = observe(store, below(root, part.domain, part.table, f"ds={part.ds}"))
-    if not _follows(prices, compacted):
+    if not _follows(store, prices, compacted):
         return False
     if part.table == INDICATORS:
         return True
@@ -126,13 +133,15 @@ def _is_done(store: Store, settings: Settings, target: Target, compacted: Snapsh
     return bool(published) and published >= _published_seconds(prices)
 
 
-def _follows(later: Snapshot, compacted: Snapshot) -> bool:
+def _follows(store: Store, later: Snapshot, compacted: Snapshot) -> bool:
     """Our own transform pins the parts that it read; of plain Spark's output only the time is known."""
     assert compacted.manifest is not None
     if later.manifest is None:
         return _published_seconds(later) >= compacted.manifest_modified_seconds
-    parts = tuple(RawObject(f.key, f.size_bytes, f.etag) for f in compacted.manifest.files)
-    return later.intact and later.manifest.input_fingerprint == _input_fingerprint(later.manifest, parts)
+    files = compacted.manifest.files
+    parts = tuple(RawObject(f.key, f.size_bytes, f.etag, sha256=f.sha256) for f in files)
+    same = later.manifest.input_fingerprint == _input_fingerprint(later.manifest, parts)
+    return same and later.standing(store) is not None
 
 
 def _input_fingerprint(published: Manifest, inputs: tuple[RawObject, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import SnapshotChanged, StoreError, UsageError, VerificationFailed
 from engine.model import Location, PublishedFile
 from engine.publish import Snapshot, observe
+from engine.publishing.identity import Match, match
 from engine.store import Store, check_writable, open_store
 from engine.target import below, check_ds
 from orchestration.handlers.surroundings import environment_name
@@ -119,14 +120,15 @@ def _answer(count: int, fits: bool, reason: str, rows: int, size: int, plan_id: 
 
 
 def _refuse_torn(store: Store, seen: Snapshot) -> None:
-    """Raise unless each named part is as the manifest pins it, and readers see no other Parquet."""
+    """Raise unless each named part is what the manifest says, or its copy, and there is no other Parquet."""
     assert seen.manifest is not None
     visible = {s.key: s for s in seen.visible}
     for file in seen.manifest.files:
         now = visible.get(file.key) or store.stat(file.key)
+        how = match(store, file, now)
         if now is None:
             raise _torn(seen, file, "is missing")
-        if (now.size_bytes, now.etag) != (file.size_bytes, file.etag):
+        if how is Match.OTHER:
             raise _torn(seen, file, f"has {now.size_bytes} bytes and etag {now.etag}")
     named = {f.key for f in seen.manifest.files}
     strange = sorted(key for key in visible if key.endswith(PARQUET) and key not in named)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from engine import read, scan
 from engine.errors import SnapshotChanged
 from engine.schema import arrow_schema
+from engine.verification import verify
 from tests.conformance.canonical import canonical_lines, canonical_rows
 from tests.conformance.row_digest import content_digest
 from tests.conformance.runs import Ending, Runs
@@ -75,6 +77,8 @@ class Case(Runs):
         assert expect.get("message", "") in ending.message
         if expect.get("writes") is False:
             assert snapshot(ending.output) == before
+        if "warning" in expect:
+            assert expect["warning"] in " ".join(ending.manifest.warnings)
         if "visible_files" in expect:
             assert visible_files(ending.output) == expect["visible_files"]
         if expect.get("parts") == "same":
@@ -139,6 +143,23 @@ class Case(Runs):
             assert other.part_bytes() == self.first.part_bytes(), options
             assert other.rejects() == self.first.rejects(), options
             assert other.manifest.content_digest == self.first.manifest.content_digest, options
+
+    def also_copied(self, _: bool) -> None:
+        """A copy is the dataset; with one other byte it is not, and the next run makes it again."""
+        there = self.scratch / "copied"
+        shutil.copytree(self.first.output, there)
+        assert (verify(str(there)).problems, verify(str(there)).copied) == ((), True)
+        symbols = read(there).compute(scheduler="synchronous")["symbol"].tolist()
+        assert symbols == self.first.table().column("symbol").to_pylist()
+        assert self.run({}, "copied").status == "UNCHANGED"
+        assert (verify(str(there)).problems, verify(str(there)).copied) == ((), False)
+        part = there / "part-00000.parquet"
+        part.write_bytes(part.read_bytes().replace(b"PAR1", b"PAR2", 1))
+        assert not verify(str(there)).ok
+        with pytest.raises(SnapshotChanged):
+            read(there).compute(scheduler="synchronous")
+        again = self.run({}, "copied")
+        assert (again.status, again.part_bytes()) == ("PUBLISHED", self.first.part_bytes())
 
     def also_sizes_within(self, ratio: float) -> None:
         target = self.document["spec"]["target_part_bytes"]

@@ -321,14 +321,16 @@ def test_a_crash_while_the_quarantine_is_written_is_made_good_by_running_again(s
     assert not keys(store_url, OUT)
 
 
-def test_a_quarantine_of_another_writer_is_overwritten(tmp_path):
+def test_a_quarantine_of_another_writer_stays_and_the_error_says_so(tmp_path):
     where = compacted(str(tmp_path), bad_day())
     (tmp_path / QUARANTINE).mkdir(parents=True)
     (tmp_path / QUARANTINE / "part-00000-9f2b.snappy.parquet").write_bytes(b"of Spark")
-    with pytest.raises(DataQualityFailed):
-        transform(**where)
-    assert_only_parts_are_visible(tmp_path / QUARANTINE)
-    assert len(rows(str(tmp_path), QUARANTINE)) == 20
+    for force in (False, True):
+        with pytest.raises(
+            DataQualityFailed, match=r"could not be set aside: .* which briquette did not publish"
+        ):
+            transform(**where, options=RunOptions(force=force))
+    assert (tmp_path / QUARANTINE / "part-00000-9f2b.snappy.parquet").read_bytes() == b"of Spark"
 
 
 def test_a_day_that_was_mended_is_published(tmp_path):
@@ -512,9 +514,10 @@ def test_files_of_another_writer_in_the_output_are_not_overwritten(tmp_path):
     where = compacted(str(tmp_path))
     (tmp_path / OUT).mkdir(parents=True)
     (tmp_path / OUT / "part-0000-uuid.parquet").write_bytes(b"old")
-    with pytest.raises(OutputOccupied):
-        transform(**where)
-    assert transform(**where, options=RunOptions(force=True)).status is Status.PUBLISHED
+    for force in (False, True):
+        with pytest.raises(OutputOccupied):
+            transform(**where, options=RunOptions(force=force))
+    assert [p.name for p in (tmp_path / OUT).iterdir()] == ["part-0000-uuid.parquet"]
 
 
 def test_rescued_fields_pass_through(tmp_path):

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
+from engine.errors import UpgradeNeeded
 from engine.stores.retry import Retry
 from orchestration.handlers.guard import TornDataset, handler
 from orchestration.handlers.preflight import preflight
 from tests.faults import Fault
 from tests.orchestration.conftest import DS, EVENT, Account
+from tests.servers import promote
 
 LIVE = f"curated/market/prices/compacted/ds={DS}/"
 PART = f"{LIVE}part-00000.parquet"
@@ -97,6 +99,33 @@ def test_a_torn_day_is_an_error_of_its_own_name(published, tear):
     tear(account.store)
     with pytest.raises(TornDataset, match=r"Compact that day again|cannot be read|hold"):
         handler(event, None)
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_a_copied_day_is_whole_and_one_with_another_byte_is_torn(published, metadata):
+    account, event = published
+    before = account.store.stat(PART)
+    promote(account.bucket, account.bucket, LIVE, metadata=metadata)
+    now = account.store.stat(PART)
+    assert (now.etag != before.etag, now.size_bytes) == (True, before.size_bytes)
+    answer = handler(event, None)
+    assert (answer["shouldProcess"], answer["rows"]) == (True, 2)
+    account.store.put(PART, account.store.get(PART)[:-1] + b"x")
+    with pytest.raises(TornDataset):
+        handler(event, None)
+
+
+def test_a_day_of_a_newer_version_says_so(published):
+    account, event = published
+    key = f"{LIVE}_manifest.json"
+    document = json.loads(account.store.get(key))
+    document["format_version"] += 1
+    account.store.put(key, json.dumps(document).encode())
+    with pytest.raises(UpgradeNeeded):
+        handler(event, None)
+    answer = preflight({**EVENT, "ds": DS}, account.env)
+    assert answer["proceed"] is False
+    assert "UpgradeNeeded" in answer["error"]["message"]
 
 
 def test_versioned_parts_are_counted_where_they_lie(account):

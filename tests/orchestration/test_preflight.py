@@ -17,6 +17,7 @@ from glue_wrappers.arguments import parse_arguments
 from orchestration.handlers.preflight import handler, preflight
 from tests.faults import Fault
 from tests.orchestration.conftest import DS, EVENT, PREFIX, Account
+from tests.servers import promote
 
 BUCKETS = {
     "ENVIRONMENT": "dev",
@@ -335,6 +336,15 @@ def test_a_day_that_went_through_all_stages_is_skipped_in_the_pipelines_words(ac
     assert first == {**SKIPPED, "catalog_update": "never"}
     assert (second["proceed"], second["ds"], second["state"]) == (True, "2025-09-10", "EMPTY")
     assert handler({**EVENT, "ds": DS, "reprocess": True}, None)["state"] == "FORCED"
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_a_copied_day_that_is_done_is_done(account, metadata):
+    account.land("AAPL", "MSFT")
+    account.publish_everything()
+    for table in ("prices", "indicators"):
+        promote(account.bucket, account.bucket, f"curated/market/{table}/", metadata=metadata)
+    assert handler({**EVENT, "ds": DS}, None) == SKIPPED
 
 
 def test_a_late_raw_object_is_work_again_though_the_curated_day_exists(account):

@@ -120,7 +120,7 @@ def test_nothing_is_fetched_ahead_for_other_processes_or_above_a_limit(
 
 
 def test_disk_is_not_asked_ahead(tmp_path: Path) -> None:
-    target = resolve_target(input_url=str(tmp_path), output_url=str(tmp_path / "out"))
+    target = resolve_target(input_url=str(tmp_path / "in"), output_url=str(tmp_path / "out"))
     with look_ahead(target, resolve_spec(target, SCHEMA, {}), SERIAL) as early:
         assert early is None
 

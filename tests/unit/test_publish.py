@@ -476,21 +476,11 @@ def test_files_that_nobody_published_are_never_replaced_silently(store: Store, n
     store.put(f"{DS}_SUCCESS", b"")
     store.put(DS + name, b"theirs")
     for force in (False, True):
-        if force and "/" not in name and name.endswith(".parquet"):
-            continue
-        with pytest.raises(OutputOccupied, match="briquette did not publish"):
+        with pytest.raises(OutputOccupied, match="briquette did not publish") as caught:
             edition(NEW).publish(store, output, force=force)
+        assert "--force" not in str(caught.value)
     assert store.get(DS + name) == b"theirs"
     assert read_manifest(store, output) is None
-
-
-def test_with_force_foreign_parquet_files_give_way(store: Store) -> None:
-    output = at(store)
-    for name in ("part-00000-c000.snappy.parquet", "part-00000.parquet", "_SUCCESS"):
-        store.put(DS + name, b"theirs")
-    edition(NEW, 2).publish(store, output, force=True)
-    assert verify_dataset(store, output) == []
-    assert a_lister_sees(store, output) == [{NEW}, {NEW}]
 
 
 def test_hidden_files_of_others_stay(store: Store) -> None:

@@ -144,7 +144,7 @@ def test_a_file_that_was_changed_after_it_was_listed_is_no_body(day: Path) -> No
         """,
         day,
     )
-    assert "in the plan, now 7 bytes" in said
+    assert "now 7 bytes" in said
 
 
 def test_a_body_is_only_for_the_state_that_was_listed(day: Path) -> None:
