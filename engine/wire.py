@@ -262,7 +262,6 @@ def listing_bytes(listing: Iterable[RawObject]) -> bytes:
     ).encode()
 
 
-
 def input_fingerprint(spec_print: str, listing: Iterable[RawObject], expected: object) -> str:
     """Equal when the same raw objects are compacted by the same spec: then there is nothing to do (C14)."""
     return fingerprint(b"input", spec_print.encode(), listing_bytes(listing), canonical_json(expected))

@@ -137,7 +137,7 @@ class LocalStore(BaseStore):
         if not _is_file(found):
             return None
         known, fresh = read_metadata(path), is_fresh(found, now_ns)
-        return Stored(key, found.st_size, file_etag(found), known, found.st_mtime, fresh)
+        return Stored(key, found.st_size, file_etag(found), known, found.st_mtime, fresh=fresh)
 
     def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes:
         """Bytes of one state of the file; ``PreconditionFailed`` if it is or becomes another meanwhile."""

@@ -66,7 +66,7 @@ class ReadAhead:
             if answer is None:
                 return None
             found = [
-                Stored(key, size, etag, NO_METADATA, modified, bool(fresh))
+                Stored(key, size, etag, NO_METADATA, modified, fresh=bool(fresh))
                 for key, size, etag, modified, fresh in zip(*_columns(answer), strict=True)
             ]
             if self._bodies:
