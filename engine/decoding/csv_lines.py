@@ -1,8 +1,8 @@
 """CSV objects as the lines of one buffer: lines that are surely records take fast lanes, the rest the reader.
 
-A line is sound where it is a whole record by itself; it is one unless a record before it goes on over it. So the
-records that begin on other lines are read first, which tells what they cover. The sound lines that are left
-are parsed together, wherever they lie: what is broken costs the others nothing but its own reading.
+A line is sound where it is a whole record by itself; it is one unless a record before it goes on over it. So
+the records that begin on other lines are read first, which tells what they cover. The sound lines that are
+left are parsed together, wherever they lie: what is broken costs the others nothing but its own reading.
 """
 
 from __future__ import annotations
@@ -55,8 +55,12 @@ class CsvObjects:
         if ahead:
             self._lines = _lines_before(self._lines, own)
         spec = gather.spec
-        readers = [CsvReader(t.key, header, splitter, spec.schema.null_values, spec.limits) for t in self._texts]
-        ends = (np.append(self._starts[1:], len(buffer)) - 1).tolist()  # without the line ends that were added
+        readers = [
+            CsvReader(t.key, header, splitter, spec.schema.null_values, spec.limits) for t in self._texts
+        ]
+        ends = (
+            np.append(self._starts[1:], len(buffer)) - 1
+        ).tolist()  # without the line ends that were added
         self._width = len(header.names)
         self._splitter = splitter
         self._readers = [(reader, reader.extent(end)) for reader, end in zip(readers, ends, strict=True)]

@@ -1,8 +1,8 @@
 """The strict reader of CSV records: the one meaning of a CSV object's text (SPEC C2.6, C2.7, C6.4).
 
-Records end at a line end (LF or CR LF) outside of quotes; an empty line is no record. A field that begins with
-a quote ends at the next quote that is not doubled; a quote anywhere else is a fault, and the record ends with
-its line. A broken record of several lines ends sooner: before lines that look like records of its object.
+Records end at a line end (LF or CR LF) outside of quotes; an empty line is no record. A field that begins
+with a quote ends at the next quote that is not doubled; a quote anywhere else is a fault, and the record ends
+with its line. A broken record of several lines ends sooner, before lines that look like records.
 """
 
 from __future__ import annotations

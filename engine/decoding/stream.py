@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from engine.decoding.csv_objects import decode_csv, splitter_of
 from engine.decoding.csv_lines import last_whole
+from engine.decoding.csv_objects import decode_csv, splitter_of
 from engine.decoding.csv_records import CsvReader, Header, Splitter, Undecided, read_header
 from engine.decoding.gather import Decoded, Gather, Text, record_too_long
 from engine.decoding.json_objects import add_records, decode_json

@@ -96,7 +96,21 @@ def plain_records(text: str, width: int) -> list[Found]:
 
 
 PIECES = ['"', '"', '""', ",", ",", "\n", "\n", "\n", "\r", "\r\n", "1", "2", "ab", " ", "é", ',"x', 'y",']
-LINES = ["1,a", "2,b", "30,c c", '4,"q"', '"5","r"', '6,"s\nt"', '7,"u', '8,v"', "d,e", "", "9", '10,""', "\r"]
+LINES = [
+    "1,a",
+    "2,b",
+    "30,c c",
+    '4,"q"',
+    '"5","r"',
+    '6,"s\nt"',
+    '7,"u',
+    '8,v"',
+    "d,e",
+    "",
+    "9",
+    '10,""',
+    "\r",
+]
 
 
 def texts(rng: random.Random, kind: str) -> str:
@@ -107,7 +121,9 @@ def texts(rng: random.Random, kind: str) -> str:
         lines[:0] = [f"{n},t{n}" for n in range(rng.randrange(12))]
         lines += [f"{n},{rng.choice(['t', '', 'x y', '3'])}" for n in range(rng.randrange(14))]
     if rng.random() < 0.3 and lines:
-        lines.insert(rng.randrange(len(lines)), rng.choice(["1,2,3", '1,"2\n3",4', '"a" b,c', 'a "b",c', '"']))
+        lines.insert(
+            rng.randrange(len(lines)), rng.choice(["1,2,3", '1,"2\n3",4', '"a" b,c', 'a "b",c', '"'])
+        )
     return rng.choice(["\n", "\n", "\r\n"]).join(lines) + rng.choice(["", "\n", "\r\n", "\r", "\n\n"])
 
 
@@ -170,7 +186,9 @@ def broken(good: int, bad: dict[int, str], width: int = 2, quote: str = "") -> b
 @pytest.mark.parametrize("width", [2, 3, 12])
 @pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize("at", [0, 1, 500, 990, 998, 999])
-def test_a_missing_closing_quote_costs_its_own_record_only(decode: Any, width: int, quote: str, at: int) -> None:
+def test_a_missing_closing_quote_costs_its_own_record_only(
+    decode: Any, width: int, quote: str, at: int
+) -> None:
     bad = f'{quote}{at}{quote},"20 inch' + f",{quote}t{quote}" * (width - 2)
     done = decode([("a.csv", broken(1_000, {at: bad}, width, quote))], spec_of(width))
     assert [(r.position, r.raw) for r in done.rejects] == [(at, bad.encode())]
@@ -186,7 +204,9 @@ def test_quotes_that_pair_over_records_cost_both_records_only(decode: Any) -> No
 
 
 @BOTH
-def test_few_lines_between_two_broken_records_prove_nothing_and_are_set_aside_with_the_first(decode: Any) -> None:
+def test_few_lines_between_two_broken_records_prove_nothing_and_are_set_aside_with_the_first(
+    decode: Any,
+) -> None:
     done = decode([("a.csv", broken(100, {50: '50,"a', 53: '53,"b'}))], spec_of(2))
     assert [r.raw for r in done.rejects] == [b'50,"a\n51,t51\n52,t52\n53,"b']
     text = broken(100, {50: '50,"a,b', 53: '53,"b,c'}, 6)  # eleven delimiters: enough
