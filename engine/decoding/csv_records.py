@@ -1,7 +1,8 @@
-"""The strict reader of CSV records (RFC 4180): the one meaning of a CSV object's text.
+"""The strict reader of CSV records: the one meaning of a CSV object's text (SPEC C2.6, C2.7, C6.4).
 
-A field that begins with a quote ends at the next quote that is not doubled; a quote elsewhere is a character.
-Records end at a line end outside of quotes; an empty line is no record.
+Records end at a line end (LF or CR LF) outside of quotes; an empty line is no record. A field that begins
+with a quote ends at the next quote that is not doubled; a quote anywhere else is a fault, and the record ends
+with its line. A broken record of several lines ends sooner, before lines that look like records.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.decoding.gather import record_too_long
 from engine.decoding.json_records import BAD_UTF8, Record
@@ -20,20 +22,42 @@ from engine.value import Value
 
 OPEN_QUOTE = "a quoted field is not closed"
 AFTER_QUOTE = "text after the closing quote of a field"
+BARE_QUOTE = "a quote inside an unquoted field"
+SWALLOWED = "a quoted field holds lines that look like records: its quotes may be those of two broken records"
+LONE_CR = "carriage returns without line feeds: its lines may end in CR alone"
 
-_QUOTED = re.compile(rb'"([^"]*(?:""[^"]*)*)"')
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+_EVIDENCE = 8  # so many delimiters in lines of the right width prove that they are records
+_QUOTE = ord('"')
+_LONE_CR = re.compile(rb"\r(?!\n)")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RawRecord(Value):
+class RawRecord(NamedTuple):
     """One record's fields as bytes; which unquoted texts mean null is for the caller to decide."""
 
     start: int
     end: int  # without the line end
     next: int  # where the next record begins
-    fields: list[tuple[bytes, bool]]  # (text, was quoted)
+    fields: list[tuple[bytes, bool]]  # (text, was quoted); where there is a problem, the fields before it
     problem: str = ""
+
+
+class Undecided(Exception):
+    """What a record is depends on text that is not there yet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Extent(Value):
+    """Which text is there, and what is known of its records.
+
+    ``end``: of the text. ``width``: fields of a whole record; 0: not known. ``reach``: a quote that is not
+    closed so many bytes behind the beginning of its record counts as one that never closes. ``final``: the
+    object ends with the text.
+    """
+
+    end: int
+    width: int = 0
+    reach: int = 1 << 62
+    final: bool = True
 
 
 class Splitter:
@@ -41,54 +65,168 @@ class Splitter:
 
     def __init__(self, delimiter: bytes) -> None:
         self.delimiter = delimiter
-        self._unquoted = re.compile(rb"[^\r\n" + re.escape(delimiter) + rb"]*")
+        self._unquoted = re.compile(rb"[^\n" + re.escape(delimiter) + rb"]*")
 
-    def records(self, text: bytes, at: int = 0) -> Iterator[RawRecord]:
-        """All records from ``at`` on, empty lines left out."""
-        while at < len(text):
-            record = self.record(text, at)
+    def records(self, text: bytes, at: int, extent: Extent, stop: int | None = None) -> Iterator[RawRecord]:
+        """The records that begin in ``[at, stop)``, empty lines left out."""
+        stop = extent.end if stop is None else stop
+        while at < stop:
+            record = self.record(text, at, extent)
             at = record.next
             if record.end > record.start:
                 yield record
 
-    def record(self, text: bytes, at: int) -> RawRecord:
-        """The record (or empty line) at ``at``."""
-        newline = text.find(b"\n", at)
-        line = text[at:] if newline < 0 else text[at:newline]
-        if b'"' not in line and b"\r" not in line[:-1]:
+    def record(self, text: bytes, at: int, extent: Extent) -> RawRecord:
+        """The record (or empty line) at ``at``; raises Undecided where text behind the end may change it."""
+        end = extent.end
+        newline = text.find(b"\n", at, end)
+        line = text[at : end if newline < 0 else newline]
+        if _QUOTE not in line:
+            if newline < 0 and not extent.final:
+                raise Undecided
             plain = line.removesuffix(b"\r")
             fields = [(f, False) for f in plain.split(self.delimiter)]
-            return RawRecord(at, at + len(plain), len(text) if newline < 0 else newline + 1, fields)
-        return self._careful(text, at)
+            return RawRecord(at, at + len(plain), end if newline < 0 else newline + 1, fields)
+        fields, stop, problem = self._fields(text, at, end, at + extent.reach)
+        if stop == end and not extent.final and (problem != OPEN_QUOTE or end - at <= extent.reach):
+            raise Undecided
+        if 0 <= newline < stop and extent.width > 1:
+            begin, problem = self._weighed(text, (at, newline, stop), fields, problem, extent)
+            if begin is not None:
+                return RawRecord(at, _without_line_ends(text, at, begin), begin, [], problem)
+        last = _without_line_ends(text, at, stop) if problem else stop - text.endswith(b"\r", at, stop)
+        return RawRecord(at, last, min(stop + 1, end), fields, problem)
 
-    def _careful(self, text: bytes, start: int) -> RawRecord:
-        at = start
+    def _fields(
+        self, text: bytes, at: int, end: int, limit: int
+    ) -> tuple[list[tuple[bytes, bool]], int, str]:
+        """The fields of the record at ``at``, where its last line stops, and its first fault."""
         fields: list[tuple[bytes, bool]] = []
-        problem = ""
         while True:
-            if text[at : at + 1] == b'"':
-                found = _QUOTED.match(text, at)
-                if not found:
-                    end = start + len(text[start:].rstrip(b"\r\n"))
-                    return RawRecord(start, end, len(text), fields, OPEN_QUOTE)
-                fields.append((found[1].replace(b'""', b'"'), True))
-                at = found.end()
-                rest = self._match_unquoted(text, at)
-                if rest > at:
-                    problem, at = AFTER_QUOTE, rest
+            if at < end and text[at] == _QUOTE:
+                close = _closing_quote(text, at + 1, end, limit)
+                if close < 0:
+                    return fields, end, OPEN_QUOTE
+                field = text[at + 1 : close].replace(b'""', b'"'), True
+                at = close + 1
+                if text.startswith(b"\r", at, end) and (at + 1 == end or text.startswith(b"\n", at + 1, end)):
+                    at += 1
             else:
-                stop = self._match_unquoted(text, at)
-                fields.append((text[at:stop], False))
+                found = self._unquoted.match(text, at, end)
+                stop = found.end() if found else at
+                cell = text[at:stop]
+                if _QUOTE in cell:
+                    return fields, _line_stop(text, stop, end), BARE_QUOTE
                 at = stop
-            if text[at : at + 1] == self.delimiter:
+                last = at == end or text.startswith(b"\n", at, end)
+                field = (cell.removesuffix(b"\r") if last else cell), False
+            if text.startswith(self.delimiter, at, end):
+                fields.append(field)
                 at += 1
-                continue
-            line_end = _LINE_END.match(text, at)
-            return RawRecord(start, at, line_end.end() if line_end else at, fields, problem)
+            elif at == end or text.startswith(b"\n", at, end):
+                fields.append(field)
+                return fields, at, ""
+            else:
+                return fields, _line_stop(text, at, end), AFTER_QUOTE
 
-    def _match_unquoted(self, text: bytes, at: int) -> int:
-        found = self._unquoted.match(text, at)
-        return found.end() if found else at
+    def _weighed(
+        self,
+        text: bytes,
+        places: tuple[int, int, int],
+        fields: list[tuple[bytes, bool]],
+        problem: str,
+        extent: Extent,
+    ) -> tuple[int | None, str]:
+        """Of a record of several lines: where it ends sooner (None: nowhere), and what is wrong with it.
+
+        ``places``: where it begins, where its first line stops, and where its last one does.
+        """
+        start, newline, stop = places
+        first = self._fields(text, start, newline, newline)[0]
+        digit = bool(first) and first[0][0][:1].isdigit()
+        if problem or len(fields) != extent.width:
+            within = min(stop, start + extent.reach)
+            begin = self._like_records(text, (newline + 1, within, extent.end), extent, digit=digit)
+            return begin, problem if begin is None else OPEN_QUOTE
+        last = text.rfind(b"\n", start, stop) + 1
+        delimiters = text.count(self.delimiter, start, newline), text.count(self.delimiter, last, stop)
+        broken = sum(b"\n" in field for field, _ in fields)
+        if broken == 1 and delimiters == (extent.width - 1, extent.width - 1):
+            inner = self._like_records(text, (newline + 1, last, last), extent, digit=digit, closed=True)
+            if inner is not None:
+                return None, SWALLOWED
+        return None, ""
+
+    def _like_records(
+        self,
+        text: bytes,
+        places: tuple[int, int, int],
+        extent: Extent,
+        *,
+        digit: bool,
+        closed: bool = False,
+    ) -> int | None:
+        """The line with which records begin that are surely some; None where there is none.
+
+        ``places``: from where on and before where it begins, and where the text ends. ``digit``: their first
+        fields begin with a digit. ``closed``: the end of the text proves nothing.
+        """
+        at, within, end = places
+        begin, held = None, 0
+        while at < end and (begin is not None or at < within):
+            stop = _line_stop(text, at, end)
+            if text[at:stop] not in (b"", b"\r"):
+                stop, fine = self._alike(text, (at, stop, end), extent, digit=digit)
+                if fine:
+                    begin = at if begin is None else begin
+                    held += extent.width - 1
+                    if held >= _EVIDENCE:
+                        return begin
+                else:
+                    begin, held = None, 0
+            if stop == end and not closed and not extent.final:
+                raise Undecided
+            at = stop + 1
+        return begin if not closed and text.endswith(b"\n", at - 1, end) else None
+
+    def _alike(
+        self, text: bytes, places: tuple[int, int, int], extent: Extent, *, digit: bool
+    ) -> tuple[int, bool]:
+        """Whether a record begins at a place that is like others, and where its last line stops then.
+
+        ``places``: where it begins, where its first line stops, and where the text ends.
+        """
+        at, stop, end = places
+        if text.find(b'"', at, stop) < 0:
+            fine = text.count(self.delimiter, at, stop) == extent.width - 1
+            return stop, fine and (not digit or text[at : at + 1].isdigit())
+        fields, behind, problem = self._fields(text, at, end, at + extent.reach)
+        if behind == end and not extent.final and (problem != OPEN_QUOTE or end - at <= extent.reach):
+            raise Undecided
+        fine = not problem and len(fields) == extent.width and (not digit or fields[0][0][:1].isdigit())
+        return (behind if fine else stop), fine
+
+
+def _closing_quote(text: bytes, at: int, end: int, limit: int) -> int:
+    """Where the quoted field is closed whose content begins at ``at``; -1 where not before ``limit``."""
+    limit = min(end, limit)
+    while True:
+        found = text.find(b'"', at, limit)
+        if found < 0 or not text.startswith(b'"', found + 1, end):
+            return found
+        at = found + 2
+
+
+def _line_stop(text: bytes, at: int, end: int) -> int:
+    """Where the line at ``at`` stops: its LF, or the end."""
+    newline = text.find(b"\n", at, end)
+    return end if newline < 0 else newline
+
+
+def _without_line_ends(text: bytes, start: int, end: int) -> int:
+    while end > start and text[end - 1] in b"\r\n":
+        end -= 1
+    return end
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -99,16 +237,30 @@ class Header(Value):
     refused: str = ""
 
 
-def read_header(key: str, text: bytes, splitter: Splitter, limits: Limits) -> tuple[Header, int] | None:
+def read_header(
+    key: str, text: bytes, splitter: Splitter, limits: Limits, *, final: bool = True
+) -> tuple[Header, int] | None:
     """The header and where the records begin; None where there is nothing but whitespace.
 
-    Raises CorruptObject where no header can be read, LimitExceeded where it has too many columns.
+    Raises CorruptObject where no header can be read, LimitExceeded where it has too many columns, Undecided
+    where the text is not ``final`` and may go on with it.
     """
     begin = len(BOM) if text.startswith(BOM) else 0
     if not text[begin:].strip(b" \t\r\n"):
         return None
-    raw = next(splitter.records(text, begin))
+    raw = next(splitter.records(text, begin, Extent(len(text), final=final)))
     hint = "The first record must name each column once; repair the object or move it away."
+    try:
+        text[raw.start : raw.end].decode()
+    except UnicodeDecodeError:
+        return Header((), encoding_refusal(text)), raw.next
+    if _LONE_CR.search(text, raw.start, raw.end) and (
+        raw.problem or any(b"\r" in field and not quoted for field, quoted in raw.fields)
+    ):
+        raise CorruptObject(
+            f"{key}: its CSV header holds {LONE_CR}.",
+            hint="Lines end in LF or CR LF: convert the object, or move it away.",
+        )
     if raw.problem:
         raise CorruptObject(f"{key}: in its CSV header, {raw.problem}.", hint=hint)
     if len(raw.fields) > limits.columns:
@@ -116,10 +268,7 @@ def read_header(key: str, text: bytes, splitter: Splitter, limits: Limits) -> tu
             f"{key} has {len(raw.fields)} CSV columns, more than {limits.columns}.",
             hint="Raise limits.columns if that is right; otherwise move the object away.",
         )
-    try:
-        names = tuple(field.decode().strip(" ") for field, _ in raw.fields)
-    except UnicodeDecodeError:
-        return Header((), encoding_refusal(text)), raw.next
+    names = tuple(field.decode().strip(" ") for field, _ in raw.fields)
     doubled = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
     if doubled:
         raise CorruptObject(f"{key}: its CSV header names {doubled[0]!r} more than once.", hint=hint)
@@ -133,28 +282,34 @@ class CsvReader:
         self, key: str, header: Header, splitter: Splitter, null_values: tuple[str, ...], limits: Limits
     ) -> None:
         self._key = key
-        self._names = header.names
+        self.names = header.names
         self._splitter = splitter
         self._nulls = frozenset(v.encode() for v in null_values)
-        self._limits = limits
+        self._limit = limits.record_bytes
 
-    def read(self, text: bytes, base_offset: int, at: int = 0) -> Iterator[Record]:
-        """All records of ``text`` from ``at`` on; offsets count from ``base_offset``."""
-        for raw in self._splitter.records(text, at):
-            size = raw.end - raw.start
-            if size > self._limits.record_bytes:
-                raise record_too_long(self._key, self._limits.record_bytes)
-            yield self._record(raw, base_offset + raw.start, size)
+    def extent(self, end: int, *, final: bool = True) -> Extent:
+        """What is known of the records of a text that ends there."""
+        return Extent(end, len(self.names), self._limit, final)
 
-    def _record(self, raw: RawRecord, offset: int, size: int) -> Record:
-        problem = raw.problem
-        if not problem and len(raw.fields) != len(self._names):
-            problem = f"{len(raw.fields)} fields where the header has {len(self._names)}"
-        if not problem:
-            try:
-                values = [None if not q and f in self._nulls else f.decode() for f, q in raw.fields]
-            except UnicodeDecodeError:
-                problem = BAD_UTF8
-            else:
-                return Record(offset, size, dict(zip(self._names, values, strict=True)), "", False)
-        return Record(offset, size, None, problem, False)
+    def read(self, text: bytes, base_offset: int, at: int = 0, stop: int | None = None) -> Iterator[Record]:
+        """The records of ``text`` that begin in ``[at, stop)``; offsets count from ``base_offset``."""
+        for raw in self._splitter.records(text, at, self.extent(len(text)), stop):
+            value, problem = self.fields(text, raw)
+            yield Record(base_offset + raw.start, raw.end - raw.start, value, problem, False)
+
+    def fields(self, text: bytes, raw: RawRecord) -> tuple[dict[str, str | None] | None, str]:
+        """What a record of ``text`` says, or None and why it says nothing; raises LimitExceeded."""
+        if raw.end - raw.start > self._limit:
+            raise record_too_long(self._key, self._limit)
+        if raw.problem:
+            return None, raw.problem
+        if len(raw.fields) != len(self.names):
+            problem = f"{len(raw.fields)} fields where the header has {len(self.names)}"
+            lone_cr = _LONE_CR.search(text, raw.start, raw.end)
+            return None, f"{problem}; it holds {LONE_CR}" if lone_cr else problem
+        nulls = self._nulls
+        try:
+            values = [None if not q and f in nulls else f.decode() for f, q in raw.fields]
+        except UnicodeDecodeError:
+            return None, BAD_UTF8
+        return dict(zip(self.names, values, strict=True)), ""

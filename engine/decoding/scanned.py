@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine import scan, spare
-from engine.decoding.blocks import Lane, Ranges, Run, decode_blocks, decode_ranges
+from engine.decoding.blocks import Lane, Ranges, Run, decode_blocks
 from engine.decoding.csv_records import Header
 from engine.decoding.gather import Gather, Text
 from engine.decoding.lines import Lines, Offsets
@@ -59,14 +59,13 @@ def csv_scan(spec: CompactionSpec, header: Header, delimiter: bytes) -> ScanLane
     def scanner(buffers: list[Buffer], ratio: float) -> scan.Scan | None:
         return scan.scan_csv_rows(buffers, schema, header.names, delimiter, max_deviating_ratio=ratio)
 
-    return ScanLane(spec, scanner, most_deviating=_MOST_DEVIATING_CSV, unknown=unknown, gathers=True)
+    return ScanLane(spec, scanner, most_deviating=_MOST_DEVIATING_CSV, unknown=unknown)
 
 
 class ScanLane:
     """Decodes sound lines by template where that repays loading the scan.
 
-    ``unknown`` names columns that the scan gives behind those of the schema. ``gathers`` sends all lines that
-    deviate through the next lane together: that pays where most of them are sound, only oddly written.
+    ``unknown`` names columns that the scan gives behind those of the schema.
     """
 
     def __init__(
@@ -76,12 +75,10 @@ class ScanLane:
         *,
         most_deviating: float,
         unknown: tuple[str, ...] = (),
-        gathers: bool = False,
     ) -> None:
         self._scanner = scanner
         self._most_deviating = most_deviating
         self._unknown = unknown
-        self._gathers = gathers
         self._output = output_schema(spec)
         self._width = len(spec.schema.fields)
         self._rescued = spec.extra_fields is ExtraFields.RESCUE
@@ -208,14 +205,19 @@ class ScanLane:
 
     def _others(self, lines: Lines, ranges: Ranges, rest: Lane) -> Iterator[Run]:
         """Runs that cover the lines which the scan left."""
-        if self._gathers and sum(behind - first for first, behind in ranges) >= _FEW_LINES:
-            yield from decode_ranges(lines, ranges, rest)
-            return
         for first, behind in ranges:
             if behind - first < _FEW_LINES:
                 yield Run(first, behind)
             else:
                 yield from decode_blocks(lines, first, behind, rest)
+
+    def scan_lines(self, lines: Lines) -> _Scanned | None:
+        """What the scan makes of all the lines, those it accepts as a table; None where it is of no use."""
+        return self._scan_lines(lines, 0, len(lines))
+
+    def extra_columns(self, found: scan.Scan) -> list[tuple[str, pa.Array]]:
+        """The unknown columns of what was found."""
+        return list(zip(self._unknown, found.columns[self._width :], strict=True))
 
     def table(self, found: scan.Scan) -> pa.Table:
         columns = list(found.columns[: self._width])
@@ -226,7 +228,7 @@ class ScanLane:
 
     def _extra(self, found: scan.Scan, row: int, rows: int) -> Counter[str]:
         """In how many of the rows the unknown columns are not null."""
-        columns = zip(self._unknown, found.columns[self._width :], strict=True)
+        columns = self.extra_columns(found)
         return Counter({name: rows - column.slice(row, rows).null_count for name, column in columns})
 
 

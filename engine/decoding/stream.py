@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from engine.decoding.csv_lines import last_whole
 from engine.decoding.csv_objects import decode_csv, header_of, splitter_of
-from engine.decoding.csv_records import OPEN_QUOTE, Header, Splitter
+from engine.decoding.csv_records import CsvReader, Header, Splitter, Undecided
 from engine.decoding.gather import Decoded, Gather, Text, record_too_long
 from engine.decoding.json_objects import add_records, decode_json
 from engine.decoding.json_records import JsonReader, Record
@@ -209,7 +210,7 @@ def _seam_from(text: bytes, at: int) -> int | None:
 def _csv_blocks(
     key: str, kind: FileFormat, feed: _Feed, spec: CompactionSpec, size: int
 ) -> Iterator[Decoded]:
-    _, splitter = splitter_of(kind)
+    delimiter, splitter = splitter_of(kind)
     feed.grow(SHOWN_BYTES)
     first_line = beginning(feed.buffer)
     header = _stream_header(key, feed, spec, splitter, size)
@@ -219,13 +220,16 @@ def _csv_blocks(
     if header.refused:
         yield _refused_csv(key, header.refused, first_line, feed, spec, size)
         return
+    reader = CsvReader(key, header, splitter, spec.schema.null_values, spec.limits)
     skipped = feed.offset
     want = size
     while True:
         feed.grow(want)
         base = feed.offset
-        cut = len(feed.buffer) if feed.final else _last_record_end(feed.buffer, splitter)
-        if not cut and not feed.final and len(feed.buffer) > spec.limits.record_bytes:
+        cut = len(feed.buffer)
+        if not feed.final:
+            cut = last_whole(feed.buffer, reader, splitter, delimiter, spec.limits)
+        if not cut and len(feed.buffer) > _RUNAWAY * spec.limits.record_bytes:
             raise record_too_long(key, spec.limits.record_bytes)
         if cut or feed.final:
             body = feed.take(cut)
@@ -233,7 +237,7 @@ def _csv_blocks(
                 key,
                 body,
                 spec,
-                lambda t, g: decode_csv([t], kind, g, header=header, base_offset=base),  # noqa: B023 - called at once
+                lambda t, g: decode_csv([t], kind, g, header=header, base_offset=base, ahead=feed.buffer),  # noqa: B023 - called at once
             )
             yield replace(block, decoded_bytes=block.decoded_bytes + skipped)
             skipped = 0
@@ -262,30 +266,17 @@ def _stream_header(
 ) -> Header | None:
     feed.grow(size)
     while True:
-        found = None
-        if feed.final or _last_record_end(feed.buffer, splitter, header=True):
-            found = header_of(key, feed.buffer, splitter, spec)
+        enough = feed.final or len(feed.buffer) > spec.limits.record_bytes
+        try:
+            found = header_of(key, feed.buffer, splitter, spec, final=enough)
+        except Undecided:
+            found = None
+        if found and found[1] > spec.limits.record_bytes:
+            raise record_too_long(key, spec.limits.record_bytes)
         if found or feed.final:
             break
-        if len(feed.buffer) > spec.limits.record_bytes:
-            raise record_too_long(key, spec.limits.record_bytes)
         feed.grow(2 * max(len(feed.buffer), size))
     if found is None:
         return None
     feed.take(found[1])
     return found[0]
-
-
-def _last_record_end(text: bytes, splitter: Splitter, *, header: bool = False) -> int:
-    """Behind the last record that is surely whole, or 0; with ``header`` behind the first one."""
-    if b'"' not in text and not header:
-        return text.rfind(b"\n") + 1
-    end = 0
-    for record in splitter.records(text):
-        # A "\r" at the very end may be half of a line end.
-        if record.next >= len(text) or record.problem == OPEN_QUOTE:
-            break
-        end = record.next
-        if header:
-            break
-    return end

@@ -15,7 +15,7 @@ from engine import scan, spare
 from engine.decode import Decoded, decode_in_turn, decode_objects, decode_records_only
 from engine.decoding import scanned
 from engine.decoding.csv_fast import CsvLane
-from engine.decoding.lined import LinedObjects
+from engine.decoding.csv_lines import CsvObjects
 from engine.decoding.stream import decode_stream
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
@@ -284,8 +284,8 @@ def test_the_scan_is_really_what_decodes_csv(dirty, extra, monkeypatch):
 def test_oddly_written_csv_rows_go_to_the_next_lane_together(monkeypatch):
     """One by one through the record reader, each took eighty times as long as by the scan."""
     rng = random.Random(6)
-    lines = [b",".join(csv_row(rng).split(b",")[:5]) for _ in range(400)]
-    for at in range(20, 400, 20):
+    lines = [b",".join(csv_row(rng).split(b",")[:5]) for _ in range(4_000)]
+    for at in range(25, 4_000, 50):
         lines[at] = b"A,2025-09-09,1000000000.0000000000000000001,1,true"
     objects = [("a.csv", b"\n".join([b"symbol,timestamp,close,volume,halted", *lines]))]
     parsed = []
@@ -296,9 +296,9 @@ def test_oddly_written_csv_rows_go_to_the_next_lane_together(monkeypatch):
         return real(self, text, longest, rows)
 
     monkeypatch.setattr(CsvLane, "parse", watched)
-    monkeypatch.setattr(LinedObjects, "_read_strictly", None)
+    monkeypatch.setattr(CsvObjects, "_read", None)
     decoded = decode_objects(objects, CompactionSpec(PRICES))
-    assert parsed == [19]
+    assert parsed == [80]
     assert facts(plain(decoded)) == facts(decode_records_only(objects, CompactionSpec(PRICES)))
 
 
