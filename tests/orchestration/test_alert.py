@@ -58,8 +58,10 @@ def test_a_person_reads_what_where_and_what_to_do_first() -> None:
         "  what happened:  MSFT.json.gz is cut.",
         "  what to do:     Fetch it again from its source.",
         "  run:            arn:aws:ecs:eu-west-1:123456789012:task/prod-data-platform/0123abcd",
-        "  log:            aws logs tail /briquette/prod/compaction "
-        "--log-stream-names engine/engine/0123abcd --since 6h",
+        (
+            "  log:            aws logs tail /briquette/prod/compaction "
+            "--log-stream-names engine/engine/0123abcd --since 6h"
+        ),
         "environment: prod",
         "interval:    1d",
         "data source: yahoo_finance",
