@@ -105,17 +105,11 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
             for job in settings.monitored_glue_jobs
         ),
         _rule_alarm(task_rule_name(env), "A compaction container failed, or could not be started."),
-        Alarm(
-            f"{env}-trigger-dead-letters",
-            f"Raw days announced by ingestion did not start an execution: see the queue {dead_letters(env)}.",
-            (
-                Metric(
-                    "AWS/SQS",
-                    "ApproximateNumberOfMessagesVisible",
-                    (("QueueName", dead_letters(env)),),
-                    "Maximum",
-                ),
-            ),
+        _queue_alarm(dead_letters(env), "Raw days announced by ingestion did not start an execution"),
+        _queue_alarm(undelivered(env), "What EventBridge had to tell did not reach the topic"),
+        *(
+            _undelivered_alarm(rule)
+            for rule in (announced_rule_name(env), *(r.name for r in rules(settings)))
         ),
         Alarm(
             f"{env}-daily-prices-freshness",
@@ -162,8 +156,11 @@ def dashboard(settings: Settings) -> dict[str, Any]:
             [[NAMESPACE, name, "Environment", env] for name in ("PartitionCommitted", "Rows")],
         ),
         (
-            "Triggers that failed",
-            [["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", dead_letters(env)]],
+            "Events that reached nobody",
+            [
+                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue]
+                for queue in (dead_letters(env), undelivered(env))
+            ],
         ),
     )
     status = {
@@ -197,6 +194,16 @@ def dashboard(settings: Settings) -> dict[str, Any]:
 def dead_letters(environment: str) -> str:
     """The name of the queue of events that started nothing."""
     return f"{environment}-trigger-dead-letters"
+
+
+def undelivered(environment: str) -> str:
+    """The name of the queue of events that could not be told to the topic."""
+    return f"{environment}-undelivered-alerts"
+
+
+def announced_rule_name(environment: str) -> str:
+    """The name of the rule that sees ingestion announce a day."""
+    return f"{environment}-daily-prices-announced"
 
 
 def task_rule_name(environment: str) -> str:
@@ -238,6 +245,18 @@ def _machine_alarm(machine: str) -> Alarm:
 def _rule_alarm(rule: str, description: str) -> Alarm:
     # Glue publishes no metric for a failed run. The event of it does match a rule, and rules are counted.
     return Alarm(rule, description, (Metric("AWS/Events", "TriggeredRules", (("RuleName", rule),)),))
+
+
+def _queue_alarm(queue: str, what: str) -> Alarm:
+    visible = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", (("QueueName", queue),), "Maximum")
+    return Alarm(queue, f"{what}: see the queue {queue}.", (visible,))
+
+
+def _undelivered_alarm(rule: str) -> Alarm:
+    # A target that EventBridge may not reach at all, and a queue that it may not reach either: what got as far
+    # as the queue is not counted here.
+    failed = Metric("AWS/Events", "FailedInvocations", (("RuleName", rule),))
+    return Alarm(f"{rule}-undelivered", f"The rule {rule} matched and its target was not reached.", (failed,))
 
 
 def _glue_rule(name: str, job: str, states: tuple[str, ...], what: str) -> Rule:

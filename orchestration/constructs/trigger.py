@@ -48,7 +48,7 @@ class Trigger(Construct):
         rule = events.Rule(
             self,
             "Announced",
-            rule_name=f"{env}-daily-prices-announced",
+            rule_name=alarms.announced_rule_name(env),
             description=f"Ingestion has written a day: its {manifest[1:]} was created.",
             event_pattern=events.EventPattern(
                 source=["aws.s3"],
