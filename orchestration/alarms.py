@@ -253,8 +253,7 @@ def _queue_alarm(queue: str, what: str) -> Alarm:
 
 
 def _undelivered_alarm(rule: str) -> Alarm:
-    # A target that EventBridge may not reach at all, and a queue that it may not reach either: what got as far
-    # as the queue is not counted here.
+    # AWS counts here what neither the target nor the queue took; what the queue took has an alarm of its own.
     failed = Metric("AWS/Events", "FailedInvocations", (("RuleName", rule),))
     return Alarm(f"{rule}-undelivered", f"The rule {rule} matched and its target was not reached.", (failed,))
 

@@ -77,7 +77,7 @@ class Alerts(Construct):
     def __init__(self, scope: Construct, name: str, settings: Settings, *, topic: sns.ITopic) -> None:
         super().__init__(scope, name)
         told = watched(settings)
-        # Events that could not be told lie here, as they were; SQS's own keys, because EventBridge may use them.
+        # Events that could not be told lie here, as they were. EventBridge may use the keys of SQS itself.
         self._undelivered = sqs.Queue(
             self,
             "Undelivered",

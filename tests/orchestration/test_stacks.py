@@ -273,10 +273,8 @@ def test_every_alarm_and_rule_of_the_tuple_is_in_the_template(assembly, environm
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_eventbridge_may_use_topic_and_key_without_a_condition_which_aws_would_take_for_a_no(
-    assembly, environment
-):
-    """An encrypted topic gets nothing from EventBridge where aws:SourceAccount or aws:SourceArn is asked for."""
+def test_eventbridge_may_use_topic_and_key_without_a_condition(assembly, environment):
+    """An encrypted topic gets nothing from EventBridge where aws:SourceAccount or aws:SourceArn is asked."""
     [key] = assembly.resources(environment, "AWS::KMS::Key").values()
     [topic] = assembly.resources(environment, "AWS::SNS::TopicPolicy").values()
     for policy, actions in (
