@@ -109,6 +109,26 @@ class Settings:
     def artifacts_bucket(self) -> str:
         return self._bucket("artifacts_url")
 
+    @property
+    def raw_folder(self) -> str:
+        """Where raw objects begin below their bucket: "" or "some/prefix/"."""
+        return self._folder("raw_url")
+
+    @property
+    def curated_folder(self) -> str:
+        """Likewise of curated tables."""
+        return self._folder("curated_url")
+
+    @property
+    def artifacts_folder(self) -> str:
+        """Likewise of the artifacts."""
+        return self._folder("artifacts_url")
+
+    def _folder(self, name: str) -> str:
+        bucket = self._bucket(name)
+        inside = str(getattr(self, name)).removeprefix(f"s3://{bucket}").strip("/")
+        return f"{inside}/" if inside else ""
+
     def _bucket(self, name: str) -> str:
         url = getattr(self, name)
         found = re.match(r"s3://([^/]+)", url)

@@ -86,6 +86,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
         *(_glue_rule(f"{job}-failures", job, ("FAILED", "TIMEOUT"), "failed") for job in jobs),
         *(_glue_rule(f"{job}-stopped", job, ("STOPPED",), "Warning: somebody stopped a run") for job in jobs),
         _task_rule(env),
+        _crawler_rule(env),
     )
 
 
@@ -105,6 +106,7 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
             for job in settings.monitored_glue_jobs
         ),
         _rule_alarm(task_rule_name(env), "A compaction container failed, or could not be started."),
+        _rule_alarm(crawler_rule_name(env), f"The crawler {crawler_name(env)} failed."),
         _queue_alarm(dead_letters(env), "Raw days announced by ingestion did not start an execution"),
         _queue_alarm(undelivered(env), "What EventBridge had to tell did not reach the topic"),
         *(
@@ -211,6 +213,16 @@ def task_rule_name(environment: str) -> str:
     return f"{environment}-compaction-container-failures"
 
 
+def crawler_name(environment: str) -> str:
+    """The name of the crawler of the curated tables."""
+    return f"{environment}-curated-data-crawler"
+
+
+def crawler_rule_name(environment: str) -> str:
+    """The name of the rule that sees the crawler fail: nobody waits for its end."""
+    return f"{crawler_name(environment)}-failures"
+
+
 def machine_arn(name: str) -> str:
     """The ARN of a state machine of this account, as CloudFormation text."""
     return _arn("states", f"stateMachine:{name}")
@@ -269,6 +281,22 @@ def _glue_rule(name: str, job: str, states: tuple[str, ...], what: str) -> Rule:
         },
         (("run", "$.detail.jobRunId"), ("state", "$.detail.state"), ("said", "$.detail.message")),
         f"Glue job {job}: {what}. State <state>, run <run>. Glue says: <said>",
+    )
+
+
+def _crawler_rule(env: str) -> Rule:
+    crawler = crawler_name(env)
+    return Rule(
+        crawler_rule_name(env),
+        f"Runs of the crawler {crawler} that failed.",
+        {
+            "source": ["aws.glue"],
+            "detail-type": ["Glue Crawler State Change"],
+            "detail": {"crawlerName": [crawler], "state": ["Failed"]},
+        },
+        (("said", "$.detail.errorMessage"), ("log", "$.detail.cloudWatchLogLink")),
+        f"Glue crawler {crawler} failed: the catalog may lack columns and days; their data is published. "
+        "Glue says: <said>. Log: <log>",
     )
 
 

@@ -49,6 +49,18 @@ def compaction_args(request: Request, shared: Strings, plan_uri: str) -> Strings
     return chosen | _table(request) | stored | _force(request)
 
 
+_OF_CATALOG = (
+    *("environment", "curated_bucket", "curated_prefix", "compacted_bucket", "compacted_prefix"),
+    "schema_fingerprint_s3_uri",
+)
+
+
+def catalog_args(request: Request, settings: Settings) -> Strings:
+    """What the catalog needs to find the tables of a request; it holds for all of its days."""
+    shared = glue_args(request, settings, request.days[0])
+    return {f"--{name}": shared[f"--{name}"] for name in _OF_CATALOG}
+
+
 def transform_args(request: Request, shared: Strings) -> Strings:
     """The arguments of the transform's Glue run."""
     return shared | _table(request) | _force(request)

@@ -233,9 +233,9 @@ def run_script(run: dict[str, Any], job: dict[str, Any], arguments: dict[str, st
 
 
 def error_message(stderr: str, script: str) -> str:
-    """What Glue makes of a job's last words: labels that end in semicolons, then the exception's own line.
+    """What Glue makes of a job's last words: labels, then the exception's own line.
 
-    On Glue the script raises; here it says the same in two lines, ``error: Name: message`` and ``next: hint``.
+    On Glue the script raises; here it says the same as ``error: Name: message`` and ``next: hint``.
     """
     lines = stderr.splitlines()
     at = next((n for n, line in enumerate(lines) if line.startswith("error: ")), None)

@@ -102,6 +102,7 @@ def test_names_are_those_of_the_pipeline():
         "dev-daily-prices-data-etl-failures",
         "dev-market-indicators-etl-failures",
         "dev-compaction-container-failures",
+        "dev-curated-data-crawler-failures",
         "dev-trigger-dead-letters",
         "dev-undelivered-alerts",
         "dev-daily-prices-announced-undelivered",
@@ -112,6 +113,7 @@ def test_names_are_those_of_the_pipeline():
         "dev-daily-prices-data-etl-stopped-undelivered",
         "dev-market-indicators-etl-stopped-undelivered",
         "dev-compaction-container-failures-undelivered",
+        "dev-curated-data-crawler-failures-undelivered",
         "dev-daily-prices-freshness",
     ]
 

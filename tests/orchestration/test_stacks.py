@@ -310,7 +310,7 @@ def test_every_rule_keeps_what_it_cannot_deliver_and_has_an_alarm_for_it(assembl
         for d in a["Properties"].get("Dimensions", ())
     }
     rules = assembly.resources(environment, "AWS::Events::Rule")
-    assert len(rules) == 8
+    assert len(rules) == 9
     for name, rule in rules.items():
         assert ("FailedInvocations", rule["Properties"]["Name"]) in series
         for target in rule["Properties"]["Targets"]:
