@@ -27,10 +27,18 @@ _WORKER_TYPES = ("G.1X", "G.2X", "G.4X", "G.8X", "G.12X", "G.16X", "R.1X", "R.2X
 
 
 def key(
-    meaning: str, *, default: Any = MISSING, choices: tuple[str, ...] = (), at_least: float | None = None
+    meaning: str,
+    *,
+    default: Any = MISSING,
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    form: tuple[str, str] = (".*", ""),
 ) -> Any:
-    """One setting: what it means, and what it may hold. Without a default every environment must say it."""
-    rules = {"meaning": meaning, "choices": choices, "at_least": at_least}
+    """One setting: what it means, and what it may hold. Without a default every environment must say it.
+
+    ``form`` is a pattern for the whole of a text, and why it must be so.
+    """
+    rules = {"meaning": meaning, "choices": choices, "at_least": at_least, "form": form}
     if default is MISSING:
         return field(metadata=rules)
     return field(default=default, metadata=rules)
@@ -48,8 +56,14 @@ class Settings:
     raw_url: str = key("where ingestion lands raw objects: s3://bucket[/prefix], or a directory")
     curated_url: str = key("where compacted and curated tables are published")
     artifacts_url: str = key("where plans, schema fingerprints and job scripts are kept")
-    raw_manifest_basename: str = key("name of ingestion's manifest, without its suffix", default="_batch")
-    raw_manifest_suffix: str = key("suffix of ingestion's manifest", default=".manifest.json")
+    raw_manifest_basename: str = key(
+        "name of ingestion's manifest, without its suffix",
+        default="_batch",
+        form=(r"[_.][^/]*", "It begins with _ or ., or every reader of the day would take it for data."),
+    )
+    raw_manifest_suffix: str = key(
+        "suffix of ingestion's manifest", default=".manifest.json", form=("[^/]+", "It is part of a name.")
+    )
 
     # Routing
     engine: str = key("what compacts: Dask in a container, or Glue", choices=("dask", "glue"))
@@ -96,6 +110,11 @@ class Settings:
     def fallback_engine(self) -> str | None:
         """What to fall back to, or None: Glue has nothing behind it."""
         return self.fallback if self.engine == "dask" and self.fallback != "none" else None
+
+    @property
+    def raw_manifest_name(self) -> str:
+        """The name of ingestion's manifest in a raw day."""
+        return self.raw_manifest_basename + self.raw_manifest_suffix
 
     @property
     def raw_bucket(self) -> str:
@@ -265,6 +284,9 @@ def _checked(origin: str, setting: Field[Any], value: Any) -> object:
         )
     if kind is str and not value:
         raise ConfigError(f"{origin}: {setting.name} is empty.", hint=f"It is {rules['meaning']}.")
+    form, why = rules["form"]
+    if kind is str and not re.fullmatch(form, str(value)):
+        raise ConfigError(f"{origin}: {setting.name} = {value!r} cannot be.", hint=why)
     if kind == tuple[str, ...]:
         return tuple(value)
     return float(value) if kind is float else value

@@ -18,7 +18,6 @@ from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.lake import database_name
 
 GLUE_VERSION = "6.0"  # pinned: without it Glue takes its newest
-SCRIPTS = "glue/"  # below the artifacts bucket: `make glue` writes what lies there
 
 
 class GlueStages(Construct):
