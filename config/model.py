@@ -27,10 +27,18 @@ _WORKER_TYPES = ("G.1X", "G.2X", "G.4X", "G.8X", "G.12X", "G.16X", "R.1X", "R.2X
 
 
 def key(
-    meaning: str, *, default: Any = MISSING, choices: tuple[str, ...] = (), at_least: float | None = None
+    meaning: str,
+    *,
+    default: Any = MISSING,
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    form: tuple[str, str] = (".*", ""),
 ) -> Any:
-    """One setting: what it means, and what it may hold. Without a default every environment must say it."""
-    rules = {"meaning": meaning, "choices": choices, "at_least": at_least}
+    """One setting: what it means, and what it may hold. Without a default every environment must say it.
+
+    ``form`` is a pattern for the whole of a text, and why it must be so.
+    """
+    rules = {"meaning": meaning, "choices": choices, "at_least": at_least, "form": form}
     if default is MISSING:
         return field(metadata=rules)
     return field(default=default, metadata=rules)
@@ -48,8 +56,14 @@ class Settings:
     raw_url: str = key("where ingestion lands raw objects: s3://bucket[/prefix], or a directory")
     curated_url: str = key("where compacted and curated tables are published")
     artifacts_url: str = key("where plans, schema fingerprints and job scripts are kept")
-    raw_manifest_basename: str = key("name of ingestion's manifest, without its suffix", default="_batch")
-    raw_manifest_suffix: str = key("suffix of ingestion's manifest", default=".manifest.json")
+    raw_manifest_basename: str = key(
+        "name of ingestion's manifest, without its suffix",
+        default="_batch",
+        form=(r"[_.][^/]*", "It begins with _ or ., or every reader of the day would take it for data."),
+    )
+    raw_manifest_suffix: str = key(
+        "suffix of ingestion's manifest", default=".manifest.json", form=("[^/]+", "It is part of a name.")
+    )
 
     # Routing
     engine: str = key("what compacts: Dask in a container, or Glue", choices=("dask", "glue"))
@@ -98,6 +112,11 @@ class Settings:
         return self.fallback if self.engine == "dask" and self.fallback != "none" else None
 
     @property
+    def raw_manifest_name(self) -> str:
+        """The name of ingestion's manifest in a raw day."""
+        return self.raw_manifest_basename + self.raw_manifest_suffix
+
+    @property
     def raw_bucket(self) -> str:
         return self._bucket("raw_url")
 
@@ -108,6 +127,26 @@ class Settings:
     @property
     def artifacts_bucket(self) -> str:
         return self._bucket("artifacts_url")
+
+    @property
+    def raw_folder(self) -> str:
+        """Where raw objects begin below their bucket: "" or "some/prefix/"."""
+        return self._folder("raw_url")
+
+    @property
+    def curated_folder(self) -> str:
+        """Likewise of curated tables."""
+        return self._folder("curated_url")
+
+    @property
+    def artifacts_folder(self) -> str:
+        """Likewise of the artifacts."""
+        return self._folder("artifacts_url")
+
+    def _folder(self, name: str) -> str:
+        bucket = self._bucket(name)
+        inside = str(getattr(self, name)).removeprefix(f"s3://{bucket}").strip("/")
+        return f"{inside}/" if inside else ""
 
     def _bucket(self, name: str) -> str:
         url = getattr(self, name)
@@ -245,6 +284,9 @@ def _checked(origin: str, setting: Field[Any], value: Any) -> object:
         )
     if kind is str and not value:
         raise ConfigError(f"{origin}: {setting.name} is empty.", hint=f"It is {rules['meaning']}.")
+    form, why = rules["form"]
+    if kind is str and not re.fullmatch(form, str(value)):
+        raise ConfigError(f"{origin}: {setting.name} = {value!r} cannot be.", hint=why)
     if kind == tuple[str, ...]:
         return tuple(value)
     return float(value) if kind is float else value

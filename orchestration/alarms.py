@@ -86,6 +86,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
         *(_glue_rule(f"{job}-failures", job, ("FAILED", "TIMEOUT"), "failed") for job in jobs),
         *(_glue_rule(f"{job}-stopped", job, ("STOPPED",), "Warning: somebody stopped a run") for job in jobs),
         _task_rule(env),
+        _crawler_rule(env),
     )
 
 
@@ -105,17 +106,12 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
             for job in settings.monitored_glue_jobs
         ),
         _rule_alarm(task_rule_name(env), "A compaction container failed, or could not be started."),
-        Alarm(
-            f"{env}-trigger-dead-letters",
-            f"Raw days announced by ingestion did not start an execution: see the queue {dead_letters(env)}.",
-            (
-                Metric(
-                    "AWS/SQS",
-                    "ApproximateNumberOfMessagesVisible",
-                    (("QueueName", dead_letters(env)),),
-                    "Maximum",
-                ),
-            ),
+        _rule_alarm(crawler_rule_name(env), f"The crawler {crawler_name(env)} failed."),
+        _queue_alarm(dead_letters(env), "Raw days announced by ingestion did not start an execution"),
+        _queue_alarm(undelivered(env), "What EventBridge had to tell did not reach the topic"),
+        *(
+            _undelivered_alarm(rule)
+            for rule in (announced_rule_name(env), *(r.name for r in rules(settings)))
         ),
         Alarm(
             f"{env}-daily-prices-freshness",
@@ -162,8 +158,11 @@ def dashboard(settings: Settings) -> dict[str, Any]:
             [[NAMESPACE, name, "Environment", env] for name in ("PartitionCommitted", "Rows")],
         ),
         (
-            "Triggers that failed",
-            [["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", dead_letters(env)]],
+            "Events that reached nobody",
+            [
+                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue]
+                for queue in (dead_letters(env), undelivered(env))
+            ],
         ),
     )
     status = {
@@ -199,9 +198,29 @@ def dead_letters(environment: str) -> str:
     return f"{environment}-trigger-dead-letters"
 
 
+def undelivered(environment: str) -> str:
+    """The name of the queue of events that could not be told to the topic."""
+    return f"{environment}-undelivered-alerts"
+
+
+def announced_rule_name(environment: str) -> str:
+    """The name of the rule that sees ingestion announce a day."""
+    return f"{environment}-daily-prices-announced"
+
+
 def task_rule_name(environment: str) -> str:
     """The name of the rule that sees containers fail."""
     return f"{environment}-compaction-container-failures"
+
+
+def crawler_name(environment: str) -> str:
+    """The name of the crawler of the curated tables."""
+    return f"{environment}-curated-data-crawler"
+
+
+def crawler_rule_name(environment: str) -> str:
+    """The name of the rule that sees the crawler fail: nobody waits for its end."""
+    return f"{crawler_name(environment)}-failures"
 
 
 def machine_arn(name: str) -> str:
@@ -240,6 +259,17 @@ def _rule_alarm(rule: str, description: str) -> Alarm:
     return Alarm(rule, description, (Metric("AWS/Events", "TriggeredRules", (("RuleName", rule),)),))
 
 
+def _queue_alarm(queue: str, what: str) -> Alarm:
+    visible = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", (("QueueName", queue),), "Maximum")
+    return Alarm(queue, f"{what}: see the queue {queue}.", (visible,))
+
+
+def _undelivered_alarm(rule: str) -> Alarm:
+    # AWS counts here what neither the target nor the queue took; what the queue took has an alarm of its own.
+    failed = Metric("AWS/Events", "FailedInvocations", (("RuleName", rule),))
+    return Alarm(f"{rule}-undelivered", f"The rule {rule} matched and its target was not reached.", (failed,))
+
+
 def _glue_rule(name: str, job: str, states: tuple[str, ...], what: str) -> Rule:
     return Rule(
         name,
@@ -251,6 +281,22 @@ def _glue_rule(name: str, job: str, states: tuple[str, ...], what: str) -> Rule:
         },
         (("run", "$.detail.jobRunId"), ("state", "$.detail.state"), ("said", "$.detail.message")),
         f"Glue job {job}: {what}. State <state>, run <run>. Glue says: <said>",
+    )
+
+
+def _crawler_rule(env: str) -> Rule:
+    crawler = crawler_name(env)
+    return Rule(
+        crawler_rule_name(env),
+        f"Runs of the crawler {crawler} that failed.",
+        {
+            "source": ["aws.glue"],
+            "detail-type": ["Glue Crawler State Change"],
+            "detail": {"crawlerName": [crawler], "state": ["Failed"]},
+        },
+        (("said", "$.detail.errorMessage"), ("log", "$.detail.cloudWatchLogLink")),
+        f"Glue crawler {crawler} failed: the catalog may lack columns and days; their data is published. "
+        "Glue says: <said>. Log: <log>",
     )
 
 

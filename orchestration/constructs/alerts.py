@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 
-from aws_cdk import Aws, Fn, RemovalPolicy
+from aws_cdk import Aws, Duration, Fn, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from config.model import Settings
-from orchestration.alarms import Alarm, Metric, Rule, dashboard, watched
+from orchestration.alarms import Alarm, Metric, Rule, dashboard, undelivered, watched
+from orchestration.constructs.acknowledged import acknowledge
 
-_TELLS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")
+RETRIES = 8
+GIVE_UP_HOURS = 1  # a message that comes later is no news
+
+# Who tells the topic, each in a statement of its own, and what AWS lets it be held to. EventBridge may not be
+# held to anything: it publishes to an encrypted topic without aws:SourceAccount and aws:SourceArn, so with
+# either of them in the key's policy or in the topic's every message is dropped, and nobody hears of it.
+# https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+_FROM_HERE = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+_TELLS: tuple[tuple[str, dict[str, dict[str, str]] | None], ...] = (
+    ("cloudwatch.amazonaws.com", _FROM_HERE),
+    ("events.amazonaws.com", None),
+)
 
 
 class Topic(Construct):
@@ -23,7 +36,6 @@ class Topic(Construct):
 
     def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
         super().__init__(scope, name)
-        from_here = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
         self.key = kms.Key(
             self,
             "Key",
@@ -39,23 +51,24 @@ class Topic(Construct):
             master_key=self.key,
             enforce_ssl=True,
         )
-        principals = [iam.ServicePrincipal(service) for service in _TELLS]
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                principals=principals,
-                resources=["*"],
-                conditions=from_here,
+        for service, conditions in _TELLS:
+            principals = [iam.ServicePrincipal(service)]
+            self.key.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                    principals=principals,
+                    resources=["*"],
+                    conditions=conditions,
+                )
             )
-        )
-        self.topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["sns:Publish"],
-                principals=principals,
-                resources=[self.topic.topic_arn],
-                conditions=from_here,
+            self.topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=principals,
+                    resources=[self.topic.topic_arn],
+                    conditions=conditions,
+                )
             )
-        )
 
 
 class Alerts(Construct):
@@ -64,6 +77,16 @@ class Alerts(Construct):
     def __init__(self, scope: Construct, name: str, settings: Settings, *, topic: sns.ITopic) -> None:
         super().__init__(scope, name)
         told = watched(settings)
+        # Events that could not be told lie here, as they were. EventBridge may use the keys of SQS itself.
+        self._undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            queue_name=undelivered(settings.environment),
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(self._undelivered, SQS3="It is the dead-letter queue of every rule below.")
         for rule in told.rules:
             self._rule(rule, topic)
         for alarm in told.alarms:
@@ -76,7 +99,7 @@ class Alerts(Construct):
         )
 
     def _rule(self, rule: Rule, topic: sns.ITopic) -> None:
-        events.CfnRule(
+        made = events.CfnRule(
             self,
             f"Rule-{rule.name}",
             name=rule.name,
@@ -90,8 +113,23 @@ class Alerts(Construct):
                     input_transformer=events.CfnRule.InputTransformerProperty(
                         input_paths_map=dict(rule.paths), input_template=json.dumps(rule.message)
                     ),
+                    dead_letter_config=events.CfnRule.DeadLetterConfigProperty(
+                        arn=self._undelivered.queue_arn
+                    ),
+                    retry_policy=events.CfnRule.RetryPolicyProperty(
+                        maximum_retry_attempts=RETRIES,
+                        maximum_event_age_in_seconds=Duration.hours(GIVE_UP_HOURS).to_seconds(),
+                    ),
                 )
             ],
+        )
+        self._undelivered.add_to_resource_policy(
+            iam.PolicyStatement(
+                actions=["sqs:SendMessage"],
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                resources=[self._undelivered.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": made.attr_arn}},
+            )
         )
 
     def _alarm(self, alarm: Alarm, topic: sns.ITopic) -> None:

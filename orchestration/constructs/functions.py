@@ -56,7 +56,12 @@ class Functions(Construct):
                 may.allow(
                     (
                         "glue:BatchCreatePartition",
+                        "glue:BatchGetPartition",
+                        "glue:BatchUpdatePartition",
+                        "glue:CreateTable",
+                        "glue:GetPartitions",
                         "glue:GetTable",
+                        "glue:UpdateTable",
                     ),
                     tables,
                 ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App, Stack
+from aws_cdk import App, Environment, Stack
 
 from config.model import Settings
 from orchestration.constructs.alerts import Alerts, Topic
@@ -41,6 +41,7 @@ class ComputeStack(Stack):
             app,
             f"{settings.environment}-briquette-compute",
             description=f"briquette {settings.environment}: flow, stages and alarms",
+            env=Environment(region=settings.region),
             termination_protection=settings.removal_policy == "retain",
         )
         self.add_stack_dependency(storage, "roles and rules name its buckets and database")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import App, Stack
+from aws_cdk import App, Environment, Stack
 
 from config.model import Settings
 from orchestration.constructs.lake import Lake
@@ -16,6 +16,7 @@ class StorageStack(Stack):
             app,
             f"{settings.environment}-briquette-storage",
             description=f"briquette {settings.environment}: buckets and catalog",
+            env=Environment(region=settings.region),
             termination_protection=settings.removal_policy == "retain",
         )
         self.lake = Lake(self, "Lake", settings)
