@@ -53,7 +53,7 @@ CHANGED: dict[str, Any] = {
     "sfn_max_concurrency": 11,
     "step_function_timeout_hours": 13,
     "max_backfill_days": 23,
-    "indicators_lookback_days": 99,
+    "indicators_lookback_days": 400,
     "catalog_update": "force",
     "expected_min_records": 5,
     "max_critical_error_rate": 1.5,
@@ -143,14 +143,17 @@ class Lab:
         announced = {"bucket": {"name": "lab-in"}, "object": {"key": MANIFEST_KEY, "etag": "e" * 32}}
         asked = {"event": EVENT, "announced": {"detail": announced}}
         asked["range"] = {"start": "2025-01-01", "end": "2025-01-24"}
-        done = self.run([sys.executable, "-c", ASK], json.dumps(asked), **told, PYTHONPATH=str(folder))
+        told |= {"AWS_REGION": "eu-central-1", "PYTHONPATH": str(folder)}  # Lambda gives the stack's region
+        done = self.run([sys.executable, "-c", ASK], json.dumps(asked), cwd=folder, **told)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def run(self, command: list[str], given: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: list[str], given: str = "", cwd: Path | None = None, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            cwd=self.root,
+            cwd=cwd or self.root,
             env=self.variables | more,
             input=given,
             capture_output=True,
@@ -272,7 +275,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     (
         "region",
         "local commands",
-        lambda s: json.loads(s.briquette("doctor", "--env", LAB, "--json").stdout)["aws region"],
+        lambda s: json.loads(s.briquette("doctor", "--env", LAB, "--json").stdout)["machine"]["aws region"],
         "eu-central-1",
     ),
     ("raw_url", "bucket", lambda s: "lab-in" in s.all("AWS::S3::Bucket", "BucketName"), True),
@@ -319,7 +322,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     (
         "artifacts_url",
         "plans",
-        lambda s: s.answers["day"]["plan_uri"][:23],
+        lambda s: s.answers["day"]["plan_uri"][:22],
         "s3://lab-work/things/m",
     ),
     (
@@ -442,13 +445,13 @@ CONSUMERS: tuple[Consumer, ...] = (
         "indicators_lookback_days",
         "indicators",
         lambda s: argument(s, "indicators_args", "lookback_days"),
-        "99",
+        "400",
     ),
     (
         "indicators_lookback_days",
         "local run",
         lambda s: dict(s.ran["indicators"].stage.parameters)["sessions"],
-        "99",
+        "400",
     ),
     ("catalog_update", "flow", lambda s: s.answers["days"]["settings"]["catalogUpdate"], "force"),
     ("expected_min_records", "Lambdas", lambda s: variable(s, "EXPECTED_MIN_RECORDS"), "5"),
