@@ -16,6 +16,7 @@ from config.model import Settings
 PERIOD_SECONDS = 300
 FRESHNESS_HOURS = 26  # a day, and two hours for a run that is late
 NAMESPACE = "Briquette"  # our own metrics, written as embedded metric format on standard output
+SPOT_RECLAIM = "SpotInterruption"
 EXIT_CODES_OF_SUCCESS = (0, 3)  # published or unchanged, and nothing to do
 
 Missing = Literal["notBreaching", "breaching"]
@@ -75,12 +76,12 @@ class Watched:
 
 def watched(settings: Settings) -> Watched:
     """The topic, the rules and the alarms of an environment."""
-    return Watched(f"{settings.environment}-data-platform-alerts", rules(settings), alarms(settings))
+    return Watched(f"{settings.resource_prefix}-data-platform-alerts", rules(settings), alarms(settings))
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
     """What is told as soon as it happens: failed and stopped Glue runs, failed containers."""
-    env = settings.environment
+    env = settings.resource_prefix
     jobs = [f"{env}-{job}" for job in settings.monitored_glue_jobs]
     return (
         *(_glue_rule(f"{job}-failures", job, ("FAILED", "TIMEOUT"), "failed") for job in jobs),
@@ -92,7 +93,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
 
 def alarms(settings: Settings) -> tuple[Alarm, ...]:
     """Every alarm, in the order of the dashboard."""
-    env = settings.environment
+    env = settings.resource_prefix
     machines = [f"{env}-{machine}" for machine in settings.monitored_state_machines]
     return (
         Alarm(
@@ -116,7 +117,7 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
         Alarm(
             f"{env}-daily-prices-freshness",
             f"No partition was committed for {FRESHNESS_HOURS} hours: nothing failed, and nothing came.",
-            (Metric(NAMESPACE, "PartitionCommitted", (("Environment", env),)),),
+            (Metric(NAMESPACE, "PartitionCommitted", (("Environment", settings.environment),)),),
             comparison="LessThanThreshold",
             period_seconds=3600,
             periods=FRESHNESS_HOURS,
@@ -127,7 +128,7 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
 
 def dashboard(settings: Settings) -> dict[str, Any]:
     """The body of the dashboard: the alarms, then executions, Glue, containers and what was published."""
-    env = settings.environment
+    env = settings.resource_prefix
     region = "${AWS::Region}"
     cluster = f"{env}-data-platform"
     graphs = (
@@ -155,7 +156,10 @@ def dashboard(settings: Settings) -> dict[str, Any]:
         ),
         (
             "Partitions committed, rows",
-            [[NAMESPACE, name, "Environment", env] for name in ("PartitionCommitted", "Rows")],
+            [
+                [NAMESPACE, name, "Environment", settings.environment]
+                for name in ("PartitionCommitted", "Rows")
+            ],
         ),
         (
             "Events that reached nobody",
@@ -191,6 +195,11 @@ def dashboard(settings: Settings) -> dict[str, Any]:
         for n, (title, metrics) in enumerate(graphs)
     ]
     return {"widgets": [status, *widgets]}
+
+
+def dashboard_name(settings: Settings) -> str:
+    """The name of the dashboard."""
+    return f"{settings.resource_prefix}-data-platform-overview"
 
 
 def dead_letters(environment: str) -> str:
@@ -301,7 +310,11 @@ def _crawler_rule(env: str) -> Rule:
 
 
 def _task_rule(env: str) -> Rule:
-    failed = {"containers": {"exitCode": [{"anything-but": list(EXIT_CODES_OF_SUCCESS)}]}}
+    # Spare capacity that is taken back is no failure: Glue finishes the day, or the execution fails and tells.
+    failed = {
+        "containers": {"exitCode": [{"anything-but": list(EXIT_CODES_OF_SUCCESS)}]},
+        "stopCode": [{"anything-but": [SPOT_RECLAIM]}],
+    }
     not_started = {"stopCode": ["TaskFailedToStart"]}  # there is no exit code then
     return Rule(
         task_rule_name(env),

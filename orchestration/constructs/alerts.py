@@ -14,7 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from config.model import Settings
-from orchestration.alarms import Alarm, Metric, Rule, dashboard, undelivered, watched
+from orchestration.alarms import Alarm, Metric, Rule, dashboard, dashboard_name, undelivered, watched
 from orchestration.constructs.acknowledged import acknowledge
 
 RETRIES = 8
@@ -32,43 +32,67 @@ _TELLS: tuple[tuple[str, dict[str, dict[str, str]] | None], ...] = (
 
 
 class Topic(Construct):
-    """``topic`` and its ``key``; a key of our own, because those services may not use that of SNS."""
+    """``topic``, and the ``key`` of one that is made here; None where the topic was there already.
+
+    A key of our own, because the services that tell the topic may not use that of SNS.
+    """
 
     def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
         super().__init__(scope, name)
-        self.key = kms.Key(
+        self.key: kms.Key | None = None
+        self.topic: sns.ITopic
+        if settings.alert_topic_arn:
+            self.topic = sns.Topic.from_topic_arn(self, "Topic", settings.alert_topic_arn)
+        else:
+            self.key = self._new_key(settings)
+            self.topic = self._new_topic(settings, self.key)
+        if settings.alert_email:
+            sns.Subscription(
+                self,
+                "Email",
+                topic=self.topic,
+                protocol=sns.SubscriptionProtocol.EMAIL,
+                endpoint=settings.alert_email,
+            )
+
+    def _new_key(self, settings: Settings) -> kms.Key:
+        key = kms.Key(
             self,
             "Key",
-            description=f"Alerts of {settings.environment}",
+            description=f"Alerts of {settings.resource_prefix}",
             enable_key_rotation=True,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        self.topic = sns.Topic(
-            self,
-            "Topic",
-            topic_name=watched(settings).topic,
-            display_name=f"briquette {settings.environment}",
-            master_key=self.key,
-            enforce_ssl=True,
-        )
         for service, conditions in _TELLS:
-            principals = [iam.ServicePrincipal(service)]
-            self.key.add_to_resource_policy(
+            key.add_to_resource_policy(
                 iam.PolicyStatement(
                     actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                    principals=principals,
+                    principals=[iam.ServicePrincipal(service)],
                     resources=["*"],
                     conditions=conditions,
                 )
             )
-            self.topic.add_to_resource_policy(
+        return key
+
+    def _new_topic(self, settings: Settings, key: kms.Key) -> sns.Topic:
+        topic = sns.Topic(
+            self,
+            "Topic",
+            topic_name=watched(settings).topic,
+            display_name=f"briquette {settings.resource_prefix}",
+            master_key=key,
+            enforce_ssl=True,
+        )
+        for service, conditions in _TELLS:
+            topic.add_to_resource_policy(
                 iam.PolicyStatement(
                     actions=["sns:Publish"],
-                    principals=principals,
-                    resources=[self.topic.topic_arn],
+                    principals=[iam.ServicePrincipal(service)],
+                    resources=[topic.topic_arn],
                     conditions=conditions,
                 )
             )
+        return topic
 
 
 class Alerts(Construct):
@@ -81,7 +105,7 @@ class Alerts(Construct):
         self._undelivered = sqs.Queue(
             self,
             "Undelivered",
-            queue_name=undelivered(settings.environment),
+            queue_name=undelivered(settings.resource_prefix),
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
@@ -94,7 +118,7 @@ class Alerts(Construct):
         cloudwatch.CfnDashboard(
             self,
             "Dashboard",
-            dashboard_name=f"{settings.environment}-data-platform-overview",
+            dashboard_name=dashboard_name(settings),
             dashboard_body=Fn.sub(json.dumps(dashboard(settings))),
         )
 

@@ -64,7 +64,7 @@ class GlueStages(Construct):
         return [may.allow(runs, jobs), may.allow(("glue:StartCrawler",), (crawler,))]
 
     def _stage(self, name: str, script: str, timeout_minutes: int) -> str:
-        full = f"{self._settings.environment}-{name}"
+        full = f"{self._settings.resource_prefix}-{name}"
         made = glue.CfnJob(
             self,
             "".join(word.title() for word in name.split("-")),
@@ -93,7 +93,7 @@ class GlueStages(Construct):
 
     def _crawler(self, settings: Settings) -> str:
         database = database_name(settings)
-        name = alarms.crawler_name(settings.environment)
+        name = alarms.crawler_name(settings.resource_prefix)
         folder = settings.curated_folder
         role = may.role(
             self,

@@ -19,15 +19,18 @@ GIVE_UP_HOURS = 6
 
 
 class Trigger(Construct):
-    """One rule on the last key that ingestion writes: one event for a day, not one for each raw object."""
+    """One rule on the last key that ingestion writes: one event for a day, not one for each raw object.
+
+    ``dead_letters`` keeps those that started nothing.
+    """
 
     def __init__(
         self, scope: Construct, name: str, settings: Settings, *, functions: Functions, flow: Flow
     ) -> None:
         super().__init__(scope, name)
-        env = settings.environment
+        env = settings.resource_prefix
         # One queue for both: EventBridge that cannot reach the Lambda, and the Lambda that fails three times.
-        queue = sqs.Queue(
+        self.dead_letters = queue = sqs.Queue(
             self,
             "DeadLetters",
             queue_name=alarms.dead_letters(env),

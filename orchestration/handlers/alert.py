@@ -33,14 +33,16 @@ Document = dict[str, Any]
 
 def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG001 - Lambda's signature
     """The Lambda: ``{summary, execution, request}`` as ``{subject, message}``."""
-    environment = environment_name(os.environ)
-    told = alert(event, environment)
+    told = alert(event, environment_name(os.environ), os.environ.get("RESOURCE_PREFIX", ""))
     log("ERROR", told["subject"], str(_mapping(event.get("summary")).get("correlationId", "")))
     return told
 
 
-def alert(event: Mapping[str, Any], environment: str) -> Document:
-    """Subject and message; whatever the summary lacks is left out, for it tells of a failure."""
+def alert(event: Mapping[str, Any], environment: str, prefix: str = "") -> Document:
+    """Subject and message; whatever the summary lacks is left out, for it tells of a failure.
+
+    ``prefix`` is what the names of the environment's resources begin with, where that is not its own name.
+    """
     summary, request = _mapping(event.get("summary")), _mapping(event.get("request"))
     execution = str(event.get("execution") or "")
     failed = [day for day in _days(summary) if day.get("status") == "FAILED"]
@@ -51,9 +53,10 @@ def alert(event: Mapping[str, Any], environment: str) -> Document:
         "data_source": str(request.get("data_source") or ""),
         "execution": execution,
         "console": console_link(execution),
-        "log_groups": list(_log_groups(environment)),
+        "log_groups": list(_log_groups(prefix or environment)),
     }
-    return {"subject": _subject(summary, environment), "message": _message(document, failed, environment)}
+    message = _message(document, failed, environment, prefix or environment)
+    return {"subject": _subject(summary, environment), "message": message}
 
 
 def console_link(execution: str) -> str:
@@ -76,15 +79,15 @@ def _subject(summary: Mapping[str, Any], environment: str) -> str:
     return re.sub(r"[^ -~]", "?", words).strip()[:SUBJECT_CHARS]
 
 
-def _message(document: Document, failed: Sequence[Mapping[str, Any]], environment: str) -> str:
+def _message(document: Document, failed: Sequence[Mapping[str, Any]], environment: str, prefix: str) -> str:
     correlation, error = document.get("correlationId") or "an execution", document.get("error") or "?"
     lines = [f"FAILED in {environment}: {_line(correlation)}: {_line(error)}"]
     for day in failed[:MOST_DAYS]:
-        lines += ["", *_of_day(day, environment)]
+        lines += ["", *_of_day(day, prefix)]
     if len(failed) > MOST_DAYS:
         lines += ["", f"… and {len(failed) - MOST_DAYS} more days, see below."]
     if not failed:
-        lines += ["", *_of_day(document, environment)]
+        lines += ["", *_of_day(document, prefix)]
     lines.append("")
     told = {
         "environment": environment,
@@ -98,7 +101,7 @@ def _message(document: Document, failed: Sequence[Mapping[str, Any]], environmen
     return "\n".join(lines) + "\n\n" + _as_json(document)
 
 
-def _of_day(day: Mapping[str, Any], environment: str) -> list[str]:
+def _of_day(day: Mapping[str, Any], prefix: str) -> list[str]:
     """A failed day (or the whole, where no day was reached) in a few lines."""
     step, error, cause = (str(day.get(name) or "") for name in ("step", "error", "cause"))
     hint = str(day.get("hint") or NEXT.get(error) or "")
@@ -110,11 +113,11 @@ def _of_day(day: Mapping[str, Any], environment: str) -> list[str]:
     lines.append(f"  what to do:     {_line(hint) if hint else f'see {GUIDE}, A failed compaction'}")
     if run:
         lines.append(f"  run:            {_line(run)}")
-    lines += [f"  log:            {command}" for command in _logs(step, run, environment)]
+    lines += [f"  log:            {command}" for command in _logs(step, run, prefix)]
     return lines
 
 
-def _logs(step: str, run: str, environment: str) -> list[str]:
+def _logs(step: str, run: str, prefix: str) -> list[str]:
     """The commands that show what the failed step logged."""
     tail = "aws logs tail"
     if run.startswith("jr_"):
@@ -122,18 +125,16 @@ def _logs(step: str, run: str, environment: str) -> list[str]:
         return [f"{tail} {group} --log-stream-name-prefix {run} --since 6h" for group in groups]
     if ":task/" in run:
         stream = run.rpartition("/")[2]
-        return [
-            f"{tail} /briquette/{environment}/compaction --log-stream-names engine/engine/{stream} --since 6h"
-        ]
+        return [f"{tail} /briquette/{prefix}/compaction --log-stream-names engine/engine/{stream} --since 6h"]
     if step in ("preflight", "guard", "catalog"):
-        return [f"{tail} /briquette/{environment}/{step} --since 6h"]
+        return [f"{tail} /briquette/{prefix}/{step} --since 6h"]
     return []
 
 
-def _log_groups(environment: str) -> tuple[str, ...]:
+def _log_groups(prefix: str) -> tuple[str, ...]:
     ours = ("preflight", "compaction", "guard", "catalog", "trigger", "alert")
-    machine = f"/aws/vendedlogs/states/{environment}-daily-prices-data-processing"
-    return (*(f"/briquette/{environment}/{name}" for name in ours), "/aws-glue/jobs/error", machine)
+    machine = f"/aws/vendedlogs/states/{prefix}-daily-prices-data-processing"
+    return (*(f"/briquette/{prefix}/{name}" for name in ours), "/aws-glue/jobs/error", machine)
 
 
 def _as_json(document: Document) -> str:
