@@ -37,7 +37,7 @@ def key(
 ) -> Any:
     """One setting: what it means, and what it may hold. Without a default every environment must say it.
 
-    ``form`` is a pattern for the whole of a text, and why it must be so; ``members`` are what a list may hold.
+    ``form`` is a pattern for all of a text, and why it must be so; ``members`` are what a list may hold.
     """
     rules = {"meaning": meaning, "choices": choices, "at_least": at_least, "form": form, "members": members}
     if default is MISSING:

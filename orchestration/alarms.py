@@ -310,7 +310,7 @@ def _crawler_rule(env: str) -> Rule:
 
 
 def _task_rule(env: str) -> Rule:
-    # Spare capacity that is taken back is no failure: Glue finishes the day, or the execution fails and tells.
+    # Spare capacity taken back is no failure: Glue finishes the day, or the execution fails and tells.
     failed = {
         "containers": {"exitCode": [{"anything-but": list(EXIT_CODES_OF_SUCCESS)}]},
         "stopCode": [{"anything-but": [SPOT_RECLAIM]}],
