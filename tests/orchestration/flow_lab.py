@@ -216,10 +216,14 @@ class FlowLab:
 
     def messages(self) -> list[dict[str, Any]]:
         """Every summary that the topic has published since the last call."""
+        return [json.loads("{" + told["Message"].partition("\n\n{")[2]) for told in self.told()]
+
+    def told(self) -> list[dict[str, Any]]:
+        """``Subject`` and ``Message`` of what the topic has published since the last call."""
         sqs, found = self.client("sqs"), []
         while batch := sqs.receive_message(QueueUrl=self.topic[1], MaxNumberOfMessages=10).get("Messages"):
             for message in batch:
-                found.append(json.loads(json.loads(message["Body"])["Message"]))
+                found.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self.topic[1], ReceiptHandle=message["ReceiptHandle"])
         return found
 

@@ -90,10 +90,34 @@ def test_bad_input_fails_the_day_with_the_engines_own_words_and_is_not_given_to_
 
 def test_a_failed_day_is_told_to_the_topic_as_the_whole_summary(flow):
     flow.ended(CORRUPT)
-    told = {summary["correlationId"]: summary for summary in flow.lab.messages()}
-    summary = told[f"market:prices:{CORRUPT}"]
+    [told] = [m for m in flow.lab.told() if CORRUPT in m["Subject"]]
+    assert told["Subject"] == f"FAILED dev market:prices:{CORRUPT} CorruptObject"
+    text, _, document = told["Message"].partition("\n\n{")
+    summary = json.loads("{" + document)
     assert (summary["ok"], summary["error"], summary["stats"]["failed"]) == (False, "CorruptObject", 1)
-    assert summary["partitions"][0]["ds"] == CORRUPT
+    [day] = summary["partitions"]
+    assert day["ds"] == CORRUPT
+    for wanted in (
+        f"{CORRUPT} failed in compaction: CorruptObject",
+        f"  what to do:     {day['hint']}",
+        f"  run:            {day['run']}",
+        "interval:    1d",
+        "data source: yahoo_finance",
+        f"execution:   {summary['execution']}",
+    ):
+        assert wanted in text.splitlines()
+    assert "aws logs tail /briquette/dev/compaction --log-stream-names engine/engine/" in text
+    assert flow.corrupt_key in text
+
+
+def test_a_message_that_cannot_be_written_leaves_the_summary_itself(flow):
+    broken = flow.lab.function("alert-broken", "guard")  # which does not understand what it is asked
+    machine = flow.lab.machine("flow-without-words", AlertFunction=broken)
+    ended = flow.lab.run(machine, date_range={"start": "2025-02-02", "end": "2025-02-01"})
+    assert ended.error == "PRE_VALIDATION_FAILED"
+    messages = [m["Message"] for m in flow.lab.told()]
+    [told] = [m for m in messages if m.startswith("{") and "after its end" in m]
+    assert json.loads(told)["error"] == "PRE_VALIDATION_FAILED"
 
 
 def test_the_guard_refuses_a_torn_dataset_and_the_later_stages_do_not_run(flow):
@@ -152,6 +176,7 @@ def test_where_the_settings_name_no_fallback_a_killed_container_fails_the_day(fl
     day = flow.lab.run(machine, ds=ALONE).day(ALONE)
     assert (day["status"], day["engine"], day["fallback"]) == ("FAILED", "dask", False)
     assert day["cause"] == "exit code 137: Essential container in task exited"
+    assert day["error"] == "OutOfMemory"
     assert flow.lab.calls(ALONE, "glue") == []
 
 
