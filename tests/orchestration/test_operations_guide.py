@@ -154,6 +154,7 @@ def test_the_commands_for_aws_run_as_written(tmp_path, monkeypatch):
                 "AWS_PYTHON": sys.executable,
                 "PYTHONPATH": str(_command_line()),
                 "AWS_PAGER": "",
+                "AWS_ENDPOINT_URL_SQS": endpoint,
             },
             capture_output=True,
             text=True,
