@@ -27,10 +27,19 @@ _WORKER_TYPES = ("G.1X", "G.2X", "G.4X", "G.8X", "G.12X", "G.16X", "R.1X", "R.2X
 
 
 def key(
-    meaning: str, *, default: Any = MISSING, choices: tuple[str, ...] = (), at_least: float | None = None
+    meaning: str,
+    *,
+    default: Any = MISSING,
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    form: tuple[str, str] = (".*", ""),
+    members: tuple[str, ...] = (),
 ) -> Any:
-    """One setting: what it means, and what it may hold. Without a default every environment must say it."""
-    rules = {"meaning": meaning, "choices": choices, "at_least": at_least}
+    """One setting: what it means, and what it may hold. Without a default every environment must say it.
+
+    ``form`` is a pattern for all of a text, and why it must be so; ``members`` are what a list may hold.
+    """
+    rules = {"meaning": meaning, "choices": choices, "at_least": at_least, "form": form, "members": members}
     if default is MISSING:
         return field(metadata=rules)
     return field(default=default, metadata=rules)
@@ -43,13 +52,35 @@ class Settings:
     environment: str
     origins: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
+    # Names
+    name_prefix: str = key(
+        "what stands before the environment in the name of every resource",
+        default="",
+        form=(
+            "|[a-z][a-z0-9]{0,15}-",
+            "Up to sixteen small letters and digits and a hyphen at the end, such as bq-.",
+        ),
+    )
+
     # Places
     region: str = key("AWS region of every resource")
     raw_url: str = key("where ingestion lands raw objects: s3://bucket[/prefix], or a directory")
     curated_url: str = key("where compacted and curated tables are published")
     artifacts_url: str = key("where plans, schema fingerprints and job scripts are kept")
-    raw_manifest_basename: str = key("name of ingestion's manifest, without its suffix", default="_batch")
-    raw_manifest_suffix: str = key("suffix of ingestion's manifest", default=".manifest.json")
+    raw_manifest_basename: str = key(
+        "name of ingestion's manifest, without its suffix",
+        default="_batch",
+        form=(r"[_.][^/]*", "It begins with _ or ., or every reader of the day would take it for data."),
+    )
+    raw_manifest_suffix: str = key(
+        "suffix of ingestion's manifest", default=".manifest.json", form=("[^/]+", "It is part of a name.")
+    )
+
+    existing_buckets: tuple[str, ...] = key(
+        "buckets that are there already, and are used and not made: raw, curated, artifacts",
+        default=(),
+        members=("raw", "curated", "artifacts"),
+    )
 
     # Routing
     engine: str = key("what compacts: Dask in a container, or Glue", choices=("dask", "glue"))
@@ -85,6 +116,16 @@ class Settings:
     max_critical_error_rate: float = key("per cent of records with a critical error that fail it", at_least=0)
 
     # Operations
+    alert_topic_arn: str = key(
+        "topic that is there already, to be told instead of one of our own",
+        default="",
+        form=(r"|arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+", "It is the ARN of an SNS topic."),
+    )
+    alert_email: str = key(
+        "address that is told of failures; whoever reads it confirms once",
+        default="",
+        form=(r"|[^@\s]+@[^@\s]+\.[^@\s]+", "It is an e-mail address."),
+    )
     lambda_timeout: int = key("seconds that a Lambda may run", at_least=1)
     log_retention_days: int = key("days that logs are kept", at_least=1)
     enable_xray_tracing: bool = key("whether Step Functions and Lambdas are traced")
@@ -93,9 +134,19 @@ class Settings:
     monitored_state_machines: tuple[str, ...] = key("state machines with a failure alarm, likewise")
 
     @property
+    def resource_prefix(self) -> str:
+        """What the name of every resource begins with: ``dev``, or ``bq-dev`` beside another pipeline."""
+        return self.name_prefix + self.environment
+
+    @property
     def fallback_engine(self) -> str | None:
         """What to fall back to, or None: Glue has nothing behind it."""
         return self.fallback if self.engine == "dask" and self.fallback != "none" else None
+
+    @property
+    def raw_manifest_name(self) -> str:
+        """The name of ingestion's manifest in a raw day."""
+        return self.raw_manifest_basename + self.raw_manifest_suffix
 
     @property
     def raw_bucket(self) -> str:
@@ -108,6 +159,26 @@ class Settings:
     @property
     def artifacts_bucket(self) -> str:
         return self._bucket("artifacts_url")
+
+    @property
+    def raw_folder(self) -> str:
+        """Where raw objects begin below their bucket: "" or "some/prefix/"."""
+        return self._folder("raw_url")
+
+    @property
+    def curated_folder(self) -> str:
+        """Likewise of curated tables."""
+        return self._folder("curated_url")
+
+    @property
+    def artifacts_folder(self) -> str:
+        """Likewise of the artifacts."""
+        return self._folder("artifacts_url")
+
+    def _folder(self, name: str) -> str:
+        bucket = self._bucket(name)
+        inside = str(getattr(self, name)).removeprefix(f"s3://{bucket}").strip("/")
+        return f"{inside}/" if inside else ""
 
     def _bucket(self, name: str) -> str:
         url = getattr(self, name)
@@ -243,9 +314,16 @@ def _checked(origin: str, setting: Field[Any], value: Any) -> object:
             f"{origin}: {setting.name} must be at least {rules['at_least']}, not {value!r}.",
             hint=f"It is {rules['meaning']}.",
         )
-    if kind is str and not value:
+    if kind is str and not value and setting.default != "":
         raise ConfigError(f"{origin}: {setting.name} is empty.", hint=f"It is {rules['meaning']}.")
+    form, why = rules["form"]
+    if kind is str and not re.fullmatch(form, str(value)):
+        raise ConfigError(f"{origin}: {setting.name} = {value!r} cannot be.", hint=why)
     if kind == tuple[str, ...]:
+        strange = sorted(set(value) - set(rules["members"])) if rules["members"] else []
+        if strange:
+            hint = f"It may hold {', '.join(rules['members'])}."
+            raise ConfigError(f"{origin}: {setting.name} holds {strange[0]!r}.", hint=hint)
         return tuple(value)
     return float(value) if kind is float else value
 

@@ -32,6 +32,7 @@ from engine.model import (
 )
 from engine.outcome import CompactionResult as CompactionResult  # noqa: PLC0414 - also named from here
 from engine.plan import (
+    BATCH_MANIFEST_NAME,
     check_identity,
     concurrency_within,
     plan_partition,
@@ -68,6 +69,7 @@ class RunOptions(Value):
     force: bool = False
     on_empty: OnEmpty = OnEmpty.KEEP
     check_batch_manifest: bool = True
+    batch_manifest: str = BATCH_MANIFEST_NAME  # how ingestion names it
     unsafe_store: bool = False
     reuse: bool = True  # take over finished row groups of unchanged splits (section 8 of the design)
 
@@ -210,6 +212,7 @@ def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: 
         target.raw,
         spec,
         check_batch_manifest=options.check_batch_manifest,
+        batch_manifest=options.batch_manifest,
         listed=early.listed if early else None,
     )
     return plan_partition(

@@ -43,12 +43,14 @@ def list_partition(
     spec: CompactionSpec,
     *,
     check_batch_manifest: bool = True,
+    batch_manifest: str = BATCH_MANIFEST_NAME,
     listed: Callable[[], Iterator[Stored]] | None = None,
 ) -> Listing:
     """List a raw prefix once; reads the batch manifest, the head of huge objects, and objects that are fresh.
 
-    ``listed`` gives the store's listing of the prefix where it was begun already. Raises
-    ``UnsupportedTable`` where the files are those of a Delta, Iceberg or Hudi table.
+    ``batch_manifest`` is the name of ingestion's manifest; ``listed`` gives the store's listing of the prefix
+    where it was begun already. Raises ``UnsupportedTable`` where the files are those of a Delta, Iceberg or
+    Hudi table.
     """
     objects: list[RawObject] = []
     fresh: list[tuple[str, str]] = []
@@ -61,19 +63,20 @@ def list_partition(
             objects.append(_probed(store, item) if is_huge(item, spec) and not refused else item)
             if stored.fresh and not refused:
                 fresh.append((item.key, store.sha256(item)))
-        elif stored.key == raw.prefix + BATCH_MANIFEST_NAME:
+        elif stored.key == raw.prefix + batch_manifest:
             has_batch_manifest = True
         else:
             hidden.append(stored.key)
     refuse_table(store, raw, [o.key for o in objects], hidden)
     expected: tuple[tuple[str, int], ...] = ()
     if has_batch_manifest and check_batch_manifest:
-        expected = _as_listed(_expected(store, raw), {o.key for o in objects}, raw.prefix)
+        expected = _as_listed(
+            _expected(store, raw.prefix + batch_manifest), {o.key for o in objects}, raw.prefix
+        )
     return Listing(tuple(sorted(objects, key=lambda o: o.key.encode())), expected, tuple(sorted(fresh)))
 
 
-def _expected(store: Store, raw: Location) -> tuple[tuple[str, int], ...]:
-    key = raw.prefix + BATCH_MANIFEST_NAME
+def _expected(store: Store, key: str) -> tuple[tuple[str, int], ...]:
     try:
         return parse_batch_manifest(store.get(key), key)
     except NotFound:  # rewritten between listing and reading: the ingestion deletes and puts

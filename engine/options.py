@@ -38,6 +38,21 @@ DAILY, ANY_DATA, OUTPUT, RUN, COMMON = (
 )
 
 
+def settings_of(environment: str) -> Settings | None:
+    """The settings of an environment, None where none is named. Its buckets are reached in its region.
+
+    A region in the process's environment wins, as every variable does over the file.
+    """
+    if not environment:
+        return None
+    from config.model import load_environment
+
+    settings = load_environment(environment, env=os.environ)
+    if not os.environ.get("AWS_REGION"):
+        os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
+    return settings
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TargetOptions(Value):
     """What is read and where it is published."""
@@ -58,11 +73,14 @@ class TargetOptions(Value):
 
     def settings(self) -> Settings | None:
         """The environment's settings, or None without ``--env``."""
-        if not self.env:
-            return None
-        from config.model import load_environment
+        return settings_of(self.env)
 
-        return load_environment(self.env, env=os.environ)
+    def batch_manifest(self) -> str:
+        """How the ingestion names its manifest: as the environment says, or as it always did."""
+        from engine.plan import BATCH_MANIFEST_NAME
+
+        settings = self.settings()
+        return settings.raw_manifest_name if settings else BATCH_MANIFEST_NAME
 
     def resolve(self, *, reads: bool = True, writes: bool = True) -> Target:
         """The target; a command that only reads or only writes needs only that side."""

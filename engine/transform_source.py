@@ -144,7 +144,13 @@ def find_source(
             hint="Check the ingestion of that day and the words of the target.",
         )
     spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
-    listing = list_partition(store, place, spec, check_batch_manifest=options.check_batch_manifest)
+    listing = list_partition(
+        store,
+        place,
+        spec,
+        check_batch_manifest=options.check_batch_manifest,
+        batch_manifest=options.batch_manifest,
+    )
     note = f"there is no compacted data under {places.compacted}: the raw day {place} was read itself."
     return Source("raw", place, listing.objects, spec, listing.expected_records, note, listing.fresh)
 

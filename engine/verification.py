@@ -84,7 +84,11 @@ def _compare_with_raw(
     store = open_store(published.raw.url)
     with tempfile.TemporaryDirectory(prefix="briquette-verify-") as scratch:
         listing = list_partition(
-            store, published.raw, spec, check_batch_manifest=options.check_batch_manifest
+            store,
+            published.raw,
+            spec,
+            check_batch_manifest=options.check_batch_manifest,
+            batch_manifest=options.batch_manifest,
         )
         plan = plan_partition(
             published.partition,

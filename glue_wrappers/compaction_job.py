@@ -12,6 +12,7 @@ from typing import Any
 from engine.compaction import CODECS, RunOptions, infer_target, make_plan, resolve_spec, run_plan
 from engine.errors import EmptyInput, UnsupportedFormat, UsageError
 from engine.model import Field, OnEmpty, Partition, Plan, Schema
+from engine.plan import BATCH_MANIFEST_NAME
 from engine.schema import table_names
 from engine.store import open_store, parse_url
 from engine.target import Target, below, check_ds
@@ -40,6 +41,7 @@ ARGUMENTS = (
     Argument("plan_uri"),
     Argument("on_empty", one_of(OnEmpty, tuple(OnEmpty)), default=OnEmpty.KEEP),
     Argument("force", flag, default=False),
+    Argument("batch_manifest_name", default=BATCH_MANIFEST_NAME),
     Argument("max_reject_ratio", number, default=None),
 )
 
@@ -52,7 +54,11 @@ def compact(run: GlueRun) -> Mapping[str, Any]:
             f"Unsupported file_type {arguments['file_type']!r}.", hint=f"Use one of {', '.join(FILE_TYPES)}."
         )
     target = target_of(arguments)
-    options = RunOptions(force=arguments["force"], on_empty=arguments["on_empty"])
+    options = RunOptions(
+        force=arguments["force"],
+        on_empty=arguments["on_empty"],
+        batch_manifest=arguments["batch_manifest_name"],
+    )
     log(
         f"compacting {target.raw} into {target.output}, environment {arguments['environment'] or 'not named'}"
     )

@@ -16,6 +16,7 @@ from config.model import Settings
 PERIOD_SECONDS = 300
 FRESHNESS_HOURS = 26  # a day, and two hours for a run that is late
 NAMESPACE = "Briquette"  # our own metrics, written as embedded metric format on standard output
+SPOT_RECLAIM = "SpotInterruption"
 EXIT_CODES_OF_SUCCESS = (0, 3)  # published or unchanged, and nothing to do
 
 Missing = Literal["notBreaching", "breaching"]
@@ -75,23 +76,24 @@ class Watched:
 
 def watched(settings: Settings) -> Watched:
     """The topic, the rules and the alarms of an environment."""
-    return Watched(f"{settings.environment}-data-platform-alerts", rules(settings), alarms(settings))
+    return Watched(f"{settings.resource_prefix}-data-platform-alerts", rules(settings), alarms(settings))
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
     """What is told as soon as it happens: failed and stopped Glue runs, failed containers."""
-    env = settings.environment
+    env = settings.resource_prefix
     jobs = [f"{env}-{job}" for job in settings.monitored_glue_jobs]
     return (
         *(_glue_rule(f"{job}-failures", job, ("FAILED", "TIMEOUT"), "failed") for job in jobs),
         *(_glue_rule(f"{job}-stopped", job, ("STOPPED",), "Warning: somebody stopped a run") for job in jobs),
         _task_rule(env),
+        _crawler_rule(env),
     )
 
 
 def alarms(settings: Settings) -> tuple[Alarm, ...]:
     """Every alarm, in the order of the dashboard."""
-    env = settings.environment
+    env = settings.resource_prefix
     machines = [f"{env}-{machine}" for machine in settings.monitored_state_machines]
     return (
         Alarm(
@@ -105,22 +107,17 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
             for job in settings.monitored_glue_jobs
         ),
         _rule_alarm(task_rule_name(env), "A compaction container failed, or could not be started."),
-        Alarm(
-            f"{env}-trigger-dead-letters",
-            f"Raw days announced by ingestion did not start an execution: see the queue {dead_letters(env)}.",
-            (
-                Metric(
-                    "AWS/SQS",
-                    "ApproximateNumberOfMessagesVisible",
-                    (("QueueName", dead_letters(env)),),
-                    "Maximum",
-                ),
-            ),
+        _rule_alarm(crawler_rule_name(env), f"The crawler {crawler_name(env)} failed."),
+        _queue_alarm(dead_letters(env), "Raw days announced by ingestion did not start an execution"),
+        _queue_alarm(undelivered(env), "What EventBridge had to tell did not reach the topic"),
+        *(
+            _undelivered_alarm(rule)
+            for rule in (announced_rule_name(env), *(r.name for r in rules(settings)))
         ),
         Alarm(
             f"{env}-daily-prices-freshness",
             f"No partition was committed for {FRESHNESS_HOURS} hours: nothing failed, and nothing came.",
-            (Metric(NAMESPACE, "PartitionCommitted", (("Environment", env),)),),
+            (Metric(NAMESPACE, "PartitionCommitted", (("Environment", settings.environment),)),),
             comparison="LessThanThreshold",
             period_seconds=3600,
             periods=FRESHNESS_HOURS,
@@ -131,7 +128,7 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
 
 def dashboard(settings: Settings) -> dict[str, Any]:
     """The body of the dashboard: the alarms, then executions, Glue, containers and what was published."""
-    env = settings.environment
+    env = settings.resource_prefix
     region = "${AWS::Region}"
     cluster = f"{env}-data-platform"
     graphs = (
@@ -159,11 +156,17 @@ def dashboard(settings: Settings) -> dict[str, Any]:
         ),
         (
             "Partitions committed, rows",
-            [[NAMESPACE, name, "Environment", env] for name in ("PartitionCommitted", "Rows")],
+            [
+                [NAMESPACE, name, "Environment", settings.environment]
+                for name in ("PartitionCommitted", "Rows")
+            ],
         ),
         (
-            "Triggers that failed",
-            [["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", dead_letters(env)]],
+            "Events that reached nobody",
+            [
+                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue]
+                for queue in (dead_letters(env), undelivered(env))
+            ],
         ),
     )
     status = {
@@ -194,14 +197,39 @@ def dashboard(settings: Settings) -> dict[str, Any]:
     return {"widgets": [status, *widgets]}
 
 
+def dashboard_name(settings: Settings) -> str:
+    """The name of the dashboard."""
+    return f"{settings.resource_prefix}-data-platform-overview"
+
+
 def dead_letters(environment: str) -> str:
     """The name of the queue of events that started nothing."""
     return f"{environment}-trigger-dead-letters"
 
 
+def undelivered(environment: str) -> str:
+    """The name of the queue of events that could not be told to the topic."""
+    return f"{environment}-undelivered-alerts"
+
+
+def announced_rule_name(environment: str) -> str:
+    """The name of the rule that sees ingestion announce a day."""
+    return f"{environment}-daily-prices-announced"
+
+
 def task_rule_name(environment: str) -> str:
     """The name of the rule that sees containers fail."""
     return f"{environment}-compaction-container-failures"
+
+
+def crawler_name(environment: str) -> str:
+    """The name of the crawler of the curated tables."""
+    return f"{environment}-curated-data-crawler"
+
+
+def crawler_rule_name(environment: str) -> str:
+    """The name of the rule that sees the crawler fail: nobody waits for its end."""
+    return f"{crawler_name(environment)}-failures"
 
 
 def machine_arn(name: str) -> str:
@@ -240,6 +268,17 @@ def _rule_alarm(rule: str, description: str) -> Alarm:
     return Alarm(rule, description, (Metric("AWS/Events", "TriggeredRules", (("RuleName", rule),)),))
 
 
+def _queue_alarm(queue: str, what: str) -> Alarm:
+    visible = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", (("QueueName", queue),), "Maximum")
+    return Alarm(queue, f"{what}: see the queue {queue}.", (visible,))
+
+
+def _undelivered_alarm(rule: str) -> Alarm:
+    # AWS counts here what neither the target nor the queue took; what the queue took has an alarm of its own.
+    failed = Metric("AWS/Events", "FailedInvocations", (("RuleName", rule),))
+    return Alarm(f"{rule}-undelivered", f"The rule {rule} matched and its target was not reached.", (failed,))
+
+
 def _glue_rule(name: str, job: str, states: tuple[str, ...], what: str) -> Rule:
     return Rule(
         name,
@@ -254,8 +293,28 @@ def _glue_rule(name: str, job: str, states: tuple[str, ...], what: str) -> Rule:
     )
 
 
+def _crawler_rule(env: str) -> Rule:
+    crawler = crawler_name(env)
+    return Rule(
+        crawler_rule_name(env),
+        f"Runs of the crawler {crawler} that failed.",
+        {
+            "source": ["aws.glue"],
+            "detail-type": ["Glue Crawler State Change"],
+            "detail": {"crawlerName": [crawler], "state": ["Failed"]},
+        },
+        (("said", "$.detail.errorMessage"), ("log", "$.detail.cloudWatchLogLink")),
+        f"Glue crawler {crawler} failed: the catalog may lack columns and days; their data is published. "
+        "Glue says: <said>. Log: <log>",
+    )
+
+
 def _task_rule(env: str) -> Rule:
-    failed = {"containers": {"exitCode": [{"anything-but": list(EXIT_CODES_OF_SUCCESS)}]}}
+    # Spare capacity taken back is no failure: Glue finishes the day, or the execution fails and tells.
+    failed = {
+        "containers": {"exitCode": [{"anything-but": list(EXIT_CODES_OF_SUCCESS)}]},
+        "stopCode": [{"anything-but": [SPOT_RECLAIM]}],
+    }
     not_started = {"stopCode": ["TaskFailedToStart"]}  # there is no exit code then
     return Rule(
         task_rule_name(env),

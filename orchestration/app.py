@@ -36,7 +36,7 @@ def build(app: App, *, sources_folder: Path) -> App:
         sources = Sources(
             definition=(ROOT / "orchestration/flow.asl.json").read_text(encoding="utf-8"),
             functions=functions,
-            glue_parameters=parameters(_wheel(), SCRIPTS, f"s3://{settings.artifacts_bucket}/glue"),
+            glue_parameters=parameters(_wheel(), SCRIPTS, f"{settings.artifacts_url.rstrip('/')}/glue"),
             container=container,
             image=image,
             vpc_id=vpc_id,

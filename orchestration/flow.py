@@ -15,6 +15,7 @@ SUBSTITUTIONS = (
     ("PreflightFunction", "ARN of the preflight Lambda"),
     ("GuardFunction", "ARN of the guard Lambda"),
     ("CatalogFunction", "ARN of the catalog Lambda"),
+    ("AlertFunction", "ARN of the Lambda that writes the message about a failure"),
     ("ClusterArn", "ECS cluster of the compaction"),
     ("TaskDefinitionArn", "its task definition"),
     ("ContainerName", "the container in it that runs orchestration.container"),

@@ -53,10 +53,10 @@ ROOMS = (
     ),
     Room(
         "text",
-        ("engine.wire", "engine.typewords", "engine.outcome"),
-        may_import=("nouns",),
+        ("engine.wire", "engine.typewords", "engine.outcome", "engine.prices.fingerprint"),
+        may_import=("nouns", "text"),
         libraries=(),
-        why="values to text and back; a Lambda handler reads manifests with it",
+        why="values to text and back; a Lambda handler reads manifests and names columns with it",
     ),
     Room(
         "schema",

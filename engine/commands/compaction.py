@@ -67,6 +67,7 @@ def compact(
         unsafe_store=unsafe_store,
         on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
         check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
+        batch_manifest=target.batch_manifest(),
     )
 
     def execute(work: Plan, early: Early | None = None) -> CompactionResult:
@@ -126,9 +127,8 @@ def plan(
 
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     place = target.resolve()
-    work = make_plan(
-        place, spec.resolve(place, target.settings()), RunChoices().resolve(check_batch_manifest=check)
-    )
+    options = RunChoices().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
+    work = make_plan(place, spec.resolve(place, target.settings()), options)
     if out:
         write_file(out, plan_to_bytes(work))
     summary = plan_summary(work) | {"plan_file": str(out) if out else None}

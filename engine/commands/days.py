@@ -145,7 +145,7 @@ def _options(
     if settings:
         given = {"codec": settings.compaction_codec, "target_file_mb": settings.compaction_target_file_mb}
     return FlowOptions(
-        run=choices.resolve(force=force, check_batch_manifest=check),
+        run=choices.resolve(force=force, check_batch_manifest=check, batch_manifest=target.batch_manifest()),
         transform=TransformOptions(
             thresholds=Thresholds(
                 settings.expected_min_records if settings else EXPECTED_MIN_RECORDS,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from engine.commands.speech import begin, say
 from engine.errors import UsageError
-from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, StageOptions, expand, option
+from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, StageOptions, expand, option, settings_of
 
 if TYPE_CHECKING:
     from engine.indicators import IndicatorsResult, IndicatorsTarget
@@ -34,11 +34,10 @@ def indicators(
     One row for each symbol of the day, from the adjusted prices of its last sessions.
     """
     begin(common)
-    from config.model import load_environment
     from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, indicators_day
     from engine.report import Progress
 
-    settings = load_environment(env, env=_environment()) if env else None
+    settings = settings_of(env)
     place = _target(curated or (settings.curated_url if settings else ""), domain, table, ds)
     least = settings.indicators_lookback_days if settings else LOOKBACK_DAYS
     options = IndicatorsOptions(
@@ -51,12 +50,6 @@ def indicators(
     with Progress(shown=not common.quiet, what=str(place.partition)) as progress:
         result = indicators_day(place, options, progress=progress)
     say(result.to_dict(), indicators_text(result))
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def _target(curated: str, domain: str, table: str, ds: str) -> IndicatorsTarget:

@@ -66,7 +66,12 @@ def transform(
         ),
         schema=schema or None,
         schema_fingerprint=stage.schema_fingerprint,
-        run=run.resolve(force=stage.force, unsafe_store=stage.unsafe_store, check_batch_manifest=check),
+        run=run.resolve(
+            force=stage.force,
+            unsafe_store=stage.unsafe_store,
+            check_batch_manifest=check,
+            batch_manifest=target.batch_manifest(),
+        ),
         spec_overrides=stage.sizes(settings),
     )
     places = places_of(target.resolve(), target.compacted_subdir or subdir)

@@ -4,58 +4,95 @@ from __future__ import annotations
 
 import json
 
-from aws_cdk import Aws, Fn, RemovalPolicy
+from aws_cdk import Aws, Duration, Fn, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from config.model import Settings
-from orchestration.alarms import Alarm, Metric, Rule, dashboard, watched
+from orchestration.alarms import Alarm, Metric, Rule, dashboard, dashboard_name, undelivered, watched
+from orchestration.constructs.acknowledged import acknowledge
 
-_TELLS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")
+RETRIES = 8
+GIVE_UP_HOURS = 1  # a message that comes later is no news
+
+# Who tells the topic, each in a statement of its own, and what AWS lets it be held to. EventBridge may not be
+# held to anything: it publishes to an encrypted topic without aws:SourceAccount and aws:SourceArn, so with
+# either of them in the key's policy or in the topic's every message is dropped, and nobody hears of it.
+# https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+_FROM_HERE = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+_TELLS: tuple[tuple[str, dict[str, dict[str, str]] | None], ...] = (
+    ("cloudwatch.amazonaws.com", _FROM_HERE),
+    ("events.amazonaws.com", None),
+)
 
 
 class Topic(Construct):
-    """``topic`` and its ``key``; a key of our own, because those services may not use that of SNS."""
+    """``topic``, and the ``key`` of one that is made here; None where the topic was there already.
+
+    A key of our own, because the services that tell the topic may not use that of SNS.
+    """
 
     def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
         super().__init__(scope, name)
-        from_here = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
-        self.key = kms.Key(
+        self.key: kms.Key | None = None
+        self.topic: sns.ITopic
+        if settings.alert_topic_arn:
+            self.topic = sns.Topic.from_topic_arn(self, "Topic", settings.alert_topic_arn)
+        else:
+            self.key = self._new_key(settings)
+            self.topic = self._new_topic(settings, self.key)
+        if settings.alert_email:
+            sns.Subscription(
+                self,
+                "Email",
+                topic=self.topic,
+                protocol=sns.SubscriptionProtocol.EMAIL,
+                endpoint=settings.alert_email,
+            )
+
+    def _new_key(self, settings: Settings) -> kms.Key:
+        key = kms.Key(
             self,
             "Key",
-            description=f"Alerts of {settings.environment}",
+            description=f"Alerts of {settings.resource_prefix}",
             enable_key_rotation=True,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        self.topic = sns.Topic(
+        for service, conditions in _TELLS:
+            key.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                    principals=[iam.ServicePrincipal(service)],
+                    resources=["*"],
+                    conditions=conditions,
+                )
+            )
+        return key
+
+    def _new_topic(self, settings: Settings, key: kms.Key) -> sns.Topic:
+        topic = sns.Topic(
             self,
             "Topic",
             topic_name=watched(settings).topic,
-            display_name=f"briquette {settings.environment}",
-            master_key=self.key,
+            display_name=f"briquette {settings.resource_prefix}",
+            master_key=key,
             enforce_ssl=True,
         )
-        principals = [iam.ServicePrincipal(service) for service in _TELLS]
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                principals=principals,
-                resources=["*"],
-                conditions=from_here,
+        for service, conditions in _TELLS:
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=[iam.ServicePrincipal(service)],
+                    resources=[topic.topic_arn],
+                    conditions=conditions,
+                )
             )
-        )
-        self.topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["sns:Publish"],
-                principals=principals,
-                resources=[self.topic.topic_arn],
-                conditions=from_here,
-            )
-        )
+        return topic
 
 
 class Alerts(Construct):
@@ -64,6 +101,16 @@ class Alerts(Construct):
     def __init__(self, scope: Construct, name: str, settings: Settings, *, topic: sns.ITopic) -> None:
         super().__init__(scope, name)
         told = watched(settings)
+        # Events that could not be told lie here, as they were. EventBridge may use the keys of SQS itself.
+        self._undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            queue_name=undelivered(settings.resource_prefix),
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(self._undelivered, SQS3="It is the dead-letter queue of every rule below.")
         for rule in told.rules:
             self._rule(rule, topic)
         for alarm in told.alarms:
@@ -71,12 +118,12 @@ class Alerts(Construct):
         cloudwatch.CfnDashboard(
             self,
             "Dashboard",
-            dashboard_name=f"{settings.environment}-data-platform-overview",
+            dashboard_name=dashboard_name(settings),
             dashboard_body=Fn.sub(json.dumps(dashboard(settings))),
         )
 
     def _rule(self, rule: Rule, topic: sns.ITopic) -> None:
-        events.CfnRule(
+        made = events.CfnRule(
             self,
             f"Rule-{rule.name}",
             name=rule.name,
@@ -90,8 +137,23 @@ class Alerts(Construct):
                     input_transformer=events.CfnRule.InputTransformerProperty(
                         input_paths_map=dict(rule.paths), input_template=json.dumps(rule.message)
                     ),
+                    dead_letter_config=events.CfnRule.DeadLetterConfigProperty(
+                        arn=self._undelivered.queue_arn
+                    ),
+                    retry_policy=events.CfnRule.RetryPolicyProperty(
+                        maximum_retry_attempts=RETRIES,
+                        maximum_event_age_in_seconds=Duration.hours(GIVE_UP_HOURS).to_seconds(),
+                    ),
                 )
             ],
+        )
+        self._undelivered.add_to_resource_policy(
+            iam.PolicyStatement(
+                actions=["sqs:SendMessage"],
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                resources=[self._undelivered.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": made.attr_arn}},
+            )
         )
 
     def _alarm(self, alarm: Alarm, topic: sns.ITopic) -> None:

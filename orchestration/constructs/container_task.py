@@ -36,7 +36,7 @@ class ContainerTask(Construct):
         image: str,
     ) -> None:
         super().__init__(scope, name)
-        env = settings.environment
+        env = settings.resource_prefix
         self.capacity_provider = "FARGATE_SPOT" if settings.dask_task_spot else "FARGATE"
         self.cluster = ecs.Cluster(
             self,
@@ -90,7 +90,7 @@ class ContainerTask(Construct):
             CONTAINER,
             image=self._image(context, image),
             logging=ecs.LogDrivers.aws_logs(stream_prefix=CONTAINER, log_group=group),
-            environment={"ENVIRONMENT": env, "AWS_DEFAULT_REGION": settings.region},
+            environment={"ENVIRONMENT": settings.environment, "AWS_DEFAULT_REGION": settings.region},
             stop_timeout=Duration.seconds(STOP_SECONDS),
             essential=True,
         )

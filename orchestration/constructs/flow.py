@@ -40,13 +40,13 @@ class Flow(Construct):
         network: Network,
         stages: GlueStages,
         topic: sns.ITopic,
-        topic_key: kms.IKey,
+        topic_key: kms.IKey | None,
     ) -> None:
         super().__init__(scope, name)
-        machine_name = f"{settings.environment}-daily-prices-data-processing"
+        machine_name = f"{settings.resource_prefix}-daily-prices-data-processing"
         self.machine_arn = may.arn("states", f"stateMachine:{machine_name}")
         children = may.arn("states", f"execution:{machine_name}/*")
-        called = (functions.preflight, functions.guard, functions.catalog)
+        called = (functions.preflight, functions.guard, functions.catalog, functions.alert)
         role = may.role(
             self,
             "Role",
@@ -90,6 +90,7 @@ class Flow(Construct):
                     "PreflightFunction": functions.preflight.function_arn,
                     "GuardFunction": functions.guard.function_arn,
                     "CatalogFunction": functions.catalog.function_arn,
+                    "AlertFunction": functions.alert.function_arn,
                     "ClusterArn": task.cluster.cluster_arn,
                     "TaskDefinitionArn": task.definition.task_definition_arn,
                     "ContainerName": CONTAINER,

@@ -18,11 +18,12 @@ from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.lake import database_name
 from orchestration.constructs.retention import retention
 
-MEMORY_MIB = {"preflight": 1024, "guard": 512, "catalog": 256, "trigger": 256}  # preflight lists raw days
+# Preflight lists raw days.
+MEMORY_MIB = {"preflight": 1024, "guard": 512, "catalog": 256, "trigger": 256, "alert": 256}
 
 
 class Functions(Construct):
-    """``preflight``, ``guard`` and ``catalog``, which the flow calls, and what ``trigger`` is made with."""
+    """``preflight``, ``guard``, ``catalog`` and ``alert``, which the flow calls; ``function`` makes more."""
 
     def __init__(self, scope: Construct, name: str, settings: Settings, *, source: Path) -> None:
         super().__init__(scope, name)
@@ -48,6 +49,7 @@ class Functions(Construct):
             ],
         )
         self.guard = self.function("guard", may.read(settings.curated_bucket))
+        self.alert = self.function("alert", [], environment={"RESOURCE_PREFIX": settings.resource_prefix})
         self.catalog = self.function(
             "catalog",
             [
@@ -56,7 +58,12 @@ class Functions(Construct):
                 may.allow(
                     (
                         "glue:BatchCreatePartition",
+                        "glue:BatchGetPartition",
+                        "glue:BatchUpdatePartition",
+                        "glue:CreateTable",
+                        "glue:GetPartitions",
                         "glue:GetTable",
+                        "glue:UpdateTable",
                     ),
                     tables,
                 ),
@@ -77,7 +84,7 @@ class Functions(Construct):
         group = logs.LogGroup(
             self,
             f"{name.title()}Logs",
-            log_group_name=f"/briquette/{settings.environment}/{name}",
+            log_group_name=f"/briquette/{settings.resource_prefix}/{name}",
             retention=retention(settings),
             removal_policy=RemovalPolicy.DESTROY,
         )
@@ -88,7 +95,7 @@ class Functions(Construct):
         made = lambda_.Function(
             self,
             name.title(),
-            function_name=f"{settings.environment}-daily-prices-{name}",
+            function_name=f"{settings.resource_prefix}-daily-prices-{name}",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
             handler=f"orchestration.handlers.{name}.handler",

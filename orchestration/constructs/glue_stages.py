@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +12,12 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from config.model import Settings
+from orchestration import alarms
 from orchestration.constructs import permissions as may
 from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.lake import database_name
 
 GLUE_VERSION = "6.0"  # pinned: without it Glue takes its newest
-SCRIPTS = "glue/"  # below the artifacts bucket: `make glue` writes what lies there
-TABLES = ("market/prices", "market/indicators")
-# Names that begin with _ are the engine's own; compacted rows are an input of the table, not rows of it.
-NOT_CRAWLED = ("compacted/**", "quarantine/**", "_*", "_*/**", "**/_*", "**/_*/**")
 
 
 class GlueStages(Construct):
@@ -66,7 +64,7 @@ class GlueStages(Construct):
         return [may.allow(runs, jobs), may.allow(("glue:StartCrawler",), (crawler,))]
 
     def _stage(self, name: str, script: str, timeout_minutes: int) -> str:
-        full = f"{self._settings.environment}-{name}"
+        full = f"{self._settings.resource_prefix}-{name}"
         made = glue.CfnJob(
             self,
             "".join(word.title() for word in name.split("-")),
@@ -95,13 +93,14 @@ class GlueStages(Construct):
 
     def _crawler(self, settings: Settings) -> str:
         database = database_name(settings)
-        name = f"{settings.environment}-curated-data-crawler"
+        name = alarms.crawler_name(settings.resource_prefix)
+        folder = settings.curated_folder
         role = may.role(
             self,
             "CrawlerRole",
             "glue.amazonaws.com",
             [
-                *may.read(settings.curated_bucket, *(f"{table}/" for table in TABLES)),
+                *may.read(settings.curated_bucket, *([folder] if folder else [])),
                 may.allow(
                     (
                         "glue:BatchCreatePartition",
@@ -141,15 +140,33 @@ class GlueStages(Construct):
             targets=glue.CfnCrawler.TargetsProperty(
                 s3_targets=[
                     glue.CfnCrawler.S3TargetProperty(
-                        path=f"s3://{settings.curated_bucket}/{table}/", exclusions=list(NOT_CRAWLED)
+                        path=f"s3://{settings.curated_bucket}/{folder}", exclusions=not_crawled(settings)
                     )
-                    for table in TABLES
                 ]
             ),
             schema_change_policy=glue.CfnCrawler.SchemaChangePolicyProperty(
                 update_behavior="UPDATE_IN_DATABASE", delete_behavior="LOG"
             ),
-            configuration='{"Version":1.0,"Grouping":{"TableGroupingPolicy":"CombineCompatibleSchemas"}}',
+            configuration=json.dumps(
+                {
+                    "Version": 1.0,
+                    "Grouping": {
+                        "TableGroupingPolicy": "CombineCompatibleSchemas",
+                        # <domain>/<table> below the curated root, whichever they are; the bucket is level 1.
+                        "TableLevelConfiguration": 1 + folder.count("/") + 2,
+                    },
+                }
+            ),
         )
         acknowledge(made, GL1="The crawler's log names tables and prefixes, no rows.")
         return name
+
+
+def not_crawled(settings: Settings) -> list[str]:
+    """What the crawler passes over below the curated root, as its patterns say it.
+
+    Names that begin with _ are the engine's own. Compacted rows are an input of the table, not rows of it;
+    they have a table of their own in the catalog.
+    """
+    within = (f"{settings.compaction_output_subdir}/**", "quarantine/**")
+    return [*(f"*/*/{pattern}" for pattern in within), "_*", "_*/**", "**/_*", "**/_*/**"]

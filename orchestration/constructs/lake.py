@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import Aws, CfnOutput, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_glue as glue
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -15,15 +15,23 @@ ABANDONED_UPLOAD_DAYS = 2  # longer than any run, so none in flight is cut
 
 
 class Lake(Construct):
-    """``raw`` where ingestion lands, ``curated`` published tables, ``artifacts`` plans, results, scripts."""
+    """The buckets of raw objects, of published tables, and of plans, results and scripts; and the database.
+
+    A bucket that is there already is not made, and nothing about it is changed: its owner turns on
+    EventBridge for the raw one (docs/deploy.md).
+    """
 
     def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
         super().__init__(scope, name)
         self._removal = RemovalPolicy.RETAIN if settings.removal_policy == "retain" else RemovalPolicy.DESTROY
         # Raw objects too: an ingestion that went wrong over good objects is undone by their versions.
-        self.raw = self._bucket("Raw", settings.raw_bucket, announce=True)
-        self.curated = self._bucket("Curated", settings.curated_bucket)
-        self.artifacts = self._bucket("Artifacts", settings.artifacts_bucket)
+        there = settings.existing_buckets
+        if "raw" not in there:
+            self._bucket("Raw", settings.raw_bucket, announce=True)
+        if "curated" not in there:
+            self._bucket("Curated", settings.curated_bucket)
+        if "artifacts" not in there:
+            self._bucket("Artifacts", settings.artifacts_bucket)
         database = glue.CfnDatabase(
             self,
             "Database",
@@ -34,7 +42,7 @@ class Lake(Construct):
         )
         database.apply_removal_policy(self._removal)
 
-    def _bucket(self, name: str, bucket_name: str, *, announce: bool = False) -> s3.Bucket:
+    def _bucket(self, name: str, bucket_name: str, *, announce: bool = False) -> None:
         rules = [
             s3.LifecycleRule(
                 id="abandoned-uploads",
@@ -71,9 +79,19 @@ class Lake(Construct):
             S1="""Access logs would be larger than the raw objects they speak of. Who reads and writes is
             CloudTrail's to record, for the account.""",
         )
-        return bucket
+
+
+def output_buckets(stack: Stack, settings: Settings) -> None:
+    """The stack's outputs: where the data is."""
+    for name, bucket in (
+        ("RawBucket", settings.raw_bucket),
+        ("CuratedBucket", settings.curated_bucket),
+        ("ArtifactsBucket", settings.artifacts_bucket),
+        ("Database", database_name(settings)),
+    ):
+        CfnOutput(stack, name, value=bucket)
 
 
 def database_name(settings: Settings) -> str:
     """The catalog's database of an environment."""
-    return f"{settings.environment}_data_platform"
+    return f"{settings.resource_prefix}_data_platform".replace("-", "_")

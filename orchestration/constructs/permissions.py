@@ -79,12 +79,10 @@ def write_logs(group: logs.ILogGroup) -> iam.PolicyStatement:
     return allow(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))
 
 
-def publish(topic_arn: str, key: kms.IKey) -> list[iam.PolicyStatement]:
-    """Messages to an encrypted topic."""
-    return [
-        allow(("sns:Publish",), (topic_arn,)),
-        allow(("kms:Decrypt", "kms:GenerateDataKey"), (key.key_arn,)),
-    ]
+def publish(topic_arn: str, key: kms.IKey | None) -> list[iam.PolicyStatement]:
+    """Messages to a topic, encrypted with ``key`` where one is given."""
+    encrypted = [allow(("kms:Decrypt", "kms:GenerateDataKey"), (key.key_arn,))] if key else []
+    return [allow(("sns:Publish",), (topic_arn,)), *encrypted]
 
 
 def trace() -> iam.PolicyStatement:

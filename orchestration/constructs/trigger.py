@@ -19,15 +19,18 @@ GIVE_UP_HOURS = 6
 
 
 class Trigger(Construct):
-    """One rule on the last key that ingestion writes: one event for a day, not one for each raw object."""
+    """One rule on the last key that ingestion writes: one event for a day, not one for each raw object.
+
+    ``dead_letters`` keeps those that started nothing.
+    """
 
     def __init__(
         self, scope: Construct, name: str, settings: Settings, *, functions: Functions, flow: Flow
     ) -> None:
         super().__init__(scope, name)
-        env = settings.environment
+        env = settings.resource_prefix
         # One queue for both: EventBridge that cannot reach the Lambda, and the Lambda that fails three times.
-        queue = sqs.Queue(
+        self.dead_letters = queue = sqs.Queue(
             self,
             "DeadLetters",
             queue_name=alarms.dead_letters(env),
@@ -44,18 +47,18 @@ class Trigger(Construct):
             environment={"STATE_MACHINE_ARN": flow.machine_arn},
             dead_letters=queue,
         )
-        manifest = f"/{settings.raw_manifest_basename}{settings.raw_manifest_suffix}"
+        manifest = settings.raw_manifest_name
         rule = events.Rule(
             self,
             "Announced",
-            rule_name=f"{env}-daily-prices-announced",
-            description=f"Ingestion has written a day: its {manifest[1:]} was created.",
+            rule_name=alarms.announced_rule_name(env),
+            description=f"Ingestion has written a day: its {manifest} was created.",
             event_pattern=events.EventPattern(
                 source=["aws.s3"],
                 detail_type=["Object Created"],
                 detail={
                     "bucket": {"name": [settings.raw_bucket]},
-                    "object": {"key": [{"suffix": manifest}]},
+                    "object": {"key": [_ends_in(manifest, below=settings.raw_folder)]},
                 },
             ),
         )
@@ -67,3 +70,11 @@ class Trigger(Construct):
                 max_event_age=Duration.hours(GIVE_UP_HOURS),
             )
         )
+
+
+def _ends_in(name: str, *, below: str) -> dict[str, str]:
+    """The matcher of keys that end in a name, in any folder below a prefix."""
+    if not below:
+        return {"suffix": f"/{name}"}
+    literally = [part.replace("\\", "\\\\").replace("*", "\\*") for part in (below, name)]
+    return {"wildcard": f"{literally[0]}*/{literally[1]}"}

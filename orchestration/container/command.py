@@ -12,6 +12,7 @@ from engine.compaction import RunOptions, infer_target, make_plan, resolve_spec,
 from engine.errors import EmptyInput, UsageError
 from engine.model import Field, OnEmpty, Plan, Schema
 from engine.options import parse_bytes
+from engine.plan import BATCH_MANIFEST_NAME
 from engine.schema import table_names
 from engine.store import open_store, parse_url
 from engine.target import Target
@@ -68,6 +69,7 @@ def parse(argv: Sequence[str]) -> Command:
     for name in ("plan-uri", "result-uri", "schema", "codec", "memory-limit", *_WORDS):
         compact.add_argument(f"--{name.replace('_', '-')}", default="")
     compact.add_argument("--compacted-subdir", default="compacted")
+    compact.add_argument("--batch-manifest-name", default=BATCH_MANIFEST_NAME)
     compact.add_argument("--target-file-mb", type=float)
     compact.add_argument("--threads", type=int, default=0)
     compact.add_argument("--force", action="store_true")
@@ -94,6 +96,7 @@ def parse(argv: Sequence[str]) -> Command:
             memory_limit_bytes=parse_bytes(said["memory_limit"]) if said["memory_limit"] else own_memory(),
             force=said["force"],
             on_empty=OnEmpty(said["on_empty"]),
+            batch_manifest=said["batch_manifest_name"],
         ),
     )
 

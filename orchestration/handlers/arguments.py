@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config.model import Settings
+from engine.plan import BATCH_MANIFEST_NAME
 from engine.store import parse_url
 from orchestration.handlers.request import Request
 
@@ -33,20 +34,32 @@ def glue_args(request: Request, settings: Settings, ds: str) -> Strings:
         "--file_type": request.file_type,
         "--interval": request.interval,
         "--data_source": request.data_source,
-    }
+    } | _manifest(settings, "--batch_manifest_name")
 
 
 _OF_COMPACTION = (
     *("environment", "raw_bucket", "raw_prefix", "compacted_bucket", "compacted_prefix"),
-    *("codec", "target_file_mb", "ds", "file_type", "interval", "data_source"),
+    *("codec", "target_file_mb", "ds", "file_type", "interval", "data_source", "batch_manifest_name"),
 )
 
 
 def compaction_args(request: Request, shared: Strings, plan_uri: str) -> Strings:
     """The arguments of a Glue run that finishes the stored plan, or plans itself where there is none."""
-    chosen = {f"--{name}": shared[f"--{name}"] for name in _OF_COMPACTION}
+    chosen = {f"--{name}": shared[f"--{name}"] for name in _OF_COMPACTION if f"--{name}" in shared}
     stored = {"--plan_uri": plan_uri} if plan_uri else {}
     return chosen | _table(request) | stored | _force(request)
+
+
+_OF_CATALOG = (
+    *("environment", "curated_bucket", "curated_prefix", "compacted_bucket", "compacted_prefix"),
+    "schema_fingerprint_s3_uri",
+)
+
+
+def catalog_args(request: Request, settings: Settings) -> Strings:
+    """What the catalog needs to find the tables of a request; it holds for all of its days."""
+    shared = glue_args(request, settings, request.days[0])
+    return {f"--{name}": shared[f"--{name}"] for name in _OF_CATALOG}
 
 
 def transform_args(request: Request, shared: Strings) -> Strings:
@@ -89,7 +102,7 @@ def container_command(
             "--ds": ds,
             "--codec": settings.compaction_codec,
             "--target-file-mb": str(settings.compaction_target_file_mb),
-        }
+        } | _manifest(settings, "--batch-manifest-name")
         what = [word for pair in words.items() for word in pair]
     forced = ["--force"] if request.reprocess else []
     return ["compact", *what, *forced, "--result-uri", result_uri]
@@ -102,6 +115,12 @@ def artifact_uri(settings: Settings, domain: str, table: str, *names: str) -> st
 
 def _fingerprint(settings: Settings, domain: str, table: str) -> str:
     return artifact_uri(settings, domain, table, "_schema", "latest.json")
+
+
+def _manifest(settings: Settings, argument: str) -> Strings:
+    """Only where it has another name than always, so that runs are told what the pipeline tells them."""
+    name = settings.raw_manifest_name
+    return {} if name == BATCH_MANIFEST_NAME else {argument: name}
 
 
 def _root(url: str, request: Request) -> str:

@@ -72,7 +72,8 @@ def look_at(request: Request, settings: Settings, ds: str) -> Day:
     }
     spec = declared_spec(request, options)
     bare = spec or CompactionSpec(Schema(()))
-    found = list_partition(open_store(target.raw.url), target.raw, bare)
+    raw = open_store(target.raw.url)
+    found = list_partition(raw, target.raw, bare, batch_manifest=settings.raw_manifest_name)
 
     def planned(spec: CompactionSpec) -> Plan:
         partition = target.partition

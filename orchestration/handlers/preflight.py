@@ -54,6 +54,7 @@ def expanded(request: Request, settings: Settings) -> Document:
     return {
         "proceed": True,
         "days": [{"ds": ds} for ds in request.days],
+        "catalogArgs": arguments.catalog_args(request, settings),
         "request": request.without_days() | {"environment": settings.environment},
         "settings": {
             "maxConcurrency": settings.sfn_max_concurrency,

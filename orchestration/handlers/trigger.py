@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.plan import BATCH_MANIFEST_NAME
+from config.model import Settings
 from orchestration.handlers.request import decoded_key
+from orchestration.handlers.surroundings import settings_from
 from orchestration.handlers.telemetry import log
 
-MANIFEST_SUFFIX = ".manifest.json"
 MOST_NAME_CHARACTERS = 80  # Step Functions' own limit
 _DAY = re.compile(
     r"(?:^|/)(?P<domain>[^/]+)/(?P<table>[^/]+)/interval=(?P<interval>[^/]+)/data_source=(?P<source>[^/]+)"
-    rf"/year=(?P<year>\d{{4}})/month=(?P<month>\d{{2}})/day=(?P<day>\d{{2}})/{re.escape(BATCH_MANIFEST_NAME)}"
+    r"/year=(?P<year>\d{4})/month=(?P<month>\d{2})/day=(?P<day>\d{2})/(?P<name>[^/]+)"
 )
 # Step Functions takes more, but only these are safe in the names of its logs, too.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -36,7 +36,8 @@ class Start:
 
 def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG001 - Lambda's signature
     """The Lambda: start the day of a batch manifest, unless its execution is there already."""
-    wanted = start_of(event, file_type=os.environ.get("FILE_TYPE") or "json")
+    settings = settings_from(os.environ)
+    wanted = start_of(event, settings, file_type=os.environ.get("FILE_TYPE") or "json")
     if wanted is None:
         key = str((event.get("detail") or {}).get("object", {}).get("key", ""))
         log("INFO", "ignored: no batch manifest of a day", key=key)
@@ -48,7 +49,7 @@ def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG
     return answer
 
 
-def start_of(event: Mapping[str, Any], *, file_type: str = "json") -> Start | None:
+def start_of(event: Mapping[str, Any], settings: Settings, *, file_type: str = "json") -> Start | None:
     """The execution that an event asks for; None for objects that are no batch manifest of a day.
 
     Raises ``ValueError`` for an event that names no object.
@@ -60,9 +61,9 @@ def start_of(event: Mapping[str, Any], *, file_type: str = "json") -> Start | No
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"This is no event of an S3 object: {error!r} is missing.") from error
     found = _DAY.search(key)
-    if found is None or found.end() != len(key):
+    if found is None or found.end() != len(key) or found["name"] != settings.raw_manifest_name:
         return None
-    domain, table, interval, source, *date = found.groups()
+    domain, table, interval, source, *date, _ = found.groups()
     ds = "-".join(date)
     asked = {
         "domain": domain,
@@ -70,7 +71,7 @@ def start_of(event: Mapping[str, Any], *, file_type: str = "json") -> Start | No
         "interval": interval,
         "data_source": source,
         "file_type": file_type,
-        "allowed_suffixes": [MANIFEST_SUFFIX],
+        "allowed_suffixes": [settings.raw_manifest_suffix],
         "source_bucket": bucket,
         "source_key": key,
     }

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App, Stack
+from aws_cdk import App, CfnOutput, Environment, Stack
 
 from config.model import Settings
+from orchestration.alarms import dashboard_name
 from orchestration.constructs.alerts import Alerts, Topic
 from orchestration.constructs.container_task import ContainerTask
 from orchestration.constructs.flow import Flow, with_timeout
@@ -39,8 +40,9 @@ class ComputeStack(Stack):
     def __init__(self, app: App, settings: Settings, *, storage: StorageStack, sources: Sources) -> None:
         super().__init__(
             app,
-            f"{settings.environment}-briquette-compute",
-            description=f"briquette {settings.environment}: flow, stages and alarms",
+            f"{settings.resource_prefix}-briquette-compute",
+            description=f"briquette {settings.resource_prefix}: flow, stages and alarms",
+            env=Environment(region=settings.region),
             termination_protection=settings.removal_policy == "retain",
         )
         self.add_stack_dependency(storage, "roles and rules name its buckets and database")
@@ -68,5 +70,14 @@ class ComputeStack(Stack):
             topic=topic.topic,
             topic_key=topic.key,
         )
-        Trigger(self, "Trigger", settings, functions=functions, flow=flow)
+        trigger = Trigger(self, "Trigger", settings, functions=functions, flow=flow)
         Alerts(self, "Alerts", settings, topic=topic.topic)
+        for output, value in (
+            ("StateMachineArn", flow.machine_arn),
+            ("AlertTopicArn", topic.topic.topic_arn),
+            ("DeadLetterQueueUrl", trigger.dead_letters.queue_url),
+            ("ClusterName", task.cluster.cluster_name),
+            ("LogGroups", f"/briquette/{settings.resource_prefix}/"),
+            ("Dashboard", dashboard_name(settings)),
+        ):
+            CfnOutput(self, output, value=value)

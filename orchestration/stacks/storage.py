@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from aws_cdk import App, Stack
+from aws_cdk import App, Environment, Stack
 
 from config.model import Settings
-from orchestration.constructs.lake import Lake
+from orchestration.constructs.lake import Lake, output_buckets
 
 
 class StorageStack(Stack):
-    """``lake``. Where removal_policy is ``retain`` the stack cannot be deleted by accident either."""
+    """Where removal_policy is ``retain`` the stack cannot be deleted by accident either."""
 
     def __init__(self, app: App, settings: Settings) -> None:
         super().__init__(
             app,
-            f"{settings.environment}-briquette-storage",
-            description=f"briquette {settings.environment}: buckets and catalog",
+            f"{settings.resource_prefix}-briquette-storage",
+            description=f"briquette {settings.resource_prefix}: buckets and catalog",
+            env=Environment(region=settings.region),
             termination_protection=settings.removal_policy == "retain",
         )
-        self.lake = Lake(self, "Lake", settings)
+        Lake(self, "Lake", settings)
+        output_buckets(self, settings)

@@ -74,7 +74,7 @@ class FlowLab:
     def deploy(self) -> None:
         for bucket in (RAW, CURATED, ARTIFACTS):
             self.s3.create_bucket(Bucket=bucket)
-        for name in ("preflight", "guard", "catalog"):
+        for name in ("preflight", "guard", "catalog", "alert"):
             self.function(name, name)
         glue = self.client("glue")
         for name in JOBS.values():
@@ -124,6 +124,7 @@ class FlowLab:
             "PreflightFunction": "arn:aws:lambda:us-east-1:000000000000:function:preflight",
             "GuardFunction": "arn:aws:lambda:us-east-1:000000000000:function:guard",
             "CatalogFunction": "arn:aws:lambda:us-east-1:000000000000:function:catalog",
+            "AlertFunction": "arn:aws:lambda:us-east-1:000000000000:function:alert",
             "ClusterArn": "arn:aws:ecs:us-east-1:000000000000:cluster/lab",
             "TaskDefinitionArn": "arn:aws:ecs:us-east-1:000000000000:task-definition/compaction:1",
             "ContainerName": "engine",
@@ -215,10 +216,14 @@ class FlowLab:
 
     def messages(self) -> list[dict[str, Any]]:
         """Every summary that the topic has published since the last call."""
+        return [json.loads("{" + told["Message"].partition("\n\n{")[2]) for told in self.told()]
+
+    def told(self) -> list[dict[str, Any]]:
+        """``Subject`` and ``Message`` of what the topic has published since the last call."""
         sqs, found = self.client("sqs"), []
         while batch := sqs.receive_message(QueueUrl=self.topic[1], MaxNumberOfMessages=10).get("Messages"):
             for message in batch:
-                found.append(json.loads(json.loads(message["Body"])["Message"]))
+                found.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self.topic[1], ReceiptHandle=message["ReceiptHandle"])
         return found
 

@@ -227,9 +227,25 @@ def run_script(run: dict[str, Any], job: dict[str, Any], arguments: dict[str, st
         check=False,
     )
     (LAB / f"{run['JobName']}-{run['Id']}.log").write_text(ended.stdout + ended.stderr)
-    said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    run["ErrorMessage"] = said[-1].removeprefix("error: ") if said else ended.stderr[-500:]
+    if ended.returncode:
+        run["ErrorMessage"] = error_message(ended.stderr, Path(script).read_text(encoding="utf-8"))
     run["JobRunState"] = "FAILED" if ended.returncode else "SUCCEEDED"
+
+
+def error_message(stderr: str, script: str) -> str:
+    """What Glue makes of a job's last words: labels, then the exception's own line.
+
+    On Glue the script raises; here it says the same as ``error: Name: message`` and ``next: hint``.
+    """
+    lines = stderr.splitlines()
+    at = next((n for n, line in enumerate(lines) if line.startswith("error: ")), None)
+    if at is None:
+        said = lines[-1] if lines else "SystemExit: 1"
+    else:
+        hint = lines[at + 1].partition("next: ")[2] if len(lines) > at + 1 else ""
+        said = f"{lines[at].removeprefix('error: ')} {hint}".strip()
+    last = [n for n, line in enumerate(script.splitlines(), 1) if "run_script(" in line]
+    return f"Error Category: UNCLASSIFIED_ERROR; Failed Line Number: {last[-1] if last else 1}; {said}"
 
 
 # -- Step Functions ------------------------------------------------------------------------------

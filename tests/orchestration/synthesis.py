@@ -39,11 +39,11 @@ class Assembly:
         return json.loads((self.folder / f"{environment}-briquette-{stack}.assets.json").read_text())
 
 
-def synthesise(folder: Path, **context: str) -> Assembly:
-    """What `make synth` does, into ``folder``; a failed check of cdk-nag is an error with its findings."""
+def synthesise(folder: Path, root: Path = ROOT, **context: str) -> Assembly:
+    """What `make synth` does in a checkout, into ``folder``; a finding of cdk-nag is an error."""
     done = subprocess.run(
         [sys.executable, "-m", "orchestration.app"],
-        cwd=ROOT,
+        cwd=root,
         env={
             **os.environ,
             "BRIQUETTE_CDK_SOURCES": str(folder / "sources"),

@@ -22,6 +22,7 @@ DOCUMENTED = {
     ("AWS/States", "ExecutionsAborted", ("StateMachineArn",), "Sum"),
     # EventBridge User Guide: "Monitoring Amazon EventBridge", EventBridge metrics, dimension RuleName
     ("AWS/Events", "TriggeredRules", ("RuleName",), "Sum"),
+    ("AWS/Events", "FailedInvocations", ("RuleName",), "Sum"),
     # SQS Developer Guide: "Available CloudWatch metrics for Amazon SQS"
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible", ("QueueName",), "Maximum"),
     # Our own: orchestration/handlers/telemetry.py, the guard writes it
@@ -101,20 +102,38 @@ def test_names_are_those_of_the_pipeline():
         "dev-daily-prices-data-etl-failures",
         "dev-market-indicators-etl-failures",
         "dev-compaction-container-failures",
+        "dev-curated-data-crawler-failures",
         "dev-trigger-dead-letters",
+        "dev-undelivered-alerts",
+        "dev-daily-prices-announced-undelivered",
+        "dev-daily-prices-compaction-failures-undelivered",
+        "dev-daily-prices-data-etl-failures-undelivered",
+        "dev-market-indicators-etl-failures-undelivered",
+        "dev-daily-prices-compaction-stopped-undelivered",
+        "dev-daily-prices-data-etl-stopped-undelivered",
+        "dev-market-indicators-etl-stopped-undelivered",
+        "dev-compaction-container-failures-undelivered",
+        "dev-curated-data-crawler-failures-undelivered",
         "dev-daily-prices-freshness",
     ]
 
 
 def test_an_alarm_on_a_rule_names_a_rule_that_exists(settings):
     rules = {rule.name for rule in alarms.rules(settings)}
-    watched = {
-        value
+    announced = alarms.announced_rule_name(settings.environment)
+    named = {
+        metric.name: {
+            dict(m.dimensions)["RuleName"]
+            for alarm in alarms.alarms(settings)
+            for m in alarm.metrics
+            if m.name == metric.name
+        }
         for alarm in alarms.alarms(settings)
         for metric in alarm.metrics
-        for name, value in metric.dimensions
-        if name == "RuleName"
+        if "RuleName" in dict(metric.dimensions)
     }
+    assert named["FailedInvocations"] == {*rules, announced}
+    watched = named["TriggeredRules"]
     assert watched <= rules
     # Those without an alarm only warn.
     assert all("Warning" in rule.message for rule in alarms.rules(settings) if rule.name not in watched)

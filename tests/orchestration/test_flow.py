@@ -90,10 +90,34 @@ def test_bad_input_fails_the_day_with_the_engines_own_words_and_is_not_given_to_
 
 def test_a_failed_day_is_told_to_the_topic_as_the_whole_summary(flow):
     flow.ended(CORRUPT)
-    told = {summary["correlationId"]: summary for summary in flow.lab.messages()}
-    summary = told[f"market:prices:{CORRUPT}"]
+    [told] = [m for m in flow.lab.told() if CORRUPT in m["Subject"]]
+    assert told["Subject"] == f"FAILED dev market:prices:{CORRUPT} CorruptObject"
+    text, _, document = told["Message"].partition("\n\n{")
+    summary = json.loads("{" + document)
     assert (summary["ok"], summary["error"], summary["stats"]["failed"]) == (False, "CorruptObject", 1)
-    assert summary["partitions"][0]["ds"] == CORRUPT
+    [day] = summary["partitions"]
+    assert day["ds"] == CORRUPT
+    for wanted in (
+        f"{CORRUPT} failed in compaction: CorruptObject",
+        f"  what to do:     {day['hint']}",
+        f"  run:            {day['run']}",
+        "interval:    1d",
+        "data source: yahoo_finance",
+        f"execution:   {summary['execution']}",
+    ):
+        assert wanted in text.splitlines()
+    assert "aws logs tail /briquette/dev/compaction --log-stream-names engine/engine/" in text
+    assert flow.corrupt_key in text
+
+
+def test_a_message_that_cannot_be_written_leaves_the_summary_itself(flow):
+    broken = flow.lab.function("alert-broken", "guard")  # which does not understand what it is asked
+    machine = flow.lab.machine("flow-without-words", AlertFunction=broken)
+    ended = flow.lab.run(machine, date_range={"start": "2025-02-02", "end": "2025-02-01"})
+    assert ended.error == "PRE_VALIDATION_FAILED"
+    messages = [m["Message"] for m in flow.lab.told()]
+    [told] = [m for m in messages if m.startswith("{") and "after its end" in m]
+    assert json.loads(told)["error"] == "PRE_VALIDATION_FAILED"
 
 
 def test_the_guard_refuses_a_torn_dataset_and_the_later_stages_do_not_run(flow):
@@ -152,6 +176,7 @@ def test_where_the_settings_name_no_fallback_a_killed_container_fails_the_day(fl
     day = flow.lab.run(machine, ds=ALONE).day(ALONE)
     assert (day["status"], day["engine"], day["fallback"]) == ("FAILED", "dask", False)
     assert day["cause"] == "exit code 137: Essential container in task exited"
+    assert day["error"] == "OutOfMemory"
     assert flow.lab.calls(ALONE, "glue") == []
 
 
@@ -172,10 +197,72 @@ def test_a_day_goes_through_all_stages_though_aws_throttles(flow):
     assert [call["job"] for call in flow.lab.calls(GOOD, "glue")] == ["transform"] * 3 + ["indicators"]
 
 
-def test_the_first_day_of_a_table_starts_the_crawler(flow):
+TABLES = ("curated_prices", "curated_prices_compacted", "curated_indicators")
+
+
+def registered(lab: FlowLab, table: str) -> set[str]:
+    """The days that the catalog has of a table."""
+    where = {"DatabaseName": "dev_data_platform", "TableName": table}
+    return {p["Values"][0] for p in lab.client("glue").get_partitions(**where)["Partitions"]}
+
+
+def test_a_published_day_is_in_the_catalog_in_every_table(flow):
+    ended = flow.ended(GOOD)
+    assert set(ended.output["catalog"]["tables"]) == set(TABLES)
+    assert ended.output["catalog"]["crawler"] is False
+    for table in TABLES:
+        assert GOOD in registered(flow.lab, table)
+
+
+def test_a_skipped_day_is_registered_though_its_first_registration_failed(flow):
     flow.ended(GOOD)
+    for table in TABLES:
+        flow.lab.client("glue").delete_partition(
+            DatabaseName="dev_data_platform", TableName=table, PartitionValues=[GOOD]
+        )
+    ended = flow.lab.run(ds=GOOD)
+    assert ended.day(GOOD)["status"] == "SKIPPED"
+    assert [GOOD in registered(flow.lab, table) for table in TABLES] == [True] * 3
+
+
+def test_a_catalog_that_fails_is_told_and_hides_neither_a_published_nor_a_failed_day(flow):
+    flow.ended(GOOD)
+    flow.ended(CORRUPT)
+    catalog = flow.lab.function("catalog-lost", "catalog", GLUE_DATABASE="no_such_database")
+    machine = flow.lab.machine("flow-without-catalog", CatalogFunction=catalog)
+    ended = flow.lab.run(machine, ds=GOOD)
+    assert (ended.status, ended.error, ended.output["step"]) == (
+        "FAILED",
+        "PartitionsNotRegistered",
+        "catalog",
+    )
+    assert ended.day(GOOD)["status"] == "SKIPPED"
+    assert "The days are as partitions says" in ended.cause
+    assert "no database no_such_database" in ended.cause
+    both = flow.lab.run(machine, date_range={"start": CORRUPT, "end": GOOD})
+    assert both.error == "CorruptObject"
+    assert both.output["catalog"]["error"] == "PartitionsNotRegistered"
+    told = {s["correlationId"]: s for s in flow.lab.messages()}
+    assert told[f"market:prices:{GOOD}"]["catalog"]["step"] == "catalog"
+
+
+def test_a_crawler_that_cannot_start_is_told_the_same_way(flow):
+    flow.ended(GOOD)
+    machine = flow.lab.machine("flow-without-crawler", Crawler="no-such-crawler")
+    ended = flow.lab.run(machine, ds=GOOD, catalog_update="force")
+    assert (ended.status, ended.output["step"]) == ("FAILED", "crawler")
+    assert ended.day(GOOD)["status"] == "SKIPPED"
+    assert ended.output["catalog"]["error"].startswith("Glue.EntityNotFound")
+
+
+def test_the_crawler_runs_where_it_is_asked_for(flow):
+    flow.ended(GOOD)
+    ended = flow.lab.run(ds=GOOD, catalog_update="force")
+    assert ended.status == "SUCCEEDED"
+    assert ended.output["catalog"]["crawler"] is True
     crawler = flow.lab.client("glue").get_crawler(Name="crawler")["Crawler"]
     assert crawler["State"] == "RUNNING" or crawler["LastCrawl"]["Status"] == "SUCCEEDED"
+    assert flow.lab.run(ds=GOOD, catalog_update="never").output["catalog"] == {}
 
 
 def test_the_same_day_again_is_skipped_before_anything_starts(flow):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonata
 import pytest
 
 from config.model import load_environment
@@ -176,6 +177,89 @@ def test_a_day_that_fails_ends_as_a_result_and_not_as_a_failed_child():
 def test_the_map_is_distributed_and_bounded_by_the_settings():
     assert DAY["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
     assert "settings.maxConcurrency" in FLOW["States"]["EachDay"]["MaxConcurrency"]
+
+
+# -- what a failed day says ------------------------------------------------------------------------
+
+REAL = "Error Category: UNCLASSIFIED_ERROR; Failed Line Number: 151; "
+LABELLED = (
+    "Error Category: RESOURCE_NOT_FOUND_ERROR; Failed Line Number: 7; Spark Error Class: PATH_NOT_FOUND; "
+)
+
+
+def told(error: str, cause: str, exit_code: int = -1, state: str = "DayFailed") -> dict[str, str]:
+    """What a state of the flow makes of an error and its cause."""
+    level = DAY if state == "DayFailed" else FLOW
+    text = level["States"][state]["Assign"]["failure"]
+    frame = {"failure": {"error": error, "cause": cause, "step": "transform"}, "exitCode": exit_code}
+    expression = jsonata.Jsonata(text.removeprefix("{%").removesuffix("%}"))
+    expression.register_lambda("parse", json.loads)  # Step Functions' own
+    environment = expression.create_frame()
+    for name, value in frame.items():
+        environment.bind(name, value)
+    return dict(expression.evaluate(None, environment))
+
+
+@pytest.mark.parametrize(
+    "labels", ["", REAL, LABELLED, "Error Category: INVALID_ARGUMENT_ERROR; ", "error: "]
+)
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("CorruptObject: s3://raw/Failed Name: x; y.json is cut.", "CorruptObject"),
+        ("engine.errors.CorruptObject: AAPL.json.gz is cut.", "CorruptObject"),
+        ("SourceChanged: DQ_FAILED.json changed; Plan Id: 3; List again.", "SourceChanged"),
+        ("DataQualityFailed: DQ_FAILED: 7.5 % of the records", "DQ_FAILED"),
+        ("engine.errors.NoPrices: NO_INPUT_DATA: nothing before 2025-01-06", "NO_INPUT_DATA"),
+        ("DQ_FAILED: duplicate key", "DQ_FAILED"),
+        ("AnalysisException: [PATH_NOT_FOUND] Path does not exist", "AnalysisException"),
+        ("ModuleNotFoundError: No module named 'engine'", "ModuleNotFoundError"),
+        ("Py4JJavaError: An error occurred while calling o91.parquet.", "Py4JJavaError"),
+    ],
+)
+def test_a_glue_runs_error_is_named_as_the_job_named_it(labels, said, name):
+    run = {"JobName": "transform", "JobRunState": "FAILED", "ErrorMessage": labels + said}
+    failure = told("States.TaskFailed", json.dumps(run))
+    assert (failure["error"], failure["step"]) == (name, "transform")
+    assert failure["cause"].removeprefix("error: ") == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        REAL + "An error occurred while calling o91.parquet. Java heap space",
+        "Error Category: OUT_OF_MEMORY_ERROR; the driver ran out of memory",
+        "Command failed with exit code 10",
+    ],
+)
+def test_a_glue_runs_error_without_a_name_is_told_whole(said):
+    failure = told("States.TaskFailed", json.dumps({"ErrorMessage": said}))
+    assert (failure["error"], failure["cause"]) == ("States.TaskFailed", said)
+
+
+def test_an_error_that_aws_names_itself_keeps_its_name():
+    failure = told("Glue.EntityNotFoundException", "Job Name: none; Kind: of such a job")
+    assert failure["error"] == "Glue.EntityNotFoundException"
+
+
+def test_the_launcher_says_what_glue_would_say():
+    program = (
+        "from tests.orchestration.launcher import error_message as e;"
+        "print(e('x\\nerror: CorruptObject: A is cut.\\n  next: Mend it.\\n', 'a\\nrun_script(b)'));"
+        "print(e('Traceback\\npy4j.protocol.Py4JJavaError: oh', ''))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=FILE.parents[1],
+        env={**os.environ, "FLOW_LAB": "/nowhere", "GATEWAY_PORT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.splitlines() == [
+        "Error Category: UNCLASSIFIED_ERROR; Failed Line Number: 2; CorruptObject: A is cut. Mend it.",
+        "Error Category: UNCLASSIFIED_ERROR; Failed Line Number: 1; py4j.protocol.Py4JJavaError: oh",
+    ], ended.stderr
 
 
 # -- arguments -----------------------------------------------------------------------------------

@@ -62,6 +62,14 @@ def test_expand_says_the_days_and_what_holds_for_all_of_them():
             "indicatorsTimeoutSeconds": 1800,
             "catalogUpdate": "on_schema_change",
         },
+        "catalogArgs": {
+            "--environment": "dev",
+            "--curated_bucket": "curated-bucket",
+            "--curated_prefix": "market/prices/",
+            "--compacted_bucket": "curated-bucket",
+            "--compacted_prefix": "market/prices/compacted",
+            "--schema_fingerprint_s3_uri": "s3://artifacts-bucket/market/prices/_schema/latest.json",
+        },
         "correlationId": "market:prices:2025-09-01..2025-09-02",
     }
 

@@ -96,7 +96,7 @@ def test_cdk_nag_is_content_and_every_acknowledgement_has_a_reason(assembly):
     assert (nag["pluginName"], nag["conclusion"], nag["violations"]) == ("AwsSolutions", "success", [])
     reasons = {(found["acknowledgedId"], found["reason"]) for found in nag["suppressedViolations"]}
     rules = {rule.rpartition("-")[2] for rule, _ in reasons}
-    assert rules == {"S1", "VPC7", "ECS2", "L1", "GL1", "GL3", "SF1", "SF2"}
+    assert rules == {"S1", "VPC7", "ECS2", "L1", "GL1", "GL3", "SF1", "SF2", "SQS3"}
     assert [rule for rule, reason in reasons if len(reason.split()) < 6] == []
     wildcards = [
         (rule, reason)
@@ -270,6 +270,58 @@ def test_every_alarm_and_rule_of_the_tuple_is_in_the_template(assembly, environm
         assert readable(found[alarm.name]["AlarmActions"]) == ["<AlertingTopic>"]
     rules = {r["Properties"]["Name"] for r in assembly.resources(environment, "AWS::Events::Rule").values()}
     assert rules == {rule.name for rule in told.rules} | {f"{environment}-daily-prices-announced"}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_eventbridge_may_use_topic_and_key_without_a_condition(assembly, environment):
+    """An encrypted topic gets nothing from EventBridge where aws:SourceAccount or aws:SourceArn is asked."""
+    [key] = assembly.resources(environment, "AWS::KMS::Key").values()
+    [topic] = assembly.resources(environment, "AWS::SNS::TopicPolicy").values()
+    for policy, actions in (
+        (key["Properties"]["KeyPolicy"], {"kms:Decrypt", "kms:GenerateDataKey"}),
+        (topic["Properties"]["PolicyDocument"], {"sns:Publish"}),
+    ):
+        allowed = [s for s in policy["Statement"] if s["Effect"] == "Allow" and "Service" in s["Principal"]]
+        by_service = {s["Principal"]["Service"]: s for s in allowed}
+        assert set(by_service) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}, allowed
+        assert len(allowed) == 2, "one statement for each"
+        assert "Condition" not in by_service["events.amazonaws.com"]
+        assert set(as_list(by_service["events.amazonaws.com"]["Action"])) == actions
+        condition = by_service["cloudwatch.amazonaws.com"]["Condition"]
+        assert readable(condition) == {"StringEquals": {"aws:SourceAccount": "<AWS::AccountId>"}}
+        refused = [s for s in policy["Statement"] if s["Effect"] == "Deny"]
+        assert {tuple(s["Condition"]["Bool"]) for s in refused} <= {("aws:SecureTransport",)}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_rule_keeps_what_it_cannot_deliver_and_has_an_alarm_for_it(assembly, environment):
+    queues = assembly.resources(environment, "AWS::SQS::Queue")
+    allowed = {
+        (readable(s["Resource"]), readable(s["Condition"]["ArnEquals"]["aws:SourceArn"]))
+        for policy in assembly.resources(environment, "AWS::SQS::QueuePolicy").values()
+        for s in policy["Properties"]["PolicyDocument"]["Statement"]
+        if s["Effect"] == "Allow"
+        and s["Principal"] == {"Service": "events.amazonaws.com"}
+        and s["Action"] == "sqs:SendMessage"
+    }
+    series = {
+        (a["Properties"].get("MetricName"), d["Value"])
+        for a in assembly.resources(environment, "AWS::CloudWatch::Alarm").values()
+        for d in a["Properties"].get("Dimensions", ())
+    }
+    rules = assembly.resources(environment, "AWS::Events::Rule")
+    assert len(rules) == 9
+    for name, rule in rules.items():
+        assert ("FailedInvocations", rule["Properties"]["Name"]) in series
+        for target in rule["Properties"]["Targets"]:
+            letters = readable(target["DeadLetterConfig"]["Arn"])
+            assert (letters, f"<{logical(name)}.Arn>") in allowed
+            [queue] = [q["Properties"] for n, q in queues.items() if f"<{logical(n)}.Arn>" == letters]
+            # A key of one's own would have to let EventBridge in, too.
+            assert (queue["SqsManagedSseEnabled"], "KmsMasterKeyId" in queue) == (True, False)
+            assert ("ApproximateNumberOfMessagesVisible", queue["QueueName"]) in series
+            assert 0 < target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86400
+            assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
 
 
 def test_an_announced_day_starts_one_lambda_that_keeps_what_it_cannot_do(assembly):

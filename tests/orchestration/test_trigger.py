@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.model import load_environment
 from orchestration.handlers.preflight import preflight
 from orchestration.handlers.trigger import execution_name, handler, start_of
 from tests.orchestration.conftest import PREFIX
 
 KEY = f"{PREFIX}_batch.manifest.json"
+DEV = load_environment("dev", env={})
 ETAG = "0123456789abcdef0123456789abcdef"
 
 
@@ -42,7 +44,7 @@ def machine(s3, monkeypatch):
 
 
 def test_a_batch_manifest_asks_for_its_day():
-    start = start_of(event())
+    start = start_of(event(), DEV)
     assert start.name == "prices-1d-yahoo_finance-2025-09-09-0123456789ab"
     assert start.correlation_id == "market:prices:2025-09-09"
     assert start.input == {
@@ -58,13 +60,13 @@ def test_a_batch_manifest_asks_for_its_day():
 
 
 def test_preflight_understands_the_input():
-    answer = preflight({**start_of(event()).input, "expand": True}, {"ENVIRONMENT": "dev"})
+    answer = preflight({**start_of(event(), DEV).input, "expand": True}, {"ENVIRONMENT": "dev"})
     assert answer["days"] == [{"ds": "2025-09-09"}]
 
 
 def test_an_encoded_key_and_one_below_a_prefix_mean_the_same_day():
-    assert start_of(event(KEY.replace("=", "%3D"))) == start_of(event())
-    assert start_of(event(f"landing/{KEY}")).name == start_of(event()).name
+    assert start_of(event(KEY.replace("=", "%3D")), DEV) == start_of(event(), DEV)
+    assert start_of(event(f"landing/{KEY}"), DEV).name == start_of(event(), DEV).name
 
 
 @pytest.mark.parametrize(
@@ -80,14 +82,14 @@ def test_an_encoded_key_and_one_below_a_prefix_mean_the_same_day():
     ],
 )
 def test_other_objects_start_nothing(key):
-    assert start_of(event(key)) is None
+    assert start_of(event(key), DEV) is None
     assert handler(event(key), None) == {"started": False, "reason": "IGNORED_OBJECT"}
 
 
 @pytest.mark.parametrize("broken", [{}, {"detail": {}}, {"detail": {"bucket": {"name": "b"}, "object": {}}}])
 def test_an_event_of_no_object_is_a_value_error(broken):
     with pytest.raises(ValueError, match="no event of an S3 object"):
-        start_of(broken)
+        start_of(broken, DEV)
 
 
 def test_a_duplicate_event_starts_nothing_and_a_changed_manifest_starts_anew(machine):
@@ -106,7 +108,7 @@ def test_a_duplicate_event_starts_nothing_and_a_changed_manifest_starts_anew(mac
     running = states.list_executions(stateMachineArn=machine)["executions"]
     assert len(running) == 2
     told = json.loads(states.describe_execution(executionArn=first["executionArn"])["input"])
-    assert told == start_of(event()).input
+    assert told == start_of(event(), DEV).input
 
 
 @given(st.text(min_size=1, max_size=200), st.text(min_size=1, max_size=200))
