@@ -121,23 +121,21 @@ def decide(event: Mapping[str, Any], env: Mapping[str, str], glue: Any) -> Docum
     shared = event.get("glue_args") or {}
     days = _days(event.get("partitions") or ())
     database = env.get("GLUE_DATABASE") or database_of(shared.get("--environment") or environment_name(env))
-    outputs = outputs_of(shared, env.get("GLUE_TABLE_PREFIX") or "curated_")
     crawl, tables, registered = policy == "force", {}, set[str]()
     troubles: list[Exception] = []
-    for output in outputs:
+    for output in outputs_of(shared, env.get("GLUE_TABLE_PREFIX") or "curated_"):
         try:
             seen = published_below(output.root)
             if not seen.days and not seen.unseen:
                 continue
-            left = (
-                policy == "force" and output.crawled
-            )  # the crawler makes the table, and changes its columns
-            table = table_for(glue, database, output, seen, make=not left)
-            crawl = crawl or (table is None and output.crawled)
+            # Where the crawler is asked for, it makes the table and changes its columns.
+            make = policy != "force" or not output.crawled
+            table = table_for(glue, database, output, seen, make=make)
             if table is None:
+                crawl = crawl or left_to_the_crawler(output)
                 continue
             added = register(glue, table, output.location, seen.days, days)
-        except (PartitionsNotRegistered, BriquetteError) as error:
+        except (PartitionsNotRegistered, BriquetteError, glue.exceptions.ClientError) as error:
             troubles.append(error)  # a table in trouble keeps no other from being registered
             continue
         registered |= {ds for ds in days if ds in seen.days}
@@ -145,6 +143,16 @@ def decide(event: Mapping[str, Any], env: Mapping[str, str], glue: Any) -> Docum
     if troubles:
         raise troubles[0]
     return {"shouldRunCrawler": crawl, "registered": sorted(registered), "tables": tables}
+
+
+def left_to_the_crawler(output: Output) -> bool:
+    """True; or ``PartitionsNotRegistered`` for a table that the crawler passes over and nobody would make."""
+    if output.crawled:
+        return True
+    raise PartitionsNotRegistered(
+        f"nothing tells the columns of {output.location}, or its table {output.names[0]} is not partitioned "
+        f"by {PARTITION_COLUMN}: publish a day with briquette, or drop the table."
+    )
 
 
 def database_of(environment: str) -> str:

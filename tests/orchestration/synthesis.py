@@ -52,7 +52,7 @@ def synthesise(folder: Path, root: Path = ROOT, **context: str) -> Assembly:
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=550,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

@@ -291,6 +291,14 @@ def test_a_table_that_is_not_partitioned_by_day_is_the_crawlers(published):
     assert set(published.days("curated_indicators")) == {DS}
 
 
+def test_compacted_files_that_nobody_can_describe_are_told(published):
+    published.account.store.put("curated/crypto/prices/compacted/ds=2025-09-09/x-ab.parquet", b"PAR1")
+    with pytest.raises(
+        PartitionsNotRegistered, match=r"nothing tells the columns of .*/crypto/prices/compacted/"
+    ):
+        published.run(DS, domain="crypto")
+
+
 # -- limits and errors ---------------------------------------------------------------------------
 
 

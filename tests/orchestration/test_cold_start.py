@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import boto3
 import pytest
 
 from engine.store import IF_ABSENT, if_match
@@ -87,7 +89,7 @@ def handled(name, event):
     return json.loads(answer)
 
 
-def test_a_day_is_planned_guarded_and_catalogued_without_any_heavy_library(account):
+def test_a_day_is_planned_guarded_and_catalogued_without_any_heavy_library(account, monkeypatch):
     account.land("AAPL", "MSFT")
     event = {**EVENT, "ds": DS}
     answer = handled("preflight", event)
@@ -99,9 +101,13 @@ def test_a_day_is_planned_guarded_and_catalogued_without_any_heavy_library(accou
     account.transform()
     account.compute_indicators()
     assert handled("preflight", event)["error"]["code"] == "IDEMPOTENT_SKIP"
-    assert handled("preflight", {**event, "expand": True})["days"] == [{"ds": DS}]
-    decision = {**answer, "partitions": [DS]}
-    assert handled("catalog", decision) == {"shouldRunCrawler": True, "registered": []}
+    expanded = handled("preflight", {**event, "expand": True})
+    assert expanded["days"] == [{"ds": DS}]
+    database = f"t_{uuid.uuid4().hex[:8]}"
+    boto3.client("glue").create_database(DatabaseInput={"Name": database})
+    monkeypatch.setenv("GLUE_DATABASE", database)
+    told = handled("catalog", {"glue_args": expanded["catalogArgs"], "partitions": [DS]})
+    assert (told["shouldRunCrawler"], told["registered"], len(told["tables"])) == (False, [DS], 3)
 
 
 def test_a_key_that_starts_nothing_is_ignored_without_boto3():

@@ -96,7 +96,9 @@ FORBIDDEN = [
     ("FunctionsPreflightRole", "s3:PutObject", f"{CURATED}/market/x"),
     ("FunctionsTriggerRole", "s3:GetObject", f"{RAW}/market/x"),
     ("FlowRole", "s3:GetObject", f"{CURATED}/market/x"),
-    ("StagesCrawlerRole", "s3:GetObject", f"{CURATED}/market/secrets/x"),
+    # It reads all that lies below curated_url, because a table may have any name, and writes nothing there.
+    ("StagesCrawlerRole", "s3:PutObject", f"{CURATED}/market/x"),
+    ("StagesCrawlerRole", "s3:GetObject", "s3:::ENV-data-platform-artifacts/market/x"),
     ("StagesCrawlerRole", "s3:GetObject", f"{RAW}/market/x"),
     ("CompactionExecutionRole", "s3:GetObject", f"{RAW}/market/x"),
 ]

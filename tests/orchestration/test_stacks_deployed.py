@@ -23,7 +23,7 @@ from tests.servers import environment, ministack
 pytestmark = [needs_node(), pytest.mark.xdist_group("cdk")]
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
-ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
+ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{load_environment('dev', env={}).region}"
 STACKS = ("storage", "compute")
 SECONDS = 60
 

@@ -105,6 +105,9 @@ def test_a_variables_text_takes_the_keys_type(variable, text, value):
         ("monitored_glue_jobs = [1]", "must be a list of strings", ""),
         ('engine = "spark"', "'spark' is not known", "dask, glue"),
         ('raw_url = ""', "raw_url is empty", ""),
+        ('raw_manifest_basename = "batch"', "'batch' cannot be", "begins with _ or ."),
+        ('raw_manifest_basename = "_a/b"', "'_a/b' cannot be", "begins with _ or ."),
+        ('raw_manifest_suffix = "/x.json"', "'/x.json' cannot be", "part of a name"),
         ("region = ", "cannot be read", ""),
         ("engine = 'dask'\nengine = 'glue'", "cannot be read", ""),
     ],
@@ -197,3 +200,15 @@ def test_a_lambda_loads_settings_without_heavy_libraries():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [("s3://b", ""), ("s3://b/", ""), ("s3://b/c", "c/"), ("s3://b/c/d/", "c/d/"), ("s3://b/b/", "b/")],
+)
+def test_a_prefix_in_a_url_is_the_folder_below_its_bucket(url, folder):
+    settings = load_environment(
+        "dev", env={}, overrides={"raw_url": url, "curated_url": url, "artifacts_url": url}
+    )
+    assert {settings.raw_folder, settings.curated_folder, settings.artifacts_folder} == {folder}
+    assert settings.raw_bucket == "b"
