@@ -168,7 +168,7 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             if first.key.endswith(".parquet"):
                 yield from _row_group_blocks(store, first, task)
             else:
-                yield _range_block(store, first, task)
+                yield from _range_blocks(store, first, task)
         elif len(task.objects) == 1 and is_huge(first, task.spec):
             from engine.decoding.stream import decode_stream
 
@@ -191,7 +191,7 @@ def _bodies(store: Store, task: SplitTask) -> Iterator[tuple[str, bytes]]:
         yield item.key, next(bodies)
 
 
-def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:
+def _range_blocks(store: Store, item: RawObject, task: SplitTask) -> Iterator[Decoded]:
     from engine.decoding.stream import decode_range
 
     assert task.byte_range is not None

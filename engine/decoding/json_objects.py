@@ -45,8 +45,8 @@ class JsonLines:
 
         return decode_lines(lines, start, stop, self._lane, self._scan)
 
-    def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:
-        return JsonReader(key, self._limits, base_offset=base_offset, sequence=True).read(text)
+    def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:  # noqa: ARG002
+        return JsonReader(self._limits, base_offset=base_offset, sequence=True).read(text)
 
 
 def decode_json(
@@ -70,7 +70,7 @@ def decode_json(
         objects.decode(JsonLines(gather.spec))
     for text in texts:
         if text.place not in taken:
-            records = JsonReader(text.key, gather.spec.limits).read(text.body)
+            records = JsonReader(gather.spec.limits).read(text.body)
             add_records(text, records, gather, RowBuilder(gather.spec))
 
 

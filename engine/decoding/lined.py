@@ -48,7 +48,8 @@ def read_all(
         reason = record.reason if record.value is None else builder.add(record.value)
         if reason:
             at = record.offset - base
-            refused.append(Reject(key, count, record.offset, reason, text[at : at + record.size]))
+            raw = text[at : at + record.size] if record.raw is None else record.raw
+            refused.append(Reject(key, count, record.offset, reason, raw))
         count += 1
     return count, duplicates
 

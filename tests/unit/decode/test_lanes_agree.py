@@ -93,7 +93,8 @@ def test_byte_ranges_that_touch_equal_the_whole_object(data: st.DataObject) -> N
 
     def ranges() -> Iterable[Decoded]:
         for cut in itertools.pairwise(cuts):
-            yield decode_range("k.json", lambda a, b: text[a:b], cut, len(text), spec, tail_bytes=tail)
+            blocks = decode_range("k.json", lambda a, b: text[a:b], cut, len(text), spec, tail_bytes=tail)
+            yield together(blocks)
 
     whole = g.outcome(lambda: facts(decode_objects([("k.json", text)], spec)))
     assert g.outcome(lambda: facts(together(ranges(), relative=True))) == whole
@@ -105,16 +106,16 @@ def test_the_record_reader_does_not_see_its_window(data: st.DataObject) -> None:
     text = data.draw(g.json_text(g.PRICES))
     window = data.draw(st.integers(4, 200))
     limits = Limits(depth=100)
-    whole = list(JsonReader("k", limits).read(text))
-    assert list(JsonReader("k", limits).read(text, window_bytes=window)) == whole
+    whole = list(JsonReader(limits).read(text))
+    assert list(JsonReader(limits).read(text, window_bytes=window)) == whole
 
 
 @pytest.mark.parametrize("window", range(4, 70))
 def test_a_window_that_ends_inside_of_a_token_waits_for_the_rest(window: int) -> None:
     text = b'12 345 true{"a":null,"b":[1,"\\u00e9\xc3\xa9"]}-7\n{"c":-1.5e10}fals\nnull "x" NaN {"d":tru'
-    whole = list(JsonReader("k", Limits()).read(text))
+    whole = list(JsonReader(Limits()).read(text))
     assert len(whole) == 11
-    assert list(JsonReader("k", Limits()).read(text, window_bytes=window)) == whole
+    assert list(JsonReader(Limits()).read(text, window_bytes=window)) == whole
 
 
 # -- many lines: blocks, culprits and their neighbourhoods -------------------------------------
