@@ -171,7 +171,9 @@ class _Extent:
             return False
         if self._keys is None:
             self._keys = self._first_keys(self._at)
-        return self._keys[0] != "" and self._first_keys(at) == self._keys
+        first, second = self._keys
+        found = self._first_keys(at) if first else self._keys
+        return first != "" and found[0] == first and second in (None, found[1])
 
     def _first_keys(self, at: int) -> tuple[str, str | None]:
         """The first two keys of the object that begins at ``at``, as far as they can be seen."""

@@ -24,7 +24,7 @@ from engine.decoding.columns import Converted, Mask, convert_text, narrowed
 from engine.decoding.json_records import JsonReader
 from engine.decoding.lines import Lines
 from engine.decoding.rows import output_schema
-from engine.decoding.scanned import ScanLane
+from engine.decoding.scanned import ScanLane, within_limits
 from engine.decoding.values import Convert, Extras, Number, converter
 from engine.model import CompactionSpec, ExtraFields
 from engine.typewords import INTEGERS, Decimal, ListOf, Plain, Struct, TypeWord, parse_type
@@ -81,7 +81,7 @@ class ArrowLane:
             word = parse_type(f.type)
             convert = converter(word, digits, extras, f.name)
             self._columns.append(_Column(f.name, word, self._schema.field(f.name).type, f.nullable, convert))
-        self.able = all(_readable(c.word) for c in self._columns)
+        self.able = within_limits(spec) and all(_readable(c.word) for c in self._columns)
         self._types: list[pa.DataType] = []
         self._infer = False
         self._integers: pa.DataType | None = None  # how integers are read once they are not plainly written
@@ -180,6 +180,8 @@ class ArrowLane:
     def _extra_columns(self, table: pa.Table, text: pa.Buffer) -> tuple[tuple[str, pa.Array], ...]:
         names = table.column_names[len(self._columns) :]
         extra = [(name, one_chunk(table.column(name))) for name in names]
+        if max([table.num_columns, *(_widest(a.type) for _, a in extra)]) > self._spec.limits.columns:
+            raise Doubt  # perhaps in one record
         lenient = [a for _, a in extra if pa.types.is_nested(a.type) or pa.types.is_floating(a.type)]
         if any(pa.types.is_nested(a.type) or _has_non_finite(a) for a in lenient) and _LENIENT.search(text):
             raise Doubt
@@ -300,6 +302,13 @@ def _nested_read_type(word: TypeWord) -> pa.DataType:
         case Plain(name) if name in INTEGERS or name == "bool":
             return pa.bool_() if name == "bool" else getattr(pa, name)()
     return pa.string()
+
+
+def _widest(kind: pa.DataType) -> int:
+    """How many fields the largest struct in a type has."""
+    inner = [kind.field(i).type for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+    own = len(inner) if pa.types.is_struct(kind) else 0
+    return max([own, *map(_widest, inner)])
 
 
 def _holds_floats(kind: pa.DataType) -> bool:
