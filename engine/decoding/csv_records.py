@@ -14,6 +14,7 @@ from engine.decoding.gather import record_too_long
 from engine.decoding.json_records import BAD_UTF8, Record
 from engine.decoding.text import BOM
 from engine.errors import CorruptObject, LimitExceeded
+from engine.limits import limit_hint
 from engine.model import Limits
 from engine.value import Value
 
@@ -112,7 +113,7 @@ def read_header(key: str, text: bytes, splitter: Splitter, limits: Limits) -> tu
     if len(raw.fields) > limits.columns:
         raise LimitExceeded(
             f"{key} has {len(raw.fields)} CSV columns, more than {limits.columns}.",
-            hint="Raise limits.columns if that is right; otherwise move the object away.",
+            hint=limit_hint("columns"),
         )
     try:
         names = tuple(field.decode().strip(" ") for field, _ in raw.fields)

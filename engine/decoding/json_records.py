@@ -226,7 +226,7 @@ class JsonReader:
         try:
             value, end = self._scan(text, at)
         except (json.JSONDecodeError, StopIteration) as error:
-            reached = self._reached(window, at, error)
+            reached = self._reached(window, error)
             deep = self._too_deep(text, at, reached)
             return self._malformed(window, at, self._deep_reason() if deep else BAD_JSON)
         except RecursionError:
@@ -258,7 +258,7 @@ class JsonReader:
     def _in_array(self) -> bool:
         return self._state is not _State.SEQUENCE
 
-    def _reached(self, window: _Window, at: int, error: json.JSONDecodeError | StopIteration) -> int:
+    def _reached(self, window: _Window, error: json.JSONDecodeError | StopIteration) -> int:
         """How far the scanner came; raises Undecided where only the end of the window stopped it."""
         end = len(window.text)
         reached = error.pos if isinstance(error, json.JSONDecodeError) else int(error.value)
@@ -309,12 +309,11 @@ class JsonReader:
     def _skip(self, window: _Window, at: int) -> Record | None:
         """Begin to pass over the record at ``at``; answers it if it ends in the window."""
         text = window.text
-        shown = min(SHOWN_BYTES, self._limits.record_bytes)
-        head = text[at : at + shown].encode("utf-8", "surrogateescape")[:shown]
+        head = text[at : at + SHOWN_BYTES].encode("utf-8", "surrogateescape")
         whole = self._state is _State.AFTER
         rule = Skip(text[at], self._indentation(text, at), array=self._in_array, whole=whole)
         self._at = at
-        self._skipping = _Skipped(rule, window.offset(at), _whole_characters(head))
+        self._skipping = _Skipped(rule, window.offset(at), shown_head(head, self._limits.record_bytes))
         return self._skipped(window, self._skipping)
 
     def _skipped(self, window: _Window, skipped: _Skipped) -> Record | None:
@@ -330,7 +329,7 @@ class JsonReader:
         if self._in_array and self._state is not _State.AFTER:
             self._state, self._first = _State.SEPARATOR, False
         size = skipped.stop - skipped.offset
-        reason = f"a record of {size} bytes, more than {self._limits.record_bytes} (limits.record_bytes)"
+        reason = too_long_reason(size, self._limits.record_bytes)
         return Record(skipped.offset, size, None, reason, False, skipped.head)
 
 
@@ -363,7 +362,7 @@ def _comma_follows(window: _Window, at: int) -> bool:
 
 
 def _ends_element(window: _Window, at: int) -> bool:
-    """Whether an element may end at ``at``: spaces, then a comma, a bracket, another element or a line end."""
+    """Whether an element may end at ``at``: spaces, then a comma, a bracket or a line end."""
     text = window.text
     while at < len(text) and text[at] in " \t\r":
         at += 1
@@ -372,8 +371,14 @@ def _ends_element(window: _Window, at: int) -> bool:
     return text[at : at + 1] in ("", ",", "]", "{", "[", "\n")
 
 
-def _whole_characters(text: bytes) -> bytes:
-    """``text`` without a character that was cut off at its end."""
+def too_long_reason(size: int, limit: int) -> str:
+    """Why a record of so many bytes is refused."""
+    return f"a record of {size} bytes, more than {limit} (limits.record_bytes)"
+
+
+def shown_head(text: bytes, limit: int) -> bytes:
+    """What is set aside of a record that is longer than the limit, without a character cut off at its end."""
+    text = text[: min(SHOWN_BYTES, limit)]
     for size in (1, 2, 3):
         if len(text) >= size and text[-size] >= 0xC0:
             width = 2 if text[-size] < 0xE0 else 3 if text[-size] < 0xF0 else 4

@@ -9,7 +9,6 @@ import pytest
 
 from engine.decode import decode_objects, decode_records_only
 from engine.decoding.json_records import JsonReader
-from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
 SPEC = CompactionSpec(Schema((Field("a", "int64"), Field("s", "string"))))
@@ -199,7 +198,6 @@ HOSTILE = {
 }
 
 
-
 def limit_rejects(decode: Any, text: bytes, limits: Limits = Limits()) -> tuple[int, list[str]]:  # noqa: B008
     """How many rows there are, and the reasons of the rejects, whose texts are found in the object."""
     done = decode([("k.json", text)], CompactionSpec(SPEC.schema, limits=limits))
@@ -212,7 +210,10 @@ def limit_rejects(decode: Any, text: bytes, limits: Limits = Limits()) -> tuple[
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_record_of_depth_100_000_is_a_reject_and_no_crash(decode: Any, name: str) -> None:
     rows = HOSTILE[name].count(b"\n{")
-    assert limit_rejects(decode, HOSTILE[name]) == (rows, ["JSON nested deeper than 128 levels (limits.depth)"])
+    assert limit_rejects(decode, HOSTILE[name]) == (
+        rows,
+        ["JSON nested deeper than 128 levels (limits.depth)"],
+    )
 
 
 @BOTH
@@ -260,7 +261,9 @@ def test_no_lane_takes_an_object_of_too_many_unknown_keys(decode: Any, keys: int
 
 @BOTH
 @pytest.mark.parametrize("shape", ["lines", "array", "concatenated"])
-@pytest.mark.parametrize("long", [b'{"s":"%s"}', b'{"s":{"}":["%s"]}}', b'{"s": %s }', b'{"s":"%s\\"}', b"%s"])
+@pytest.mark.parametrize(
+    "long", [b'{"s":"%s"}', b'{"s":{"}":["%s"]}}', b'{"s": %s }', b'{"s":"%s\\"}', b"%s"]
+)
 def test_a_record_longer_than_the_limit_is_a_reject_with_its_beginning(
     decode: Any, long: bytes, shape: str
 ) -> None:
