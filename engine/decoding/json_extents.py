@@ -16,10 +16,13 @@ _STRING = r'"[^"\\\n]*(?>(?:\\[^\n]?|\n[ \t\r\n]*(?!["{}\[\] \t\r\n]))[^"\\\n]*)
 _LINE = r"\n[ \t]*(?:\}[ \t]*(?:,[ \t]*)?)?\{"  # that may begin the next record
 _TOKEN = re.compile(rf"{_STRING}|{_LINE}|[][{{}}]")
 _LOOSE_TOKEN = re.compile(rf"{_STRING}|{_LINE}|[][{{}},\n]")
-# What most malformed records are, at once: one line, strings that are followed as they should be, no nesting.
+# What most malformed records are, at once: one line, strings that are followed as they should be, no nesting
+# but of texts and bare words in a list, or in an object behind a colon.
 _PLAIN = r'[^"{}\[\]\n]*'
 _SOUND_STRING = r'"[^"\\\n]*(?>\\[^\n][^"\\\n]*)*"(?=[ \t\r\n,:\]}"\[{])'
-_FLAT = re.compile(rf"\{{(?>{_PLAIN}(?>{_SOUND_STRING}{_PLAIN})*)\}}")
+_INSIDE_FLAT = rf"(?>{_PLAIN}(?>{_SOUND_STRING}{_PLAIN})*)"
+_NESTED = rf"\[{_INSIDE_FLAT}\]|(?:(?<=:)|(?<=: ))\{{{_INSIDE_FLAT}\}}"
+_FLAT = re.compile(rf"\{{(?>{_PLAIN}(?>(?>{_SOUND_STRING}|{_NESTED}){_PLAIN})*)\}}")
 _KEYS = re.compile(
     r'\{[ \t\r\n]*("[^"\\\n]*")(?:[ \t\r\n]*:[ \t\r\n]*(?:"[^"\\\n]*"|[^][{}",\n]*),[ \t\r\n]*("[^"\\\n]*"))?'
 )

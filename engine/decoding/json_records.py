@@ -29,7 +29,7 @@ NOT_CLOSED = "array is not closed"
 AFTER_ARRAY = "text after the array"
 
 # The scanner's errors count the lines before them, so a long text is read through a window.
-WINDOW_BYTES = 1 << 16
+WINDOW_BYTES = 1 << 14
 SHOWN_BYTES = 4_096  # of a record that is too long to be held
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -145,7 +145,10 @@ class JsonReader:
             if final:
                 return
             done += consumed
-            size = window_bytes if consumed else size * 4
+            if consumed < size // 2:  # long records: as little of them as may be is read twice
+                size *= 4
+            elif consumed > size - size // 16:
+                size = max(size // 2, window_bytes)
 
     def read_piece(self, raw: bytes, *, final: bool) -> Generator[Record, None, int]:
         """The records that a piece decides; returns how many bytes of it need not come again."""

@@ -147,11 +147,14 @@ class LinedObjects:
         records = _cumulated(self._line_records, len(self._lines))
         gather.records[places] += np.diff(records[objects])
         gather.extra_fields.update(self._builder.extra_fields)
-        for line, r in self._refused:
-            owner = self._lines.owner(line)
+        lines = np.fromiter((line for line, _ in self._refused), np.int64, len(self._refused))
+        owners = np.searchsorted(objects, lines, side="right") - 1
+        before = records[lines] - records[objects[owners]]
+        for (_, r), owner, count in zip(self._refused, owners.tolist(), before.tolist(), strict=True):
             text = self._texts[owner]
-            position = int(records[line] - records[objects[owner]]) + r.position
-            gather.add_reject(text.place, Reject(text.key, position, r.byte_offset, r.reason, r.raw))
+            gather.add_reject(
+                text.place, Reject(text.key, count + r.position, r.byte_offset, r.reason, r.raw)
+            )
 
 
 def _begins(counts: Sequence[int]) -> Offsets:

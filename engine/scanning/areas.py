@@ -11,7 +11,6 @@ import pyarrow as pa
 from engine.scanning import layout as at
 from engine.scanning.columns import ROWS, Column
 
-
 MOST_DICTIONARIES = 64  # each takes a quarter of a megabyte, and more as it fills
 
 
