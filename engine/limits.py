@@ -20,12 +20,14 @@ NAMES = tuple(f.name for f in dataclasses.fields(Limits))
 
 def changed_limits(given: Mapping[str, object], base: Limits) -> Limits:
     """``base`` with the given limits in place of its own; raises ValueError with a sentence."""
+    checked: dict[str, int] = {}
     for name, value in given.items():
         if name not in NAMES:
             raise ValueError(f"there is no limit {name!r}; there are {', '.join(NAMES)}")
         if type(value) is not int or not 1 <= value <= MOST[name]:
             raise ValueError(f"the limit {name} must be a whole number from 1 to {MOST[name]}, not {value!r}")
-    return dataclasses.replace(base, **given)
+        checked[name] = value
+    return dataclasses.replace(base, **checked)
 
 
 def limit_hint(name: str) -> str:
