@@ -53,7 +53,7 @@ ROOMS = (
     ),
     Room(
         "text",
-        ("engine.wire", "engine.typewords", "engine.outcome"),
+        ("engine.wire", "engine.typewords", "engine.outcome", "engine.limits"),
         may_import=("nouns",),
         libraries=(),
         why="values to text and back; a Lambda handler reads manifests with it",

@@ -180,8 +180,6 @@ class _Extent:
 
     def _first_keys(self, at: int) -> tuple[str, str | None]:
         """The first two keys of the object that begins at ``at``, as far as they can be seen."""
-        if not self._final and at + _KEYS_CHARS > len(self._text):
-            raise Undecided
         found = _KEYS.match(self._text, at, at + _KEYS_CHARS)
         return (found[1], found[2]) if found else ("", None)
 

@@ -219,6 +219,18 @@ def test_windows_blocks_ranges_and_lanes_agree_on_damaged_texts(shape: str) -> N
             assert facts(together(parts, relative=True)) == facts(whole), (cuts, text)
 
 
+@pytest.mark.parametrize("indent", ["", "  ", " " * 9])
+@pytest.mark.parametrize("end", ['"', '",', '"}', '\\"', "\\", "}", ""])
+def test_no_window_changes_where_a_record_that_is_too_long_ends(indent: str, end: str) -> None:
+    after = "".join(f'\n{indent}{{"a": {i}}}' for i in range(30))
+    text = (f'[\n{indent}{{"a": "' + "x" * 3_000 + end + after + "\n]").encode()
+    limits = Limits(record_bytes=100)
+    whole = list(JsonReader(limits).read(text))
+    assert len(whole) > 25
+    for window in range(4, 40):
+        assert list(JsonReader(limits).read(text, window_bytes=window)) == whole
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_byte_that_is_no_record_is_in_a_reject(shape: str) -> None:
     """But white space, commas, and the brackets of the array."""
