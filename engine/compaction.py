@@ -23,6 +23,7 @@ from engine.listing import list_partition
 from engine.model import (
     COMPACTION,
     CompactionSpec,
+    Limits,
     OnEmpty,
     Plan,
     Schema,
@@ -43,7 +44,7 @@ from engine.plan import (
 from engine.plan import state_of as state_of  # noqa: PLC0414 - also named from here
 from engine.spec import CODECS as CODECS  # noqa: PLC0414 - likewise
 from engine.spec import check_spec as check_spec  # noqa: PLC0414 - likewise
-from engine.spec import spec_of
+from engine.spec import limits_of, spec_of
 from engine.store import Store, open_store
 from engine.stores import stopping
 from engine.target import Target, anywhere, daily, day_prefix
@@ -99,7 +100,8 @@ def compact(
 
     ``schema`` is a ``Schema``, the name of a declared table or a TOML file; without one it is inferred from
     all records first. ``spec_overrides``: ``codec``, ``target_file_mb``, ``extra_fields``,
-    ``max_reject_ratio``, ``unique_key``, ``publish`` and the other fields of ``CompactionSpec``.
+    ``max_reject_ratio``, ``unique_key``, ``publish``, ``limits`` (a ``Limits`` or some of its values) and the
+    other fields of ``CompactionSpec``.
 
     Raises the errors of ``engine.errors``; a bad record never raises, it becomes a reject.
     """
@@ -180,11 +182,12 @@ def resolve_spec(
     elif part.table:
         declared = load_table(f"{part.domain}.{part.table}")
     else:
-        declared = TableSpec(infer_target(target)[0].schema)
+        limits = limits_of(overrides.get("limits"), Limits())
+        declared = TableSpec(infer_target(target, limits=limits)[0].schema)
     return spec_of(declared, overrides)
 
 
-def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
+def infer_target(target: Target, name: str = "", *, limits: Limits | None = None) -> tuple[Inferred, str]:
     """A schema that holds every record of the target (C4), and its TOML; reads each raw object once."""
     from engine.infer import infer_schema
     from engine.schema import dump_schema
@@ -198,7 +201,8 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     bodies = store.get_many(objects)
     pairs = ((o.key, body) for o, body in zip(objects, bodies, strict=True))
     part = target.partition
-    inferred = infer_schema(pairs, name=name or f"{part.domain}.{part.table}".strip(".") or "inferred")
+    name = name or f"{part.domain}.{part.table}".strip(".") or "inferred"
+    inferred = infer_schema(pairs, name=name, limits=limits)
     warnings = warnings_of(listing.objects, target.raw.prefix)
     return replace(inferred, warnings=warnings), dump_schema(inferred.schema, comments=inferred.comments)
 

@@ -106,20 +106,21 @@ class _Observer:
 
     def _json(self, key: str, text: bytes) -> None:
         if text.lstrip(b" \t\r\n").startswith(b"["):
-            self._read(key, JsonReader(key, self.limits).read(text))
+            self._read(key, JsonReader(self.limits).read(text))
             return
         ascii_only = text.isascii()
         may_skim = self.limits.number_digits >= MOST_DIGITS and (ascii_only or _is_utf8(text))
         at, lines, window_bytes = 0, 1, 0
+        reader: JsonReader | None = None  # of the text from the last run that was passed over
         while at < len(text):
             if may_skim:
                 stop = self._skim(text, at, ascii_only=ascii_only)
                 if stop > at:
                     self.records += text.count(b"\n", at, stop)
-                    at, lines = stop, 1
+                    at, lines, reader = stop, 1, None
                     continue
             stop = max(_after_lines(text, at, lines), min(at + window_bytes, len(text)))
-            reader = JsonReader(key, self.limits, base_offset=at, sequence=True)
+            reader = reader or JsonReader(self.limits, base_offset=at, sequence=True)
             taken = self._read(key, reader.read_piece(text[at:stop], final=stop == len(text)))
             # Nothing taken: a record longer than the window. Nothing to skim: read on before the next try.
             window_bytes = 0 if taken else max(4 * (stop - at), _HEAD_BYTES)

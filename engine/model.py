@@ -66,7 +66,7 @@ class FileFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Limits(Value):
-    """Absolute caps on one raw object; passing one is ``LimitExceeded``, never an exhausted machine."""
+    """Absolute caps: a JSON record above one is a reject, an object is ``LimitExceeded``."""
 
     object_bytes: int = 16 << 30  # decompressed
     record_bytes: int = 64 * MIB  # one record's raw text

@@ -124,6 +124,7 @@ class SpecOptions(Value):
     ] = None
     unique_key: Annotated[str, option(OUTPUT, "Columns, by commas; the last of equal records stays.")] = ""
     publish: Annotated[str, option(OUTPUT, "in_place or versioned. [default: in_place]")] = ""
+    limits: Annotated[str, option(OUTPUT, "Limits, such as depth=200,record_bytes=128MiB.")] = ""
 
     def resolve(self, target: Target, settings: Settings | None) -> CompactionSpec:
         """The spec: flags, then the environment, then the table's own defaults."""
@@ -136,6 +137,7 @@ class SpecOptions(Value):
             "max_reject_ratio": self.max_reject_ratio,
             "unique_key": tuple(c.strip() for c in self.unique_key.split(",") if c.strip()),
             "publish": self.publish,
+            "limits": parse_limits(self.limits),
         }
         kept = {k: v for k, v in given.items() if v or (k == "max_reject_ratio" and v is not None)}
         return resolve_spec(target, self.schema or None, kept)
@@ -231,6 +233,20 @@ def parse_bytes(text: str) -> int:
     if size <= 0:
         raise UsageError(f"{text!r} is not a size.", hint="Write it like 512MB, 2GB or 1.5GiB.")
     return size
+
+
+def parse_limits(text: str) -> dict[str, object]:
+    """The limits that a text names; what is no number stays text, for the check to name.
+
+    >>> parse_limits("depth=200, record_bytes=1MiB")
+    {'depth': 200, 'record_bytes': 1048576}
+    """
+    found: dict[str, object] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, value = (word.strip() for word in part.partition("="))
+        size = name.endswith("_bytes") and value
+        found[name] = parse_bytes(value) if size else int(value) if value.isdecimal() else value
+    return found
 
 
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

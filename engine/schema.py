@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import SchemaError
-from engine.model import ExtraFields, Field, Schema
+from engine.limits import NAMES, changed_limits
+from engine.model import ExtraFields, Field, Limits, Schema
 from engine.typewords import JSON, Decimal, ListOf, Plain, Struct, Timestamp, TypeWord, parse_type, promote
 from engine.value import Value
 
@@ -47,7 +48,7 @@ RESCUED = "_rescued"  # the column that holds unknown fields with extra_fields =
 _TABLE_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\Z")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _NOT_NULL = re.compile(r"\s+not\s+null\s*\Z")
-_KEYS = ("name", "null_values", "unique_key", "extra_fields", "max_reject_ratio", "columns")
+_KEYS = ("name", "null_values", "unique_key", "extra_fields", "max_reject_ratio", "limits", "columns")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -58,6 +59,7 @@ class TableSpec(Value):
     unique_key: tuple[str, ...] = ()
     extra_fields: ExtraFields = ExtraFields.IGNORE
     max_reject_ratio: float = 0.05
+    limits: Limits = dataclasses.field(default_factory=Limits)
 
     def spec_defaults(self) -> dict[str, Any]:
         """The fields of a CompactionSpec that this table decides, apart from its schema."""
@@ -65,6 +67,7 @@ class TableSpec(Value):
             "unique_key": self.unique_key,
             "extra_fields": self.extra_fields,
             "max_reject_ratio": self.max_reject_ratio,
+            "limits": self.limits,
         }
 
 
@@ -288,7 +291,11 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     if not 0 <= ratio <= 1:
         hint = "It is a share of the records: 0.05 means 5 %."
         raise SchemaError(f"{where}: max_reject_ratio must lie between 0 and 1, not {ratio!r}.", hint=hint)
-    return TableSpec(schema, unique_key, ExtraFields(policy), float(ratio))
+    try:
+        limits = changed_limits(get("limits", dict, "a table", {}), Limits())
+    except ValueError as error:
+        raise SchemaError(f"{where}: under [limits], {error}.") from error
+    return TableSpec(schema, unique_key, ExtraFields(policy), float(ratio), limits)
 
 
 def _parse_column(name: str, word: object, where: str) -> Field:
@@ -318,6 +325,9 @@ def dump_schema(table: TableSpec | Schema, *, comments: Mapping[str, str] | None
         lines.append(f"extra_fields = {_toml(table.extra_fields.value)}")
     if table.max_reject_ratio != plain.max_reject_ratio:
         lines.append(f"max_reject_ratio = {table.max_reject_ratio!r}")
+    limits = [(name, getattr(table.limits, name)) for name in NAMES]
+    changed = [f"{name} = {value}" for name, value in limits if value != getattr(plain.limits, name)]
+    lines += ["", "[limits]", *changed] if changed else []
     lines += ["", "[columns]  # in file order"] if lines else ["[columns]  # in file order"]
     keys = [f.name if _BARE_KEY.match(f.name) else _toml(f.name) for f in schema.fields]
     width = min(max(map(len, keys)), 40)

@@ -10,7 +10,8 @@ from dataclasses import fields
 from typing import Any
 
 from engine.errors import UsageError
-from engine.model import MIB, CompactionSpec, ExtraFields, PublishMode
+from engine.limits import changed_limits
+from engine.model import MIB, CompactionSpec, ExtraFields, Limits, PublishMode
 from engine.schema import TableSpec, check_schema
 
 CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
@@ -26,12 +27,24 @@ def spec_of(declared: TableSpec, overrides: Mapping[str, Any]) -> CompactionSpec
             values[name] = kind(values[name])
     if "unique_key" in values:
         values["unique_key"] = tuple(values["unique_key"])
+    if "limits" in values:
+        values["limits"] = limits_of(values["limits"], declared.limits)
     unknown = sorted(values.keys() - {f.name for f in fields(CompactionSpec)})
     if unknown:
         raise UsageError(f"there is no option {unknown[0]!r} of a compaction spec.")
     spec = CompactionSpec(schema=check_schema(declared.schema), **(declared.spec_defaults() | values))
     check_spec(spec)
     return spec
+
+
+def limits_of(given: Limits | Mapping[str, object] | None, base: Limits) -> Limits:
+    """``base`` with what is given in place of its own; raises ``UsageError``."""
+    if isinstance(given, Limits):
+        given, base = {f.name: getattr(given, f.name) for f in fields(Limits)}, Limits()
+    try:
+        return changed_limits(given or {}, base)
+    except ValueError as error:
+        raise UsageError(f"{error}.", hint="For instance --limits depth=200,record_bytes=128MiB.") from error
 
 
 def check_spec(spec: CompactionSpec) -> None:

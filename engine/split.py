@@ -171,7 +171,7 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             if first.key.endswith(".parquet"):
                 yield from _row_group_blocks(store, first, task)
             else:
-                yield _range_block(store, first, task)
+                yield from _range_blocks(store, first, task)
         elif len(task.objects) == 1 and is_huge(first, task.spec) and not first.refused:
             from engine.decoding.stream import decode_stream
 
@@ -194,7 +194,7 @@ def _bodies(store: Store, task: SplitTask) -> Iterator[tuple[str, bytes | Refuse
         yield item.key, Refused(item.refused, item.size_bytes) if item.refused else next(bodies)
 
 
-def _range_block(store: Store, item: RawObject, task: SplitTask) -> Decoded:
+def _range_blocks(store: Store, item: RawObject, task: SplitTask) -> Iterator[Decoded]:
     from engine.decoding.stream import decode_range
 
     assert task.byte_range is not None

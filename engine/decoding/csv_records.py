@@ -17,6 +17,7 @@ from engine.decoding.json_records import BAD_UTF8, Record
 from engine.decoding.refusals import encoding_refusal
 from engine.decoding.text import BOM
 from engine.errors import CorruptObject, LimitExceeded
+from engine.limits import limit_hint
 from engine.model import Limits
 from engine.value import Value
 
@@ -266,7 +267,7 @@ def read_header(
     if len(raw.fields) > limits.columns:
         raise LimitExceeded(
             f"{key} has {len(raw.fields)} CSV columns, more than {limits.columns}.",
-            hint="Raise limits.columns if that is right; otherwise move the object away.",
+            hint=limit_hint("columns"),
         )
     names = tuple(field.decode().strip(" ") for field, _ in raw.fields)
     doubled = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []

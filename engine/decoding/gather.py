@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from engine.decoding.rows import output_schema
 from engine.errors import LimitExceeded
+from engine.limits import limit_hint
 from engine.model import CompactionSpec, Reject
 from engine.value import Value
 from engine.vectors import from_numpy
@@ -128,5 +129,5 @@ def record_too_long(key: str, limit: int) -> LimitExceeded:
     """The error for a record (or what might be one) longer than the limit."""
     return LimitExceeded(
         f"{key} holds a record of more than {limit} bytes.",
-        hint="Raise the limit if that length is right; otherwise move the object away.",
+        hint=limit_hint("record_bytes"),
     )

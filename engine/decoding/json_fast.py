@@ -24,9 +24,8 @@ from engine.decoding.columns import Converted, Mask, convert_text, narrowed
 from engine.decoding.json_records import JsonReader
 from engine.decoding.lines import Lines
 from engine.decoding.rows import output_schema
-from engine.decoding.scanned import ScanLane
+from engine.decoding.scanned import ScanLane, within_limits
 from engine.decoding.values import Convert, Extras, Number, converter
-from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, ExtraFields
 from engine.typewords import INTEGERS, Decimal, ListOf, Plain, Struct, TypeWord, parse_type
 from engine.value import Value
@@ -82,7 +81,7 @@ class ArrowLane:
             word = parse_type(f.type)
             convert = converter(word, digits, extras, f.name)
             self._columns.append(_Column(f.name, word, self._schema.field(f.name).type, f.nullable, convert))
-        self.able = all(_readable(c.word) for c in self._columns)
+        self.able = within_limits(spec) and all(_readable(c.word) for c in self._columns)
         self._types: list[pa.DataType] = []
         self._infer = False
         self._integers: pa.DataType | None = None  # how integers are read once they are not plainly written
@@ -103,10 +102,7 @@ class ArrowLane:
     def _learn(self, text: pa.Buffer) -> list[pa.DataType]:
         """The types to read, after the values of the first line: a number may be written as 3, 3.0 or "3"."""
         line = memoryview(text)[: self._spec.limits.record_bytes].tobytes().partition(b"\n")[0]
-        try:
-            first = next(JsonReader("", self._spec.limits, sequence=True).read(line)).value or {}
-        except LimitExceeded:
-            raise Doubt(0) from None  # the record reader says it with the object's key
+        first = next(JsonReader(self._spec.limits, sequence=True).read(line)).value or {}
         before = self._types or [None] * len(self._columns)
         return [
             _read_type(c, first.get(c.name), t, self._integers)
@@ -189,6 +185,8 @@ class ArrowLane:
     def _extra_columns(self, table: pa.Table, text: pa.Buffer) -> tuple[tuple[str, pa.Array], ...]:
         names = table.column_names[len(self._columns) :]
         extra = [(name, one_chunk(table.column(name))) for name in names]
+        if max([table.num_columns, *(_widest(a.type) for _, a in extra)]) > self._spec.limits.columns:
+            raise Doubt  # perhaps in one record
         lenient = [a for _, a in extra if pa.types.is_nested(a.type) or pa.types.is_floating(a.type)]
         if any(pa.types.is_nested(a.type) or _has_non_finite(a) for a in lenient) and _LENIENT.search(text):
             raise Doubt
@@ -309,6 +307,13 @@ def _nested_read_type(word: TypeWord) -> pa.DataType:
         case Plain(name) if name in INTEGERS or name == "bool":
             return pa.bool_() if name == "bool" else getattr(pa, name)()
     return pa.string()
+
+
+def _widest(kind: pa.DataType) -> int:
+    """How many fields the largest struct in a type has."""
+    inner = [kind.field(i).type for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+    own = len(inner) if pa.types.is_struct(kind) else 0
+    return max([own, *map(_widest, inner)])
 
 
 def _holds_floats(kind: pa.DataType) -> bool:

@@ -45,8 +45,8 @@ class JsonLines:
 
         return decode_lines(lines, start, stop, self._lane, self._scan)
 
-    def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:
-        return JsonReader(key, self._limits, base_offset=base_offset, sequence=True).read(text)
+    def read(self, key: str, text: bytes, base_offset: int) -> Iterator[Record]:  # noqa: ARG002
+        return JsonReader(self._limits, base_offset=base_offset, sequence=True).read(text)
 
 
 def decode_json(
@@ -70,7 +70,7 @@ def decode_json(
         objects.decode(JsonLines(gather.spec))
     for text in texts:
         if text.place not in taken:
-            records = JsonReader(text.key, gather.spec.limits).read(text.body)
+            records = JsonReader(gather.spec.limits).read(text.body)
             add_records(text, records, gather, RowBuilder(gather.spec))
 
 
@@ -79,9 +79,10 @@ def add_records(
 ) -> None:
     """A whole text as a record reader gives it; it begins at ``base_offset`` of its object."""
     refused: list[Reject] = []
-    count, duplicates = read_all(records, text.body, base_offset, builder, refused, text.key)
+    count, duplicates, left_out = read_all(records, text.body, base_offset, builder, refused, text.key)
     for reject in refused:
         gather.add_reject(text.place, reject)
+    gather.reject_bytes += left_out
     gather.duplicate_json_keys += duplicates
     gather.records[text.place] += count
     rows = np.zeros_like(gather.records)

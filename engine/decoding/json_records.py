@@ -2,7 +2,8 @@
 
 A text is a sequence of JSON values, or one array of them. The standard library's scanner parses each value
 with hooks that keep numbers as their literal text; everything the scanner does not decide (where a malformed
-record ends, duplicated keys, limits) is decided here, and does not depend on its messages.
+record ends, duplicated keys, limits) is decided here and in ``json_extents``, and does not depend on its
+messages.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import re
 from collections.abc import Callable, Generator, Iterator
 from enum import Enum
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+from engine.decoding.json_extents import SPACE, Indent, Skip, Undecided, malformed_end
 from engine.decoding.text import BOM
 from engine.decoding.values import NotFinite, Number
-from engine.errors import LimitExceeded
 from engine.model import Limits
 
 BAD_JSON = "not valid JSON"
@@ -27,18 +29,17 @@ NOT_CLOSED = "array is not closed"
 AFTER_ARRAY = "text after the array"
 
 # The scanner's errors count the lines before them, so a long text is read through a window.
-WINDOW_BYTES = 1 << 18
+WINDOW_BYTES = 1 << 14
+SHOWN_BYTES = 4_096  # of a record that is too long to be held
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how such bytes appear after decoding with surrogateescape
-_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)'
-_BRACES = re.compile(_STRING + r"|[{}]", re.DOTALL)
-_NESTING = re.compile(_STRING + r"|[][{}]", re.DOTALL)
-_ELEMENT_END = re.compile(r"[],\n]")
-_NEXT_ELEMENT = re.compile(r"[],]|\n(?=\{)")
+_NOT_BRACKETS = re.compile(r'[^][{}"]+|"[^"\\]*(?>\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+_STEP = {"{": 1, "[": 1, "}": -1, "]": -1}
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 # While more text may follow, an error so near to the end may only mean that a token is cut.
 _TOKEN_MARGIN = 64
+_UNDECIDED_BYTES = 1_024  # how far behind its end a record may need text to be decided
 
 
 class Record(NamedTuple):
@@ -49,6 +50,7 @@ class Record(NamedTuple):
     value: dict[str, Any] | None
     reason: str
     duplicate_keys: bool
+    raw: bytes | None = None  # what is set aside, where that is not its whole text
 
 
 class _State(Enum):
@@ -59,30 +61,25 @@ class _State(Enum):
     AFTER = 4  # behind the array
 
 
-class _LimitError(Exception):
-    """Raised inside the scanner's hooks, which do not know where they are."""
-
-
-class _NeedMoreError(Exception):
-    """The text at hand does not decide how the record goes on."""
-
-
 class _Hooks:
     """What the scanner calls: literals keep their text; keys and digits are counted."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.duplicates = False
+        self.problem = ""  # the first limit that the value passes
 
     def number(self, literal: str) -> Number:
         limit = self.limits.number_digits
         if len(literal) > limit and sum(c.isdigit() for c in literal) > limit:
-            raise _LimitError(f"a number of more than {limit} digits")
+            self.problem = self.problem or f"a number of more than {limit} digits (limits.number_digits)"
         return Number(literal)
 
     def members(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(pairs) > self.limits.columns:
-            raise _LimitError(f"a JSON object of more than {self.limits.columns} keys")
+            self.problem = (
+                self.problem or f"a JSON object of more than {self.limits.columns} keys (limits.columns)"
+            )
         found = dict(pairs)
         if len(found) != len(pairs):
             self.duplicates = True
@@ -117,17 +114,20 @@ class JsonReader:
     """Reads the records of one object's text, in one go or piece by piece.
 
     ``base_offset`` is where the text starts in the object; ``sequence`` says that it is a run of lines from
-    the midst of a sequence of values, so that a "[" does not open an array of records. Raises LimitExceeded.
+    the midst of a sequence of values, so that a "[" does not open an array of records. Never raises: a record
+    that passes a limit is a reject like any other.
     """
 
-    def __init__(self, key: str, limits: Limits, *, base_offset: int = 0, sequence: bool = False) -> None:
-        self._key = key
+    def __init__(self, limits: Limits, *, base_offset: int = 0, sequence: bool = False) -> None:
         self._limits = limits
         self._offset = base_offset
         self._state = _State.SEQUENCE if sequence else _State.START
         self._first = True  # of an array's elements
-        self._cut = False  # the last element was cut off by the end of the text
+        self._cut = False  # nothing but white space came behind an element that is a reject
         self._at = 0  # how far the window is decided
+        self._indent = Indent()
+        self._indent_at = 0  # how far the indentation is known in the window
+        self._skipping: _Skipped | None = None
         self._hooks = _Hooks(limits)
         self._scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
             parse_int=self._hooks.number,
@@ -145,7 +145,10 @@ class JsonReader:
             if final:
                 return
             done += consumed
-            size = window_bytes if consumed else size * 4
+            if consumed < size // 2:  # long records: as little of them as may be is read twice
+                size *= 4
+            elif consumed > size - size // 16:
+                size = max(size // 2, window_bytes)
 
     def read_piece(self, raw: bytes, *, final: bool) -> Generator[Record, None, int]:
         """The records that a piece decides; returns how many bytes of it need not come again."""
@@ -153,14 +156,19 @@ class JsonReader:
         if not final and len(raw) <= len(BOM):
             return 0
         window = _Window(raw[bom:], self._offset + bom, final=final)
-        self._at = 0
-        try:
-            while (record := self._next(window)) is not None:
-                yield record
-        except _NeedMoreError:
-            pending = window.offset(len(window.text)) - window.offset(self._at)
-            if pending > self._limits.record_bytes:
-                raise self._too_long() from None
+        self._at = self._indent_at = 0
+        while True:
+            try:
+                record = self._next(window)
+            except Undecided:
+                end = window.offset(len(window.text.rstrip(SPACE)))
+                if end - window.offset(self._at) <= self._limits.record_bytes + _UNDECIDED_BYTES:
+                    break
+                record = self._skip(window, self._at)
+            if record is None:
+                break
+            yield record
+        self._indentation(window.text, self._at)
         begin, self._offset = self._offset, window.offset(self._at)
         return self._offset - begin
 
@@ -169,12 +177,14 @@ class JsonReader:
     def _next(self, window: _Window) -> Record | None:
         """The next record, with ``_at`` behind it; None where the text ends."""
         text = window.text
+        if self._skipping is not None:
+            return self._skipped(window, self._skipping)
         while True:
             space = _SPACE.match(text, self._at)
             at = self._at = space.end() if space else self._at
             if at == len(text):
                 return self._end(window)
-            char = text[at]
+            char, self._cut = text[at], False
             if self._state is _State.SEQUENCE:
                 return self._value(window, at)
             if self._state is _State.START:
@@ -185,6 +195,9 @@ class JsonReader:
             elif char == "," and self._state is _State.SEPARATOR:
                 self._state, self._first, self._at = _State.ELEMENT, False, at + 1
             elif char == "]" and (self._first or self._state is _State.SEPARATOR):
+                if _comma_follows(window, at + 1):
+                    self._state, self._first, self._at = _State.SEPARATOR, False, at + 1
+                    return self._reject(window, at, at + 1, BAD_JSON)
                 self._state, self._at = _State.AFTER, at + 1
             elif char in ",]":
                 self._state = _State.ELEMENT if char == "," else _State.AFTER
@@ -202,121 +215,178 @@ class JsonReader:
         self._state = _State.AFTER
         return Record(window.offset(self._at), 0, None, NOT_CLOSED, False)
 
-    def _text_after_array(self, window: _Window, at: int) -> Record:
+    def _text_after_array(self, window: _Window, at: int) -> Record | None:
         if not window.final:
-            raise _NeedMoreError
+            raise Undecided
         self._at = len(window.text)
-        return self._reject(window, at, len(window.text.rstrip(" \t\n\r")), AFTER_ARRAY)
+        return self._reject(window, at, self._at, AFTER_ARRAY)
 
     # -- one value -----------------------------------------------------------------------------
 
-    def _value(self, window: _Window, at: int) -> Record:
+    def _value(self, window: _Window, at: int) -> Record | None:
         text = window.text
-        self._hooks.duplicates = False
+        self._hooks.duplicates, self._hooks.problem = False, ""
         try:
             value, end = self._scan(text, at)
         except (json.JSONDecodeError, StopIteration) as error:
-            return self._malformed(window, at, self._reached(window, at, error), BAD_JSON)
-        except _LimitError as error:
-            raise self._limit(str(error), "that") from None
+            reached = self._reached(window, error)
+            deep = self._too_deep(text, at, reached)
+            return self._malformed(window, at, self._deep_reason() if deep else BAD_JSON)
         except RecursionError:
-            raise self._too_deep() from None
-        if end == len(text) and not window.final and text[at] not in '{["':
-            raise _NeedMoreError  # 12 may become 123
-        self._check_depth(text, at, end)
+            return self._malformed(window, at, self._deep_reason())
+        if text[at] not in '{["' or (self._in_array and text[at] == '"'):
+            if end == len(text) and not window.final:
+                raise Undecided  # 12 may become 123
+            if self._in_array and not _ends_element(window, end):
+                return self._malformed(window, at, BAD_JSON)
+        if self._too_deep(text, at, end, value):
+            return self._malformed(window, at, self._deep_reason())
+        reason = self._hooks.problem
         if window.dirty and _NOT_UTF8.search(text, at, end):
-            return self._malformed(window, at, end, BAD_UTF8)
-        if text.find("\\u", at, end) >= 0 and _has_lone_surrogate(value, text, at, end):
-            return self._malformed(window, at, end, BAD_SURROGATE)
+            reason = BAD_UTF8
+        elif text.find("\\u", at, end) >= 0 and _has_lone_surrogate(value, text, at, end):
+            reason = BAD_SURROGATE
+        elif not reason and not isinstance(value, dict):
+            reason = NOT_AN_OBJECT
         self._at = end
-        if not isinstance(value, dict):
-            return self._reject(window, at, end, NOT_AN_OBJECT)
+        if reason:
+            return self._reject(window, at, end, reason)
         offset = window.offset(at)
         size = window.offset(end) - offset
         if size > self._limits.record_bytes:
-            raise self._too_long()
+            return self._skip(window, at)
         return Record(offset, size, value, "", self._hooks.duplicates)
 
-    def _reached(self, window: _Window, at: int, error: json.JSONDecodeError | StopIteration) -> int:
-        """How far the scanner came; raises _NeedMoreError where only the end of the window stopped it."""
+    @property
+    def _in_array(self) -> bool:
+        return self._state is not _State.SEQUENCE
+
+    def _reached(self, window: _Window, error: json.JSONDecodeError | StopIteration) -> int:
+        """How far the scanner came; raises Undecided where only the end of the window stopped it."""
         end = len(window.text)
         reached = error.pos if isinstance(error, json.JSONDecodeError) else int(error.value)
         in_string = isinstance(error, json.JSONDecodeError) and error.msg.startswith("Unterminated")
-        self._check_depth(window.text, at, reached)
         if not window.final and (in_string or end - reached < _TOKEN_MARGIN):
-            raise _NeedMoreError
-        return end if in_string else reached
+            raise Undecided
+        return reached
 
-    def _malformed(self, window: _Window, at: int, reached: int, reason: str) -> Record:
-        """A reject with its extent by the lexical rule; moves to where reading goes on."""
-        text, array = window.text, self._state is not _State.SEQUENCE
-        if text[at] == "{":
-            end = _lexical_end(window, at)
-        else:
-            found = _ELEMENT_END.search(text, at) if array else None
-            end = found.start() if found else _or_end(window, -1 if array else text.find("\n", at))
-        if window.offset(reached) - window.offset(at) > self._limits.record_bytes:
-            raise self._too_long()
-        goes_on = end
-        if array:
-            space = _SPACE.match(text, end)
-            goes_on = space.end() if space else end
-            if text[goes_on : goes_on + 1] not in (",", "]") and text[goes_on - 1 : goes_on + 1] != "\n{":
-                found = _NEXT_ELEMENT.search(text, end)
-                goes_on = _or_end(window, found.start() if found else -1)
-            self._cut = goes_on == len(text)
-        self._at = goes_on
-        return self._reject(window, at, len(text[at:end].rstrip(" \t\n\r")) + at, reason)
+    def _malformed(self, window: _Window, at: int, reason: str) -> Record | None:
+        """A reject whose extent is found by its tokens; moves to where reading goes on."""
+        indent = self._indentation(window.text, at)
+        end = malformed_end(window.text, at, indent, array=self._in_array, final=window.final)
+        self._at = end
+        record = self._reject(window, at, end, reason)
+        self._cut = True
+        return record
 
-    def _reject(self, window: _Window, at: int, end: int, reason: str) -> Record:
+    def _indentation(self, text: str, at: int) -> str | None:
+        """The white space that the line of ``at`` begins with."""
+        self._indent.pass_over(text[self._indent_at : at])
+        self._indent_at = at
+        return self._indent.value
+
+    def _reject(self, window: _Window, at: int, end: int, reason: str) -> Record | None:
         offset = window.offset(at)
-        size = window.offset(end) - offset
+        size = window.offset(at + len(window.text[at:end].rstrip(SPACE))) - offset
         if size > self._limits.record_bytes:
-            raise self._too_long()
+            return self._skip(window, at)
         return Record(offset, size, None, reason, False)
 
     # -- limits --------------------------------------------------------------------------------
 
-    def _check_depth(self, text: str, at: int, end: int) -> None:
+    def _too_deep(self, text: str, at: int, end: int, value: object = None) -> bool:
+        """Whether the text from ``at`` to ``end`` nests deeper than it may; ``value`` is what it means."""
         limit = self._limits.depth
-        if end - at > limit and text.count("{", at, end) + text.count("[", at, end) > limit:
-            depth = 0
-            for token in _NESTING.finditer(text, at, end):
-                depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
-                if depth > limit:
-                    raise self._too_deep()
+        if end - at <= limit or text.count("{", at, end) + text.count("[", at, end) <= limit:
+            return False
+        if value is not None and not self._hooks.duplicates:
+            return _deeper_than(limit, value)
+        brackets = _NOT_BRACKETS.sub("", text[at:end])
+        return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > limit
 
-    def _too_deep(self) -> LimitExceeded:
-        return self._limit(f"JSON nested deeper than {self._limits.depth} levels", "such depth")
+    def _deep_reason(self) -> str:
+        return f"JSON nested deeper than {self._limits.depth} levels (limits.depth)"
 
-    def _too_long(self) -> LimitExceeded:
-        return self._limit(f"a record of more than {self._limits.record_bytes} bytes", "that length")
+    # -- records that are too long to be held ----------------------------------------------------
 
-    def _limit(self, what: str, why: str) -> LimitExceeded:
-        return LimitExceeded(
-            f"{self._key} holds {what}, after byte {self._offset}.",
-            hint=f"Raise the limit if {why} is right; otherwise move the object away.",
-        )
+    def _skip(self, window: _Window, at: int) -> Record | None:
+        """Begin to pass over the record at ``at``; answers it if it ends in the window."""
+        text = window.text
+        head = text[at : at + SHOWN_BYTES].encode("utf-8", "surrogateescape")
+        whole = self._state is _State.AFTER
+        rule = Skip(text[at], self._indentation(text, at), array=self._in_array, whole=whole)
+        self._at = at
+        self._skipping = _Skipped(rule, window.offset(at), shown_head(head, self._limits.record_bytes))
+        return self._skipped(window, self._skipping)
+
+    def _skipped(self, window: _Window, skipped: _Skipped) -> Record | None:
+        text, at = window.text, self._at
+        self._at, ends = skipped.rule.find(text, at, final=window.final)
+        inner = len(text[at : self._at].rstrip(SPACE))
+        if inner:
+            skipped.stop = window.offset(at + inner)
+        if not ends:
+            return None
+        self._skipping = None
+        self._cut = True
+        if self._in_array and self._state is not _State.AFTER:
+            self._state, self._first = _State.SEPARATOR, False
+        size = skipped.stop - skipped.offset
+        reason = too_long_reason(size, self._limits.record_bytes)
+        return Record(skipped.offset, size, None, reason, False, skipped.head)
 
 
-def _or_end(window: _Window, found: int) -> int:
-    if found >= 0:
-        return found
-    if not window.final:
-        raise _NeedMoreError
-    return len(window.text)
+class _Skipped:
+    """A record that is being passed over."""
+
+    def __init__(self, rule: Skip, offset: int, head: bytes) -> None:
+        self.rule = rule
+        self.offset = self.stop = offset
+        self.head = head
 
 
-def _lexical_end(window: _Window, at: int) -> int:
-    """Behind the brace that closes the one at ``at``, but never past a line that begins with a brace."""
+def _deeper_than(limit: int, value: object) -> bool:
+    """Whether lists and objects in ``value``, itself included, nest deeper than that."""
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(limit):
+        inner = [v.values() if type(v) is dict else v for v in level]
+        level = [child for v in inner for child in v if type(child) is dict or type(child) is list]
+        if not level:
+            return False
+    return True
+
+
+def _comma_follows(window: _Window, at: int) -> bool:
+    space = _SPACE.match(window.text, at)
+    behind = space.end() if space else at
+    if behind == len(window.text) and not window.final:
+        raise Undecided
+    return window.text.startswith(",", behind)
+
+
+def _ends_element(window: _Window, at: int) -> bool:
+    """Whether an element may end at ``at``: spaces, then a comma, a bracket or a line end."""
     text = window.text
-    next_line = text.find("\n{", at)
-    depth = 0
-    for token in _BRACES.finditer(text, at, next_line if next_line >= 0 else len(text)):
-        depth += {"{": 1, "}": -1}.get(token[0], 0)
-        if depth == 0 and token[0] == "}":
-            return token.end()
-    return _or_end(window, next_line)
+    while at < len(text) and text[at] in " \t\r":
+        at += 1
+    if at == len(text) and not window.final:
+        raise Undecided
+    return text[at : at + 1] in ("", ",", "]", "{", "[", "\n")
+
+
+def too_long_reason(size: int, limit: int) -> str:
+    """Why a record of so many bytes is refused."""
+    return f"a record of {size} bytes, more than {limit} (limits.record_bytes)"
+
+
+def shown_head(text: bytes, limit: int) -> bytes:
+    """What is set aside of a record that is longer than the limit, without a character cut off at its end."""
+    text = text[: min(SHOWN_BYTES, limit)]
+    for size in (1, 2, 3):
+        if len(text) >= size and text[-size] >= 0xC0:
+            width = 2 if text[-size] < 0xE0 else 3 if text[-size] < 0xF0 else 4
+            return text[:-size] if width > size else text
+    return text
 
 
 def _has_lone_surrogate(value: object, text: str, at: int, end: int) -> bool:

@@ -37,20 +37,23 @@ def read_all(
     builder: RowBuilder,
     refused: list[Reject],
     key: str = "",
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Fill ``builder`` from a record reader; how many records there were, and how many with duplicate keys.
 
-    Rejects are appended with positions that count from 0; ``base`` is the offset of ``text`` in its object.
+    The third number is that of the rejects' bytes that their raw texts leave out. Rejects are appended with
+    positions that count from 0; ``base`` is the offset of ``text`` in its object.
     """
-    count = duplicates = 0
+    count = duplicates = left_out = 0
     for record in records:
         duplicates += record.duplicate_keys
         reason = record.reason if record.value is None else builder.add(record.value)
         if reason:
             at = record.offset - base
-            refused.append(Reject(key, count, record.offset, reason, text[at : at + record.size]))
+            raw = text[at : at + record.size] if record.raw is None else record.raw
+            refused.append(Reject(key, count, record.offset, reason, raw))
+            left_out += record.size - len(raw)
         count += 1
-    return count, duplicates
+    return count, duplicates, left_out
 
 
 class LinedObjects:
@@ -117,7 +120,8 @@ class LinedObjects:
         base = begin - int(self._starts[owner]) + self._begins[owner] + self._base_offset
         refused: list[Reject] = []
         records = dialect.read(self._texts[owner].key, text, base)
-        count, duplicates = read_all(records, text, base, self._builder, refused)
+        count, duplicates, left_out = read_all(records, text, base, self._builder, refused)
+        self._gather.reject_bytes += left_out
         self._gather.duplicate_json_keys += duplicates
         self._refused += [(start, r) for r in refused]
         return count
@@ -146,11 +150,14 @@ class LinedObjects:
         records = _cumulated(self._line_records, len(self._lines))
         gather.records[places] += np.diff(records[objects])
         gather.extra_fields.update(self._builder.extra_fields)
-        for line, r in self._refused:
-            owner = self._lines.owner(line)
+        lines = np.fromiter((line for line, _ in self._refused), np.int64, len(self._refused))
+        owners = np.searchsorted(objects, lines, side="right") - 1
+        before = records[lines] - records[objects[owners]]
+        for (_, r), owner, count in zip(self._refused, owners.tolist(), before.tolist(), strict=True):
             text = self._texts[owner]
-            position = int(records[line] - records[objects[owner]]) + r.position
-            gather.add_reject(text.place, Reject(text.key, position, r.byte_offset, r.reason, r.raw))
+            gather.add_reject(
+                text.place, Reject(text.key, count + r.position, r.byte_offset, r.reason, r.raw)
+            )
 
 
 def _begins(counts: Sequence[int]) -> Offsets:

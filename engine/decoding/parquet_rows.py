@@ -20,6 +20,7 @@ from engine.decoding.refusals import SHOWN_BYTES, column_refusal
 from engine.decoding.rows import RowBuilder, output_schema
 from engine.decoding.values import UNIT_DIGITS, NotFinite, Number, compact, quoted
 from engine.errors import CorruptObject, LimitExceeded
+from engine.limits import limit_hint
 from engine.model import CompactionSpec, ExtraFields, Reject
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - what has no zone in the file has none in its text
@@ -71,7 +72,7 @@ def _read(text: Text, spec: CompactionSpec) -> pa.Table:
             if size > spec.limits.object_bytes or meta.num_columns > spec.limits.columns:
                 raise LimitExceeded(
                     f"{text.key} holds {size} bytes in {meta.num_columns} columns, more than the limits.",
-                    hint="Raise limits.object_bytes or limits.columns if that is right.",
+                    hint=limit_hint("object_bytes" if size > spec.limits.object_bytes else "columns"),
                 )
             _check_counts(text, meta, spec)
             table = file.read(use_threads=False)
@@ -108,7 +109,7 @@ def _check_counts(text: Text, meta: pq.FileMetaData, spec: CompactionSpec) -> No
     if most > spec.limits.object_bytes:
         raise LimitExceeded(
             f"{key} says that it holds {most} values, more than it may have bytes.",
-            hint="Raise limits.object_bytes if that is right.",
+            hint=limit_hint("object_bytes"),
         )
 
 

@@ -38,7 +38,7 @@ _Group = Sequence[tuple[Text, Buffer]]
 
 def json_scan(spec: CompactionSpec) -> ScanLane:
     """The lane of JSON Lines; of what the limits may refuse, the record reader says it."""
-    if not _within_limits(spec):
+    if not within_limits(spec):
         return ScanLane(spec, lambda _buffers, _ratio: None, most_deviating=0.0)
 
     def scanner(buffers: list[Buffer], ratio: float) -> scan.Scan | None:
@@ -275,7 +275,7 @@ class InTurn:
         spec = self._gather.spec
         self._lane = json_scan(spec)
         # Where a thread is idle, two take half of the texts each, which must be there for that.
-        if not spare.idle() and _within_limits(spec) and scan.worthwhile(self._total_bytes):
+        if not spare.idle() and within_limits(spec) and scan.worthwhile(self._total_bytes):
             self._run = scan.json_lines_in_turn(self._total_bytes, spec.schema)
 
     def _scan(self) -> list[Text]:
@@ -300,7 +300,7 @@ class InTurn:
         return texts
 
 
-def _within_limits(spec: CompactionSpec) -> bool:
+def within_limits(spec: CompactionSpec) -> bool:
     """Whether no record of the schema's shape can be nested too deep or have too many keys."""
     record = Struct(tuple((f.name, parse_type(f.type)) for f in spec.schema.fields))
     depth, keys = _extent(record)

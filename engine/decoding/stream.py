@@ -23,7 +23,10 @@ from engine.model import CompactionSpec, FileFormat
 _SEAM = re.compile(rb"\}[ \t\r\n]{0,14}\n(?=\{)")
 SEAM_BYTES = 16
 _SEAM_BEFORE = re.compile(rb"\}[ \t\r\n]{0,14}\n\Z")
-_RUNAWAY = 4  # records' worth of text without a seam that a byte range may have to go on for
+_MOST_TAIL_BYTES = 16 << 20  # fetched at once behind a byte range whose last record goes on
+
+
+_RUNAWAY = 4  # records' worth of CSV without the end of one that a stream goes on for
 
 
 class _Feed:
@@ -67,11 +70,7 @@ def decode_stream(
         feed.grow(2 * len(feed.buffer))
     feed.grow(4)
     kind = file_format(key, feed.buffer)
-    position = 0
-    for block in _blocks(key, kind, feed, spec, block_bytes):
-        moved = tuple(replace(r, position=r.position + position) for r in block.rejects)
-        position += block.object_records[0]
-        yield replace(block, rejects=moved)
+    yield from _numbered(_blocks(key, kind, feed, spec, block_bytes))
 
 
 def _blocks(
@@ -104,26 +103,30 @@ def _one(key: str, body: bytes, spec: CompactionSpec, decode: Callable[[Text, Ga
 
 def _json_blocks(key: str, feed: _Feed, spec: CompactionSpec, size: int) -> Iterator[Decoded]:
     want = size
+    reader: JsonReader | None = None
     while True:
         feed.grow(want)
-        base = feed.offset
-        cut = len(feed.buffer) if feed.final else _last_seam(feed.buffer)
-        if cut or feed.final:
+        base, final = feed.offset, feed.final
+        cut = len(feed.buffer) if final else _last_seam(feed.buffer)
+        if reader is None and (cut or final):
             body = feed.take(cut)
             yield _one(key, body, spec, lambda t, g: decode_json([t], g, base_offset=base, inside=base > 0))  # noqa: B023 - called at once
         else:
-            # One endless line, or one huge pretty record: the record reader knows how far it is decided.
-            reader = JsonReader(key, spec.limits, base_offset=base, sequence=base > 0)
-            block = _read_piece(key, reader, feed, spec)
+            # One endless line, or one huge record: the record reader knows how far it is decided. It goes on
+            # until the next place where another can begin without knowing what came before.
+            reader = reader or JsonReader(spec.limits, base_offset=base, sequence=base > 0)
+            seam = _seam_from(feed.buffer, 1)
+            block = _read_piece(key, reader, feed, spec, seam)
             cut = block.decoded_bytes
+            reader = None if seam else reader
             yield block
-        if feed.final and not feed.buffer:
+        if final and not feed.buffer:
             return
         want = size if cut else 2 * max(len(feed.buffer), size)
 
 
 def _array_blocks(key: str, feed: _Feed, spec: CompactionSpec, size: int) -> Iterator[Decoded]:
-    reader = JsonReader(key, spec.limits)
+    reader = JsonReader(spec.limits)
     want = size
     while True:
         feed.grow(want)
@@ -135,18 +138,22 @@ def _array_blocks(key: str, feed: _Feed, spec: CompactionSpec, size: int) -> Ite
         want = size if block.decoded_bytes else 2 * max(len(feed.buffer), size)
 
 
-def _read_piece(key: str, reader: JsonReader, feed: _Feed, spec: CompactionSpec) -> Decoded:
+def _read_piece(
+    key: str, reader: JsonReader, feed: _Feed, spec: CompactionSpec, stop: int | None = None
+) -> Decoded:
+    """What the reader makes of the buffer, or of all of it before ``stop``, where the text ends for it."""
     gather = Gather(spec, 1)
-    base, body = feed.offset, feed.buffer
+    final = stop is not None or feed.final
+    base, body = feed.offset, feed.buffer[:stop]
     records: list[Record] = []
-    piece = reader.read_piece(body, final=feed.final)
+    piece = reader.read_piece(body, final=final)
     while True:
         try:
             records.append(next(piece))
         except StopIteration as end:
             consumed: int = end.value
             break
-    taken = len(feed.take(len(body) if feed.final else consumed))
+    taken = len(feed.take(len(body) if final else consumed))
     gather.decoded_bytes = taken
     add_records(Text(0, key, body), iter(records), gather, RowBuilder(spec), base)
     return gather.finish()
@@ -170,30 +177,55 @@ def decode_range(
     spec: CompactionSpec,
     *,
     tail_bytes: int,
-) -> Decoded:
+) -> Iterator[Decoded]:
     """Decode the records of a huge plain JSON Lines object that begin in ``[start, stop)``.
 
     ``fetch(begin, end)`` gives the object's bytes. A record begins for a range where a line that begins with
     "{" follows a "}"; all text up to the next such line belongs to it, so that ranges that touch together
-    equal the whole. Positions count from the range's first record; byte offsets are the object's.
+    equal the whole. Positions count from the range's first record; byte offsets are the object's. It is one
+    block, but for records that are longer than the range.
     """
     start, stop = byte_range
     low = max(start - SEAM_BYTES, 0)
     text = fetch(low, min(stop + tail_bytes, size_bytes))
     begin = 0 if start == 0 else _seam_from(text, start - low)
     if begin is None or low + begin >= stop:
-        end = begin = 0
-    else:
-        tail = tail_bytes
-        while (found := _seam_from(text, stop - low)) is None and low + len(text) < size_bytes:
-            if len(text) - (stop - low) > _RUNAWAY * spec.limits.record_bytes:
-                raise record_too_long(key, _RUNAWAY * spec.limits.record_bytes)
-            tail *= 2
-            text += fetch(low + len(text), min(low + len(text) + tail, size_bytes))
-        end = len(text) if found is None else found
-    base = low + begin
-    body = text[begin:end]
-    return _one(key, body, spec, lambda t, g: decode_json([t], g, base_offset=base, inside=base > 0))
+        yield Gather(spec, 1).finish()
+        return
+    feed = _Feed(_to_seam(text[begin:], low + begin, stop, fetch, size_bytes, tail_bytes))
+    feed.offset = low + begin
+    size = len(text) - begin
+    yield from _numbered(_json_blocks(key, feed, spec, size))
+
+
+def _to_seam(
+    text: bytes,
+    base: int,
+    stop: int,
+    fetch: Callable[[int, int], bytes],
+    size_bytes: int,
+    tail_bytes: int,
+) -> Iterator[bytes]:
+    """``text``, which begins at ``base``, and what follows it up to the first seam at or behind ``stop``."""
+    looked_from = max(stop - base, 0)
+    while (found := _seam_from(text, looked_from)) is None and base + len(text) < size_bytes:
+        kept = max(len(text) - SEAM_BYTES, 0)
+        yield text[:kept]
+        base, text = base + kept, text[kept:]
+        looked_from = max(stop - base, 0)
+        tail_bytes = min(2 * tail_bytes, _MOST_TAIL_BYTES)
+        end = base + len(text)
+        text += fetch(end, min(end + tail_bytes, size_bytes))
+    yield text if found is None else text[:found]
+
+
+def _numbered(blocks: Iterator[Decoded]) -> Iterator[Decoded]:
+    """The blocks with positions that count from the first one's first record."""
+    position = 0
+    for block in blocks:
+        moved = tuple(replace(r, position=r.position + position) for r in block.rejects)
+        position += block.object_records[0]
+        yield replace(block, rejects=moved)
 
 
 def _seam_from(text: bytes, at: int) -> int | None:

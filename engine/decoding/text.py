@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from engine.errors import CorruptObject, LimitExceeded, UnsupportedFormat
+from engine.limits import limit_hint
 from engine.model import FileFormat, Limits
 
 BOM = b"\xef\xbb\xbf"
@@ -137,7 +138,7 @@ def too_large(key: str, limits: Limits) -> LimitExceeded:
     """The error for an object whose text passes the cap."""
     return LimitExceeded(
         f"{key} holds more than {limits.object_bytes} bytes of text.",
-        hint="Raise limits.object_bytes if that is right; a small object that grows so far is a bomb.",
+        hint=limit_hint("object_bytes") + " A small object that grows so far is a bomb.",
     )
 
 

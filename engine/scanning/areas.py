@@ -11,6 +11,8 @@ import pyarrow as pa
 from engine.scanning import layout as at
 from engine.scanning.columns import ROWS, Column
 
+MOST_DICTIONARIES = 64  # each takes a quarter of a megabyte, and more as it fills
+
 
 class Areas:
     """Output of one scan. The values of a column lie together, with room for its rows or its list's elements.
@@ -24,6 +26,7 @@ class Areas:
         self.lists = np.zeros((sum(c.kind == at.LIST for c in columns), at.LIST_WIDTH), np.int64)
         texts = [c for c in columns if c.kind == at.STRING]
         self.texts_count = len(texts)
+        self._text_columns = np.array([i for i, c in enumerate(columns) if c.kind == at.STRING], np.int64)
         self._counts = np.array([c.counts for c in columns], np.int64)
         self._stores = np.array([c.store for c in columns], np.int64)
         self.valid, self.values, self.codes = self._new_areas()
@@ -32,11 +35,13 @@ class Areas:
         self.texts = np.zeros((self.texts_count, at.TEXT_WIDTH), np.int64)
         self.texts[:, at.TEXT_LAST] = -1
         # Inside of lists and structs Parquet's writer makes dictionaries by itself.
-        self.texts[:, at.TEXT_PLAIN] = [c.parent >= 0 for c in texts]
-        self.dict_chars = np.empty(self.texts_count * (at.DICTIONARY_BYTES + 8), np.uint8)
-        self.dict_offsets = np.empty(self.texts_count * (at.DICTIONARY_ENTRIES + 1), np.int32)
+        plain = [c.parent >= 0 or len(texts) > MOST_DICTIONARIES for c in texts]
+        self.texts[:, at.TEXT_PLAIN] = plain
+        dictionaries = 0 if all(plain) else self.texts_count
+        self.dict_chars = np.empty(dictionaries * (at.DICTIONARY_BYTES + 8), np.uint8)
+        self.dict_offsets = np.empty(dictionaries * (at.DICTIONARY_ENTRIES + 1), np.int32)
         self.dict_offsets[:: at.DICTIONARY_ENTRIES + 1] = 0
-        self.dict_table = np.full(self.texts_count * at.DICTIONARY_TABLE, -1, np.int32)
+        self.dict_table = np.full(dictionaries * at.DICTIONARY_TABLE, -1, np.int32)
         self.deviating = np.empty((256, 3), np.int64)
 
     def _new_areas(self) -> tuple[Any, Any, Any]:
@@ -90,36 +95,32 @@ class Areas:
         """How many values a column has after so many rows."""
         return rows if column.counts == ROWS else int(self.lists[column.counts, at.LIST_USED])
 
-    def text_column(self, text: int) -> int:
-        """Which column has that number among texts."""
-        return next(i for i, c in enumerate(self.columns) if c.kind == at.STRING and c.slot == text)
-
-    def chars_used(self, text: int, rows: int) -> int:
-        """Characters that a plain text column holds."""
-        index = self.text_column(text)
-        return int(self.codes[int(self.places[index]) + self.used(self.columns[index], rows)])
+    def chars_used(self, rows: int) -> Any:
+        """Characters that each text column holds; 0 for one that is a dictionary."""
+        ends = self.places[self._text_columns] + self._per_column(rows, at.LIST_USED)[self._text_columns]
+        return np.where(self.texts[:, at.TEXT_PLAIN] == 1, self.codes[ends], 0)
 
     def grow_deviating(self) -> None:
         self.deviating = np.concatenate([self.deviating, np.empty_like(self.deviating)])
 
-    def grow_chars(self, text: int, rows: int, wanted_bytes: int) -> None:
-        """Give one plain string column room for ``wanted_bytes`` characters."""
-        sizes = np.where(np.arange(self.texts_count) == text, wanted_bytes, self.texts[:, at.TEXT_CAPACITY])
+    def grow_chars(self, rows: int, wanted_bytes: Any) -> None:
+        """Give each plain string column room for so many characters, and never less than it has."""
         plain = self.texts[:, at.TEXT_PLAIN] == 1
+        sizes = np.maximum(wanted_bytes, self.texts[:, at.TEXT_CAPACITY])
         room = np.where(plain, sizes + 8, 0)  # the kernel copies words of eight bytes
         bases = np.cumsum(room) - room
         chars = np.empty(int(room.sum()), np.uint8)
+        used = self.chars_used(rows).tolist()
         for index in np.flatnonzero(plain).tolist():
-            used = self.chars_used(index, rows)
-            old = int(self.texts[index, at.TEXT_BASE])
-            chars[bases[index] : bases[index] + used] = self.chars[old : old + used]
+            old, new = int(self.texts[index, at.TEXT_BASE]), int(bases[index])
+            chars[new : new + used[index]] = self.chars[old : old + used[index]]
         self.chars = chars
         self.texts[plain, at.TEXT_BASE] = bases[plain]
         self.texts[plain, at.TEXT_CAPACITY] = sizes[plain]
 
-    def make_plain(self, text: int, rows: int, wanted_bytes: int) -> None:
+    def make_plain(self, text: int, rows: int, wanted_bytes: Any) -> None:
         """Turn a dictionary column of many different texts, one of rows, into one that keeps each text."""
-        index = self.text_column(text)
+        index = int(self._text_columns[text])
         first = int(self.places[index])
         offsets, chars = self._dictionary(text)
         sizes = np.diff(offsets)
@@ -134,7 +135,8 @@ class Areas:
         self.texts[text, at.TEXT_PLAIN] = 1
         self.texts[text, at.TEXT_CAPACITY] = 0
         self.codes[first + rows] = 0  # nothing to keep while the room is made
-        self.grow_chars(text, rows, max(wanted_bytes, len(plain)))
+        wanted_bytes[text] = max(wanted_bytes[text], len(plain))
+        self.grow_chars(rows, wanted_bytes)
         base = int(self.texts[text, at.TEXT_BASE])
         self.chars[base : base + len(plain)] = np.frombuffer(plain, np.uint8)
         self.codes[first : first + rows + 1] = ends

@@ -150,9 +150,9 @@ class Run:
             if status == at.UNKNOWN_LINE:
                 self._lesson(memory, int(block[at.S_POSITION]), end)
             elif status == at.ROWS_FULL:
-                self.areas.grow_rows(self._enough(rows, origin), rows)
+                self.areas.grow_rows(int(self._enough(np.int64(rows), origin)), rows)
             elif status == at.CHARS_FULL:
-                self.areas.grow_chars(detail, rows, self._enough_chars(detail, rows, origin))
+                self.areas.grow_chars(rows, self._enough_chars(detail, rows, origin))
             elif status == at.DICTIONARY_FULL:
                 self.areas.make_plain(detail, rows, self._enough_chars(detail, rows, origin))
             elif status == at.ELEMENTS_FULL:
@@ -181,22 +181,25 @@ class Run:
     def _lesson(self, memory: Any, position: int, end: int) -> None:
         """What the line at ``position`` teaches, where the kernel asks for it."""
 
-    def _enough(self, count: int, origin: int) -> int:
+    def _enough(self, count: Any, origin: int) -> Any:
         """What the whole buffer will need if it goes on as until here, and always more than now."""
         done_bytes = origin + int(self.block[at.S_POSITION])
-        return int(count * self.total_bytes / max(done_bytes, 1) * 1.03) + count // 8 + 64
+        return (count * (self.total_bytes / max(done_bytes, 1) * 1.03)).astype(np.int64) + count // 8 + 64
 
-    def _enough_chars(self, text: int, rows: int, origin: int) -> int:
+    def _enough_chars(self, text: int, rows: int, origin: int) -> Any:
+        """Room for the characters of all texts, because that of ``text`` does not suffice."""
         areas = self.areas
-        used = areas.chars_used(text, rows) if areas.texts[text, at.TEXT_PLAIN] == 1 else 0
+        wanted = self._enough(areas.chars_used(rows), origin)
+        # At first a share of the buffer, so that not each of many columns asks for itself.
+        np.maximum(wanted, self.total_bytes // (8 * areas.texts_count), out=wanted)
         # A single text may be larger than everything before it; the buffer is the bound.
-        wanted = max(self._enough(used, origin), 2 * int(areas.texts[text, at.TEXT_CAPACITY]))
-        return int(min(wanted, self.total_bytes))
+        wanted[text] = max(wanted[text], 2 * int(areas.texts[text, at.TEXT_CAPACITY]))
+        return np.minimum(wanted, self.total_bytes)
 
     def _enough_elements(self, number: int, origin: int) -> int:
         """A single list may be longer than all before it; an element and what follows it are two bytes."""
         there = self.areas.lists[number]
-        wanted = max(self._enough(int(there[at.LIST_USED]), origin), 2 * int(there[at.LIST_CAPACITY]))
+        wanted = max(int(self._enough(there[at.LIST_USED], origin)), 2 * int(there[at.LIST_CAPACITY]))
         return int(min(wanted, self.total_bytes // 2 + 1))
 
     def _point(self) -> None:

@@ -169,6 +169,54 @@ def test_the_exit_code_says_who_should_act(files, words, code, name, tmp_path, m
         assert "Traceback" not in done.stderr
 
 
+DEEP = b'{"id": 1, "name": "a", "x": ' + b"[" * 150 + b"]" * 150 + b"}\n"
+LONG = b'{"id": 2, "name": "%s"}\n' % (b"b" * 5_000)
+MANY = b'{"id": 3, "name": "c", "x": %s}\n' % (b"7" * 2_000)
+FINE = b'{"id": 4, "name": "d"}\n' * 97
+
+
+@pytest.mark.parametrize("by", ["option", "file", "inferred"])
+def test_a_record_over_a_limit_is_a_reject_and_the_limit_that_it_names_can_be_raised(by, tmp_path):
+    land(tmp_path / "in", {"a.json": FINE + DEEP + LONG + MANY})
+    schema = tmp_path / "s.toml"
+    schema.write_text(SCHEMA)
+    run = ("compact", "--input", tmp_path / "in", "--output", tmp_path / "out", "--json")
+    run = run if by == "inferred" else (*run, "--schema", schema)
+    low = "record_bytes = 4096\n"
+    schema.write_text("[limits]\n" + low + "\n" + SCHEMA)
+    first = document(briquette(*run, *(("--limits", "record_bytes=4KiB") if by == "inferred" else ())))
+    assert (first["rows"], first["rejects"]) == (97, 3)
+    (file,) = (tmp_path / "out" / "_rejects").iterdir()
+    rejects = file.read_text()
+    for name in ("limits.depth", "limits.record_bytes", "limits.number_digits"):
+        assert rejects.count(name) == 1
+    if by == "file":
+        schema.write_text("[limits]\ndepth = 200\nnumber_digits = 3000\n" + SCHEMA)
+        raised = briquette(*run)
+    else:
+        raised = briquette(*run, "--limits", "depth=200, record_bytes=1MiB, number_digits=3000")
+    assert (document(raised)["rows"], document(raised)["rejects"]) == (100, 0)
+
+
+def test_a_limit_of_the_whole_object_names_the_setting_that_raises_it(tmp_path):
+    land(tmp_path / "in", {"a.json": FINE})
+    schema = tmp_path / "s.toml"
+    schema.write_text(SCHEMA)
+    run = ("compact", "--input", tmp_path / "in", "--output", tmp_path / "out", "--schema", schema)
+    refused = briquette(*run, "--limits", "object_bytes=1kB")
+    assert refused.returncode == 4
+    assert "--limits object_bytes=N" in refused.stderr
+    assert briquette(*run, "--limits", "object_bytes=9kB").returncode == 0
+
+
+@pytest.mark.parametrize("limits", ["depth=0", "depth=301", "depth=x", "deep=3", "depth", "record_bytes=-1"])
+def test_a_limit_that_cannot_be_is_usage(limits, tmp_path):
+    land(tmp_path / "in", {"a.json": FINE})
+    done = briquette("compact", "--input", tmp_path / "in", "--output", tmp_path / "out", "--limits", limits)
+    assert done.returncode == 2
+    assert "limit" in done.stderr or "size" in done.stderr
+
+
 def test_an_unknown_option_or_command_is_usage(tmp_path):
     assert briquette("compact", "--colour", "red").returncode == 2
     assert briquette("compress").returncode == 2

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine import infer
 from engine.decode import decode_objects
-from engine.errors import CorruptObject, EmptyInput, LimitExceeded, SchemaError
+from engine.errors import CorruptObject, EmptyInput, SchemaError
 from engine.infer import infer_schema
 from engine.model import CompactionSpec, Limits
 from engine.schema import arrow_type
@@ -373,12 +373,19 @@ def test_the_schema_of_parquet_and_json_takes_every_row_of_both(columns, tokens)
     [
         ("x.parquet", b"PAR1 and then something else", CorruptObject),
         ("x.json.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], CorruptObject),
-        ("x.json", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", LimitExceeded),
     ],
 )
 def test_what_decoding_refuses_inference_refuses(key, raw, error):
     with pytest.raises(error, match=key):
         infer_schema([(key, raw)])
+
+
+def test_a_record_over_a_limit_says_nothing_and_stops_nothing():
+    deep = b'{"x": ' + b"[" * 200 + b"]" * 200 + b"}"
+    digits = b'{"y": ' + b"7" * 1_001 + b"}"
+    inferred = infer_schema([("x.json", b'{"a": 1}\n' + deep + b"\n" + digits + b'\n{"a": 2.5}\n')])
+    assert [(f.name, f.type) for f in inferred.schema.fields] == [("a", "float64")]
+    assert (inferred.records, inferred.rejects) == (4, 2)
 
 
 def test_nothing_to_infer_from_is_an_error_that_says_so():

@@ -52,7 +52,7 @@ def strict_columns(lines: list[bytes], schema: Schema) -> list[str]:
     """What the record reader makes of lines, each of which must be one plain record and a row."""
     builder = RowBuilder(CompactionSpec(schema))
     for line in lines:
-        (record,) = JsonReader("", Limits(), sequence=True).read(line)
+        (record,) = JsonReader(Limits(), sequence=True).read(line)
         assert record.value is not None, line
         assert not record.duplicate_keys, line
         assert builder.add(record.value) == "", line

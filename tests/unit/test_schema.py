@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import SchemaError
-from engine.model import ExtraFields, Field, Schema
+from engine.model import ExtraFields, Field, Limits, Schema
 from engine.schema import (
     TableSpec,
     arrow_schema,
@@ -276,11 +276,12 @@ def test_types_without_a_word_are_none():
     schemas,
     st.sampled_from(ExtraFields),
     st.floats(0, 1),
+    st.sampled_from([Limits(), Limits(depth=200, record_bytes=1 << 20)]),
     st.data(),
 )
-def test_a_table_file_reads_back_equal(schema, extra_fields, ratio, data):
+def test_a_table_file_reads_back_equal(schema, extra_fields, ratio, limits, data):
     key = data.draw(st.lists(st.sampled_from([f.name for f in schema.fields]), unique=True, max_size=2))
-    table = TableSpec(schema, tuple(key), extra_fields, ratio)
+    table = TableSpec(schema, tuple(key), extra_fields, ratio, limits)
     comments = {schema.fields[0].name: 'every value\nwas "null" # \x00\x7f\u2028'}
     assert parse_table(dump_schema(table)) == table
     assert parse_table(dump_schema(table, comments=comments)) == table

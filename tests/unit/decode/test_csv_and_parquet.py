@@ -115,9 +115,7 @@ def test_an_empty_last_field_behind_a_quoted_one_is_null_even_at_the_end_of_the_
 
 
 @BOTH
-@pytest.mark.parametrize(
-    ("header", "word"), [(b"a,a\n1,2\n", "more than once"), (b'"a\n', "closed")]
-)
+@pytest.mark.parametrize(("header", "word"), [(b"a,a\n1,2\n", "more than once"), (b'"a\n', "closed")])
 def test_a_header_that_cannot_be_read_is_an_error(decode: Any, header: bytes, word: str) -> None:
     with pytest.raises(CorruptObject, match=word):
         decode([("a.csv", header)], SPEC)

@@ -9,7 +9,6 @@ import pytest
 
 from engine.decode import decode_objects, decode_records_only
 from engine.decoding.json_records import JsonReader
-from engine.errors import LimitExceeded
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
 SPEC = CompactionSpec(Schema((Field("a", "int64"), Field("s", "string"))))
@@ -20,7 +19,7 @@ def read(text: bytes, limits: Limits = Limits()) -> list[Any]:  # noqa: B008 - f
     """(offset, raw, value or reason) of each record."""
     return [
         (r.offset, text[r.offset : r.offset + r.size], r.reason if r.value is None else r.value)
-        for r in JsonReader("k.json", limits).read(text)
+        for r in JsonReader(limits).read(text)
     ]
 
 
@@ -199,19 +198,32 @@ HOSTILE = {
 }
 
 
+def limit_rejects(decode: Any, text: bytes, limits: Limits = Limits()) -> tuple[int, list[str]]:  # noqa: B008
+    """How many rows there are, and the reasons of the rejects, whose texts are found in the object."""
+    done = decode([("k.json", text)], CompactionSpec(SPEC.schema, limits=limits))
+    for reject in done.rejects:
+        assert text[reject.byte_offset :].startswith(reject.raw)
+    return done.table.num_rows, [r.reason for r in done.rejects]
+
+
 @BOTH
 @pytest.mark.parametrize("name", HOSTILE)
-def test_depth_of_100_000_is_an_error_and_no_crash(decode: Any, name: str) -> None:
-    with pytest.raises(LimitExceeded, match="deeper than 128"):
-        decode([("k.json", HOSTILE[name])], SPEC)
+def test_a_record_of_depth_100_000_is_a_reject_and_no_crash(decode: Any, name: str) -> None:
+    rows = HOSTILE[name].count(b"\n{")
+    assert limit_rejects(decode, HOSTILE[name]) == (
+        rows,
+        ["JSON nested deeper than 128 levels (limits.depth)"],
+    )
 
 
 @BOTH
 def test_depth_counts_levels_exactly(decode: Any) -> None:
-    spec = CompactionSpec(SPEC.schema, limits=Limits(depth=4))
-    assert decode([("k.json", b'{"a":1,"x":[[[]]],"y":"[[[[[["}')], spec).table.num_rows == 1
-    with pytest.raises(LimitExceeded):
-        decode([("k.json", b'{"x":[[[{}]]]}')], spec)
+    limits = Limits(depth=4)
+    assert limit_rejects(decode, b'{"a":1,"x":[[[]]],"y":"[[[[[["}', limits) == (1, [])
+    assert limit_rejects(decode, b'{"a":1,"x":[[[]]],"x":[[[]]]}', limits) == (1, [])
+    deep = "JSON nested deeper than 4 levels (limits.depth)"
+    assert limit_rejects(decode, b'{"x":[[[{}]]]}{"a":1}', limits) == (1, [deep])
+    assert limit_rejects(decode, b'{"x":[[[{}]]],"x":1}{"a":1}', limits) == (1, [deep])  # none is hidden
 
 
 def test_nesting_below_the_limit_is_read_even_near_the_recursion_limit() -> None:
@@ -222,24 +234,54 @@ def test_nesting_below_the_limit_is_read_even_near_the_recursion_limit() -> None
 
 
 @BOTH
-def test_a_million_keys_are_an_error(decode: Any) -> None:
-    keys = b",".join(b'"k%d":1' % i for i in range(1_000_000))
-    with pytest.raises(LimitExceeded, match="10000 keys"):
-        decode([("k.json", b"{" + keys + b"}")], SPEC)
-
-
-@BOTH
 @pytest.mark.parametrize("column", ["a", "unknown"])
-def test_too_many_digits_are_an_error_before_any_conversion(decode: Any, column: str) -> None:
-    text = b'{"%s": %s}\n' % (column.encode(), b"7" * 1_001)
-    with pytest.raises(LimitExceeded, match="1000 digits"):
-        decode([("k.json", b'{"a":1}\n' + text)], SPEC)
-    assert decode([("k.json", b'{"a":1,"unknown": %s}' % (b"7" * 1_000))], SPEC).table.num_rows == 1
+def test_too_many_keys_or_too_many_digits_are_rejects_of_their_record_alone(decode: Any, column: str) -> None:
+    keys = b"{" + b",".join(b'"k%d":1' % i for i in range(10_001)) + b"}"
+    digits = b'{"%s": %s}' % (column.encode(), b"7" * 1_001)
+    good = b'{"a":1,"unknown": %s}\n' % (b"7" * 1_000)
+    assert limit_rejects(decode, good + keys + b"\n" + good + digits + b"\n" + good) == (
+        3,
+        [
+            "a JSON object of more than 10000 keys (limits.columns)",
+            "a number of more than 1000 digits (limits.number_digits)",
+        ],
+    )
 
 
 @BOTH
-@pytest.mark.parametrize("text", [b'{"s":"%s"}', b'{"s":"%s', b"%s"])
-def test_a_record_longer_than_the_limit_is_an_error(decode: Any, text: bytes) -> None:
-    spec = CompactionSpec(SPEC.schema, limits=Limits(record_bytes=1_000))
-    with pytest.raises(LimitExceeded, match="1000 bytes"):
-        decode([("k.json", b'{"a":1}\n' + text % (b"x" * 1_001))], spec)
+@pytest.mark.parametrize("keys", [11, 12])
+def test_no_lane_takes_an_object_of_too_many_unknown_keys(decode: Any, keys: int) -> None:
+    line = b'{"a":1,"s":"x"}\n'
+    wide = b"{" + b",".join(b'"k%d":1' % i for i in range(keys)) + b"}"
+    limits = Limits(columns=11)
+    for text in (line * 200 + wide + b"\n" + line * 200, line * 200 + b'{"q":' + wide + b"}\n" + line * 200):
+        rows, reasons = limit_rejects(decode, text, limits)
+        assert (rows, len(reasons)) == ((401, 0) if keys == 11 else (400, 1))
+
+
+@BOTH
+@pytest.mark.parametrize("shape", ["lines", "array", "concatenated"])
+@pytest.mark.parametrize(
+    "long", [b'{"s":"%s"}', b'{"s":{"}":["%s"]}}', b'{"s": %s }', b'{"s":"%s\\"}', b"%s"]
+)
+def test_a_record_longer_than_the_limit_is_a_reject_with_its_beginning(
+    decode: Any, long: bytes, shape: str
+) -> None:
+    wide = long % (b"x" * 9_001)
+    lost = 1 if shape == "concatenated" and not long.startswith(b"{") else 0  # it ends with its line
+    good = b'{"a":1}'
+    before, between, behind = {
+        "lines": (b"", b"\n", b"\n"),
+        "array": (b"[", b",", b"]"),
+        "concatenated": (b"", b"", b""),
+    }[shape]
+    if shape != "lines" and long.endswith(b'\\"}'):
+        return  # a string without an end ends with its line
+    text = before + between.join([good, wide, good]) + behind
+    size = len(wide) + lost * len(good)
+    done = decode([("k.json", text)], CompactionSpec(SPEC.schema, limits=Limits(record_bytes=8_000)))
+    assert done.table.num_rows == 2 - lost
+    (reject,) = done.rejects
+    assert reject.raw == wide[:4_096]
+    assert reject.reason == f"a record of {size} bytes, more than 8000 (limits.record_bytes)"
+    assert done.object_records == (3 - lost,)

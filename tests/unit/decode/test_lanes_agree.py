@@ -95,7 +95,8 @@ def test_byte_ranges_that_touch_equal_the_whole_object(data: st.DataObject) -> N
 
     def ranges() -> Iterable[Decoded]:
         for cut in itertools.pairwise(cuts):
-            yield decode_range("k.json", lambda a, b: text[a:b], cut, len(text), spec, tail_bytes=tail)
+            blocks = decode_range("k.json", lambda a, b: text[a:b], cut, len(text), spec, tail_bytes=tail)
+            yield together(blocks)
 
     whole = g.outcome(lambda: facts(decode_objects([("k.json", text)], spec)))
     assert g.outcome(lambda: facts(together(ranges(), relative=True))) == whole
@@ -107,16 +108,16 @@ def test_the_record_reader_does_not_see_its_window(data: st.DataObject) -> None:
     text = data.draw(g.json_text(g.PRICES))
     window = data.draw(st.integers(4, 200))
     limits = Limits(depth=100)
-    whole = list(JsonReader("k", limits).read(text))
-    assert list(JsonReader("k", limits).read(text, window_bytes=window)) == whole
+    whole = list(JsonReader(limits).read(text))
+    assert list(JsonReader(limits).read(text, window_bytes=window)) == whole
 
 
 @pytest.mark.parametrize("window", range(4, 70))
 def test_a_window_that_ends_inside_of_a_token_waits_for_the_rest(window: int) -> None:
     text = b'12 345 true{"a":null,"b":[1,"\\u00e9\xc3\xa9"]}-7\n{"c":-1.5e10}fals\nnull "x" NaN {"d":tru'
-    whole = list(JsonReader("k", Limits()).read(text))
+    whole = list(JsonReader(Limits()).read(text))
     assert len(whole) == 11
-    assert list(JsonReader("k", Limits()).read(text, window_bytes=window)) == whole
+    assert list(JsonReader(Limits()).read(text, window_bytes=window)) == whole
 
 
 # -- many lines: blocks, culprits and their neighbourhoods -------------------------------------
@@ -210,18 +211,76 @@ def test_a_stream_needs_little_more_than_its_block() -> None:
     assert longest < 100_000 + 2 * len(line) * 1_000
 
 
-@pytest.mark.parametrize("text", [b'{"s": "', b'[{"s": "', b'a,s\n1,"'])
-def test_a_record_that_never_ends_stops_a_stream_at_the_limit(text: bytes) -> None:
+def test_a_csv_record_that_never_ends_stops_a_stream_at_the_limit() -> None:
     spec = replace(WIDE, limits=Limits(record_bytes=10_000))
     read = 0
 
     def chunks() -> Iterable[bytes]:
         nonlocal read
-        yield text
+        yield b'a,s\n1,"'
         while True:
             read += 1_000
             yield b"x" * 1_000
 
-    key = "k.csv" if text.startswith(b"a,s") else "k.json"
-    assert g.outcome(lambda: list(decode_stream(key, chunks(), spec, block_bytes=500))) == "LimitExceeded"
+    assert g.outcome(lambda: list(decode_stream("k.csv", chunks(), spec, block_bytes=500))) == "LimitExceeded"
     assert read < 100_000
+
+
+LONG = [
+    b'{"s": "%s"}' % (b"x" * 30_000),
+    b'{"s": "%s' % (b"x" * 30_000),
+    b'{"s": [%s' % (b"[1]," * 8_000),
+    b'{"s":\n"%s"}' % (b'\\u0020\\"' * 3_000),
+    b'{"s": {"}": "%s"}} {"a": 7}' % ("\u00e9" * 15_000).encode(),
+    b'[1, {"a": "%s"}]' % (b"x" * 30_000),
+    b"x" * 30_000,
+]
+
+
+@pytest.mark.parametrize("long", LONG)
+@pytest.mark.parametrize("join", ["lines", "array"])
+def test_a_record_too_long_to_hold_is_passed_over_by_any_block_and_range(long: bytes, join: str) -> None:
+    spec = replace(WIDE, limits=Limits(record_bytes=8_000))
+    good = b'{"a": 1}' if join == "lines" else b'  {\n    "a": 1\n  }'
+    if join == "array":
+        long = b"  " + long
+    parts = [good, good, long, good, good]
+    text = b"\n".join(parts) if join == "lines" else b"[\n" + b",\n".join(parts) + b"\n]\n"
+    whole = decode_objects([("k.json", text)], spec)
+    assert whole.table.num_rows >= 4
+    assert facts(decode_records_only([("k.json", text)], spec)) == facts(whole)
+    assert sum(len(r.raw) for r in whole.rejects) < 20_000
+    most = 0
+    for size in (1, 700, 9_000, 40_000):
+        blocks = list(decode_stream("k.json", _chunks(text, 1_000), spec, block_bytes=size))
+        assert facts(together(blocks)) == facts(whole)
+        most = max(most, *(b.decoded_bytes for b in blocks))
+    if join == "lines":
+        for cuts in ((0, 10, 20, len(text)), (0, 5_000, 30_015, len(text)), range(0, len(text) + 999, 1_000)):
+            ranges = [(a, min(b, len(text))) for a, b in itertools.pairwise(cuts)]
+            found = [
+                decode_range("k.json", lambda a, b: text[a:b], r, len(text), spec, tail_bytes=64)
+                for r in ranges
+            ]
+            assert facts(together(map(together, found), relative=True)) == facts(whole)
+
+
+def _chunks(text: bytes, size: int) -> Iterable[bytes]:
+    return (text[i : i + size] for i in range(0, len(text), size))
+
+
+def test_a_record_too_long_to_hold_is_not_held() -> None:
+    spec = replace(WIDE, limits=Limits(record_bytes=10_000))
+    held = 0
+
+    def chunks() -> Iterable[bytes]:
+        yield b'{"a": 1}\n{"s": "'
+        for _ in range(20_000):
+            yield b"x" * 1_000
+        yield b'"}\n{"a": 2}\n'
+
+    for block in decode_stream("k.json", chunks(), spec, block_bytes=500):
+        held = max(held, block.decoded_bytes)
+        for reject in block.rejects:
+            assert reject.reason.startswith("a record of 20000009 bytes")
+    assert held < 40_000
