@@ -176,7 +176,7 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
         else:
             total_bytes = sum(map(expected_bytes, task.objects))
-            yield decode_in_turn(_bodies(store, task), len(task.objects), total_bytes, task.spec)
+            yield from decode_in_turn(_bodies(store, task), len(task.objects), total_bytes, task.spec)
     except (NotFound, PreconditionFailed) as cause:
         raise SourceChanged(
             f"a raw object of {task.raw_url} changed or vanished after it was listed: {cause.message}",
