@@ -7,6 +7,7 @@ measured before it is.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ _SUSPECT_BYTES = 64 << 20  # that a column chunk might unfold to
 _BYTE_ARRAY = 6  # parquet.thrift: Type
 _DICTIONARIES = {2, 8}  # Encoding: PLAIN_DICTIONARY, RLE_DICTIONARY
 _DELTA_BYTE_ARRAY = 7
+_DATA_PAGES = {0, 3}  # PageType: DATA_PAGE, DATA_PAGE_V2
 _TAIL_BYTES = 1 << 16
 _BUFFER_BYTES = 4 << 20  # of a column chunk are fetched at once where a file is not in memory
 _OPAQUE = ("BSON", "Geometry", "Geography", "Variant")
@@ -43,8 +45,9 @@ class Source(Protocol):
     size: int
     in_memory: bool
 
-    def read(self, start: int, stop: int) -> bytes:
-        """Some of its bytes."""
+    @property
+    def read(self) -> Callable[[int, int], bytes]:
+        """Gives the bytes from a first offset to a last one."""
 
     def open(self) -> pa.NativeFile:
         """All of it, for pyarrow."""
@@ -66,6 +69,47 @@ class InMemory:
     def open(self) -> pa.NativeFile:
         """All of it, for pyarrow."""
         return pa.BufferReader(self._body)
+
+
+class Ranged:
+    """A file of which ``fetch(start, stop)`` gives bytes: what is read of it is all that is in memory."""
+
+    in_memory = False
+
+    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
+        self.size = size
+        self.read = fetch
+
+    def open(self) -> pa.NativeFile:
+        """All of it, for pyarrow."""
+        return pa.PythonFile(_Reader(self), mode="r")
+
+
+class _Reader(io.RawIOBase):
+    """A source as Python's own kind of file."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._source.size if size < 0 else min(self._at + size, self._source.size)
+        data = self._source.read(self._at, stop) if stop > self._at else b""
+        self._at += len(data)
+        return data
 
 
 @dataclass(slots=True)
@@ -216,7 +260,7 @@ def _facts(key: str, source: Source, limits: Limits) -> _Facts:
     Asking pyarrow for a damaged column chunk ends the process.
     """
     footer = _footer(source)
-    wanted = {4: {1: {3: {}}}}  # row groups, their column chunks, of these the metadata
+    wanted = {4: {1: {3: {13: {}}}}}  # row groups, their column chunks, of these the metadata and pages
     try:
         root = thrift.scan(footer, wanted)
         rows = thrift.int_of(footer, root.fields[3])
@@ -259,7 +303,8 @@ def _footer(source: Source) -> bytes:
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     text: bool  # of values with a length of their own
-    encodings: tuple[int, ...]
+    repeats: bool  # most pages name values of a dictionary
+    delta: bool  # values repeat the beginning of the one before
     values: int
     plain_bytes: int  # of its pages without compression
 
@@ -267,7 +312,16 @@ class _Chunk:
 def _chunk(footer: bytes, meta: thrift.Struct) -> _Chunk:
     fields = meta.fields
     kind, values, plain = (thrift.int_of(footer, fields[i]) for i in (1, 5, 6))
-    return _Chunk(kind == _BYTE_ARRAY, thrift.ints_of(footer, fields[2]), values, max(plain, 0))
+    encodings = thrift.ints_of(footer, fields[2])
+    dictionaries = plain_pages = 0
+    for page in fields[13].structs if 13 in fields else ():
+        if thrift.int_of(footer, page.fields[1]) in _DATA_PAGES:
+            count = thrift.int_of(footer, page.fields[3])
+            repeated = thrift.int_of(footer, page.fields[2]) in _DICTIONARIES
+            dictionaries, plain_pages = dictionaries + count * repeated, plain_pages + count * (not repeated)
+    # Where the dictionary grew too large, a writer goes on with plain values: those are as large as they look.
+    repeats = bool(_DICTIONARIES.intersection(encodings)) and dictionaries >= plain_pages
+    return _Chunk(kind == _BYTE_ARRAY, repeats, _DELTA_BYTE_ARRAY in encodings, values, max(plain, 0))
 
 
 def _weigh(facts: _Facts, rows: int, chunks: list[_Chunk]) -> None:
@@ -280,9 +334,9 @@ def _weigh(facts: _Facts, rows: int, chunks: list[_Chunk]) -> None:
         total += chunk.plain_bytes
         # A value is no longer than all pages of its column; a repeated one costs next to nothing.
         if chunk.values * chunk.plain_bytes > _SUSPECT_BYTES:
-            if _DICTIONARIES.intersection(chunk.encodings):
+            if chunk.repeats:
                 facts.dictionaries.add(leaf)
-            if _DELTA_BYTE_ARRAY in chunk.encodings:
+            if chunk.delta:
                 most = min(most, _BATCH_BYTES // chunk.plain_bytes)
     facts.value_bytes += total
     facts.batch_rows = max(min(facts.batch_rows, most, rows * _BATCH_BYTES // max(total, 1)), 1) if rows else (

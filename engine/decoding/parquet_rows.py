@@ -21,6 +21,7 @@ types = pa.types
 _TEXTUAL = (types.is_string, types.is_large_string, types.is_string_view)
 _BYTES = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+_KEPT = 4  # rows for each text of a dictionary that is kept as it came: larger ones are slow to join
 _CELLS = 1 << 18  # of a slice that are Python objects at a time
 _FIRST_SECOND, _END_SECOND = -62_135_596_800, 253_402_300_800  # of the years 1 to 9999
 _DAY = 86_400
@@ -98,7 +99,8 @@ def _lossless(column: pa.Array, kind: pa.DataType, word: str, mark: str) -> pa.A
     """A column in another type where every value surely stays the same; None where that is not clear."""
     have = column.type
     if types.is_dictionary(have):
-        if types.is_string(kind) and have == _DICTIONARY and word != "json":
+        small = _KEPT * len(column.dictionary) <= len(column)
+        if small and have == _DICTIONARY and types.is_string(kind) and word != "json":
             column.dictionary.validate(full=True)
             return column
         column = column.dictionary_decode()
