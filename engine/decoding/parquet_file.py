@@ -172,6 +172,7 @@ class ParquetObject:
             self.forms = _forms(self._file)
         if twice is not None:
             raise CorruptObject(f"{key} names the Parquet column {twice} more than once.", hint=HINT)
+        self.rows = sum(self._facts.groups)
         self._wide_times = [n for n, f in self.forms.items() if "int96" in f.marks()]
 
     def _open(self, **options: Any) -> pq.ParquetFile:

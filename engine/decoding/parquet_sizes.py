@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.decoding.parquet_values import elements_of
+from engine.vectors import compute
 
 Sizes = np.ndarray[Any, np.dtype[np.int64]]
 types = pa.types
@@ -31,7 +31,7 @@ def row_bytes(array: pa.Array) -> Sizes:
         return row_bytes(array.storage)
     if types.is_dictionary(kind):
         sizes = np.append(row_bytes(array.dictionary), LENGTH)
-        return sizes[array.indices.fill_null(len(sizes) - 1).to_numpy(zero_copy_only=False)]
+        return sizes[_without_nulls(array.indices, len(sizes) - 1)]
     if types.is_struct(kind):
         return total(len(array), [array.field(i) for i in range(kind.num_fields)])
     if types.is_map(kind):
@@ -62,8 +62,13 @@ def total(rows: int, columns: list[pa.Array]) -> Sizes:
 
 
 def _lengths(array: pa.Array) -> Sizes:
-    lengths = pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False)
-    return np.asarray(lengths, np.int64) + LENGTH
+    return _without_nulls(compute("binary_length", array), 0).astype(np.int64) + LENGTH
+
+
+def _without_nulls(array: pa.Array, instead: int) -> Any:
+    if array.null_count:
+        array = compute("coalesce", array, pa.scalar(instead, array.type))
+    return array.to_numpy(zero_copy_only=False)
 
 
 def _grouped(array: pa.Array, values: list[pa.Array]) -> Sizes:
