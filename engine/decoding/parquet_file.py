@@ -222,7 +222,9 @@ class ParquetObject:
         if sum(self._facts.groups[g] for g in groups) <= rows:  # a sixth quicker than an iterator
             table = self._file.read_row_groups(groups, use_threads=False)
             return iter(table.combine_chunks().to_batches())
-        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(rows, row_groups=groups, use_threads=False)
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
+            rows, row_groups=groups, use_threads=False
+        )
         return batches
 
 
@@ -261,7 +263,8 @@ def _facts(key: str, source: Source, limits: Limits) -> _Facts:
     Asking pyarrow for a damaged column chunk ends the process.
     """
     footer = _footer(source)
-    wanted = {4: {1: {3: {13: {}}}}}  # row groups, their column chunks, of these the metadata and pages
+    # Row groups, their column chunks, of these the metadata and what it says of pages.
+    wanted: thrift.Wanted = {4: {1: {3: {13: {}}}}}
     try:
         root = thrift.scan(footer, wanted)
         rows = thrift.int_of(footer, root.fields[3])
@@ -320,7 +323,7 @@ def _chunk(footer: bytes, meta: thrift.Struct) -> _Chunk:
             count = thrift.int_of(footer, page.fields[3])
             repeated = thrift.int_of(footer, page.fields[2]) in _DICTIONARIES
             dictionaries, plain_pages = dictionaries + count * repeated, plain_pages + count * (not repeated)
-    # Where the dictionary grew too large, a writer goes on with plain values: those are as large as they look.
+    # Where a dictionary grew too large, its writer goes on with plain values, as large as they look.
     repeats = bool(_DICTIONARIES.intersection(encodings)) and dictionaries >= plain_pages
     return _Chunk(kind == _BYTE_ARRAY, repeats, _DELTA_BYTE_ARRAY in encodings, values, max(plain, 0))
 
@@ -340,8 +343,10 @@ def _weigh(facts: _Facts, rows: int, chunks: list[_Chunk]) -> None:
             if chunk.delta:
                 most = min(most, _BATCH_BYTES // chunk.plain_bytes)
     facts.value_bytes += total
-    facts.batch_rows = max(min(facts.batch_rows, most, rows * _BATCH_BYTES // max(total, 1)), 1) if rows else (
-        facts.batch_rows
+    facts.batch_rows = (
+        max(min(facts.batch_rows, most, rows * _BATCH_BYTES // max(total, 1)), 1)
+        if rows
+        else (facts.batch_rows)
     )
 
 

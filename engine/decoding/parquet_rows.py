@@ -11,15 +11,14 @@ import pyarrow.compute as pc
 
 from engine.decoding.gather import Decoded, Gather
 from engine.decoding.parquet_file import Meter, ParquetObject, Slice, Source, enough_memory
-from engine.decoding.parquet_values import Form, Tokens, first_of, holds_doubled, unwrapped
+from engine.decoding.parquet_scalars import BYTES, TEXTS, first_of, unwrapped
+from engine.decoding.parquet_values import Form, Tokens, holds_doubled
 from engine.decoding.rows import RowBuilder, output_schema
 from engine.decoding.values import UNIT_DIGITS, compact, quoted
 from engine.model import CompactionSpec, ExtraFields, Reject
 
 types = pa.types
 
-_TEXTUAL = (types.is_string, types.is_large_string, types.is_string_view)
-_BYTES = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _KEPT = 4  # rows for each text of a dictionary that is kept as it came: larger ones are slow to join
 _CELLS = 1 << 18  # of a slice that are Python objects at a time
@@ -41,7 +40,7 @@ def parquet_blocks(key: str, source: Source, spec: CompactionSpec, block_bytes: 
 
 
 def add_slice(file: ParquetObject, piece: Slice, place: int, gather: Gather, *, strict: bool = False) -> None:
-    """Decode a slice of the object at ``place``; a row that does not fit is a reject, its JSON the raw text."""
+    """Decode a slice of the object at ``place``; the raw text of a reject is its row as JSON."""
     with enough_memory(file.key):
         rows = np.zeros_like(gather.records)
         gather.records[place] += piece.rows.num_rows
@@ -50,7 +49,9 @@ def add_slice(file: ParquetObject, piece: Slice, place: int, gather: Gather, *, 
             rows[place] = taken.num_rows
             known = set(gather.schema.names)
             columns = zip(file.names, piece.rows.columns, strict=True)
-            gather.extra_fields.update({n: taken.num_rows - c.null_count for n, c in columns if n not in known})
+            gather.extra_fields.update(
+                {n: taken.num_rows - c.null_count for n, c in columns if n not in known}
+            )
             gather.add_rows(taken, rows)
             return
         step = max(_CELLS // max(len(file.names), 1), 1)
@@ -115,13 +116,13 @@ def _lossless(column: pa.Array, kind: pa.DataType, word: str, mark: str) -> pa.A
 
 def _converted(column: pa.Array, kind: pa.DataType, mark: str) -> pa.Array | None:
     have = column.type
-    if types.is_string(kind) and first_of(have, _TEXTUAL):
+    if types.is_string(kind) and first_of(have, TEXTS):
         column = column.cast(kind)
         column.validate(full=True)
         return column
-    if types.is_string(kind) and first_of(have, _BYTES) and not mark:
+    if types.is_string(kind) and first_of(have, BYTES) and not mark:
         return column.cast(pa.large_binary()).cast(pa.large_string()).cast(kind)
-    if types.is_binary(kind) and first_of(have, _BYTES):
+    if types.is_binary(kind) and first_of(have, BYTES):
         return column.cast(kind)
     if types.is_integer(have) and types.is_integer(kind):
         return column.cast(kind)
@@ -172,9 +173,7 @@ def _row_by_row(file: ParquetObject, piece: Slice, place: int, gather: Gather) -
     gather.add_rows(builder.table(), rows)
 
 
-def _records(
-    file: ParquetObject, piece: Slice, gather: Gather, tokens: Tokens
-) -> Iterator[dict[str, Any]]:
+def _records(file: ParquetObject, piece: Slice, gather: Gather, tokens: Tokens) -> Iterator[dict[str, Any]]:
     """Rows as JSON records; their numbers are literal text, their times ISO text."""
     if not file.names:
         return ({} for _ in range(piece.rows.num_rows))

@@ -31,7 +31,7 @@ def row_bytes(array: pa.Array) -> Sizes:
         return row_bytes(array.storage)
     if types.is_dictionary(kind):
         sizes = np.append(row_bytes(array.dictionary), LENGTH)
-        return sizes[_without_nulls(array.indices, len(sizes) - 1)]
+        return np.asarray(sizes[_without_nulls(array.indices, len(sizes) - 1)], np.int64)
     if types.is_struct(kind):
         return total(len(array), [array.field(i) for i in range(kind.num_fields)])
     if types.is_map(kind):
@@ -62,7 +62,7 @@ def total(rows: int, columns: list[pa.Array]) -> Sizes:
 
 
 def _lengths(array: pa.Array) -> Sizes:
-    return _without_nulls(compute("binary_length", array), 0).astype(np.int64) + LENGTH
+    return np.asarray(_without_nulls(compute("binary_length", array), 0), np.int64) + LENGTH
 
 
 def _without_nulls(array: pa.Array, instead: int) -> Any:

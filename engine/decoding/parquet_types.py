@@ -1,4 +1,4 @@
-"""The types of a Parquet object's columns as type words: from its schema, and from the values where it is mute.
+"""The types of a Parquet object's columns as type words: from its schema, else from the values.
 
 Bytes without a logical type are text if all of them are; INT96 times are as fine as their range allows.
 """
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from engine.decoding.parquet_file import InMemory, Meter, ParquetObject, enough_memory
-from engine.decoding.parquet_values import Form, elements_of, exact_nanoseconds, first_of
+from engine.decoding.parquet_scalars import BYTES, exact_nanoseconds, first_of
+from engine.decoding.parquet_values import Form, elements_of
 from engine.model import Limits
 from engine.schema import type_word
 from engine.typewords import JSON, TypeWord
 
 types = pa.types
 
-_BYTES = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
 _SPAN = (types.is_time, types.is_duration)
 _NOT_TEXT, _FAR, _FINE = "not text", "far", "fine"  # what was seen in a leaf
 
@@ -46,7 +46,7 @@ def parquet_words(key: str, body: bytes, limits: Limits) -> tuple[int, dict[str,
 
 
 def _is_mute(kind: pa.DataType, form: Form) -> bool:
-    return "int96" in form.marks() or any(first_of(k, _BYTES) and m == "" for k, m in _kinds(kind, form))
+    return "int96" in form.marks() or any(first_of(k, BYTES) and m == "" for k, m in _kinds(kind, form))
 
 
 def _children(kind: pa.DataType) -> list[pa.DataType]:
@@ -101,7 +101,7 @@ def _look(leaf: pa.Array, mark: str, twin: pa.Array | None, seen: set[str]) -> N
             seen.add(_FINE)
         return
     values = leaf.dictionary if types.is_dictionary(leaf.type) else leaf
-    if first_of(values.type, _BYTES) and not _is_text(values):
+    if first_of(values.type, BYTES) and not _is_text(values):
         seen.add(_NOT_TEXT)
 
 
@@ -134,6 +134,6 @@ def _plain_leaf(kind: pa.DataType, mark: str, seen: set[str]) -> pa.DataType:
         return pa.string() if _FINE in seen else pa.timestamp("us")
     if first_of(kind, _SPAN) or mark == "interval":
         return pa.string()
-    if first_of(kind, _BYTES):
+    if first_of(kind, BYTES):
         return pa.binary() if mark or _NOT_TEXT in seen else pa.string()
     return kind

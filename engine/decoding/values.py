@@ -15,6 +15,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from typing import Self
 
 from engine.typewords import INTEGERS, Decimal, ListOf, Plain, Struct, Timestamp, TypeWord
 
@@ -64,7 +65,7 @@ class Unsayable(NotFinite):
     __slots__ = ("why",)
     why: str
 
-    def __new__(cls, text: str, why: str) -> Unsayable:
+    def __new__(cls, text: str, why: str) -> Self:
         """``why`` is the reason of the record's reject."""
         token = super().__new__(cls, text)
         token.why = why
