@@ -152,7 +152,8 @@ class Tokens:
                 elements_of(twin, twin.items)[1],
             )
         )
-        names = [_name(key) for key in self.of(keys, form.children[0], None, key_twins)]
+        told = self.of(keys, form.children[0], None, key_twins)
+        names = [_name(key) for key in told]
         words = dict(word.fields) if isinstance(word, Struct) else {}
         values = self.of(items, form.children[1], None, item_twins)
         # Where a member is declared, its value is read for that: bytes may be binary in one, text in another.
@@ -160,15 +161,15 @@ class Tokens:
         for at, name in enumerate(names):
             if isinstance(name, str) and name in words:
                 values[at] = declared[words[name]][at]
-        made = _per_row(array, offsets, list(zip(names, values, strict=True)), self._object)
+        made = _per_row(array, offsets, list(zip(names, values, told, strict=True)), self._object)
         return [None if m is None else _as_text(m) for m in made] if word == _TEXT else made
 
-    def _object(self, entries: list[tuple[str | None, object]]) -> object:
-        """A map's entries as an object."""
-        if any(name is None or isinstance(name, Unsayable) for name, _ in entries):
-            shown = compact([[name, value] for name, value in entries], non_finite=quoted)
-            return Unsayable(shown, "a key of the map is null, NaN, nested or no text")
-        made: dict[str, object] = dict(entries)  # type: ignore[arg-type]
+    def _object(self, entries: list[tuple[str | None, object, object]]) -> object:
+        """A map's entries, each the key as a name, the value, and the key as it is, as an object."""
+        made = {name: value for name, value, _ in entries if name is not None}
+        if any(name is None for name, _, _ in entries):
+            shown = compact([[key, value] for _, value, key in entries], non_finite=quoted)
+            return Unsayable(shown, "a key of the map is null, NaN, infinite, nested or no text")
         if len(made) == len(entries):
             return made
         self.doubled = True
@@ -223,8 +224,6 @@ def _name(key: object) -> str | None:
     """A map's key as the key of an object; None where it has no text."""
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, Unsayable):
-        return key
     return None if isinstance(key, NotFinite) or not isinstance(key, str) else str(key)
 
 
