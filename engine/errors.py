@@ -188,7 +188,7 @@ class WorkerLost(BriquetteError):
     """The executor lost workers or its scheduler before every split was done."""
 
 
-class OutOfMemory(BriquetteError, MemoryError):
+class OutOfMemory(BriquetteError):
     """There was not enough memory for a raw object; the object itself may be fine."""
 
 

@@ -245,8 +245,6 @@ def enough_memory(key: str) -> Iterator[None]:
     """A lack of memory by its own name, with the object that took it."""
     try:
         yield
-    except OutOfMemory:
-        raise
     except MemoryError as error:
         raise OutOfMemory(
             f"{key} takes more memory to decode than there is ({error}); nothing was published.",

@@ -59,7 +59,7 @@ def parquet(columns: dict[str, tuple[str, list[Any]]]) -> bytes:
 
 
 def typed(columns: dict[str, tuple[str, list[Any]]], *, int96: bool = False) -> bytes:
-    """A Parquet file of Arrow types, as ``kinds`` below names them; with ``int96`` its times are of that type."""
+    """A Parquet file of Arrow types, as ``kinds`` names them; with ``int96`` its times are of that type."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -188,7 +188,13 @@ def files() -> Iterator[tuple[str, bytes]]:
     texts = ["a" * 50, "b", "not a number", "d" * 50, "e"]
     yield (
         "parquet-in-blocks/raw/b.parquet",
-        parquet({"id": ("int64", [1, 2, 3, 4, 5]), "n": ("string", ["1", "2", "x", "4", "5"]), "t": ("string", texts)}),
+        parquet(
+            {
+                "id": ("int64", [1, 2, 3, 4, 5]),
+                "n": ("string", ["1", "2", "x", "4", "5"]),
+                "t": ("string", texts),
+            }
+        ),
     )
 
 
