@@ -161,8 +161,10 @@ def _within(column: pa.Array, counts: pa.Array, first: int, end: int) -> pa.Arra
 def _row_by_row(file: ParquetObject, piece: Slice, place: int, gather: Gather) -> None:
     builder = RowBuilder(gather.spec)
     tokens = Tokens()
+    left_out = gather.spec.extra_fields is ExtraFields.IGNORE
+    read = [n for n in file.names if n in gather.words or not left_out]
     for position, record in enumerate(_records(file, piece, gather, tokens)):
-        if tokens.doubled and any(map(holds_doubled, record.values())):
+        if tokens.doubled and any(holds_doubled(record[n]) for n in read):
             gather.duplicate_json_keys += 1
         if reason := builder.add(record):
             raw = compact(record, non_finite=quoted).encode()

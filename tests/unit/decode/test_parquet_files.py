@@ -234,12 +234,12 @@ def test_a_lack_of_memory_is_no_fault_of_the_object() -> None:
 
 
 def read_with_little_memory() -> None:
-    """Run by the test below: one page of 800 MB, and 500 MB more than the process has now."""
-    page = pa.table({"t": pa.array(["x" * (8 * MIB)] * 100)})
+    """Run by the test below: one page of 240 MB, and 120 MB more than the process has now."""
+    page = pa.table({"t": pa.array(["x" * (8 * MIB)] * 30)})
     body = parquet(page, use_dictionary=False, compression="zstd")
     del page
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 500 * MIB, used + 500 * MIB))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 120 * MIB, used + 120 * MIB))
     with pytest.raises(OutOfMemory, match=r"a\.parquet"):
         decode_objects([("a.parquet", body)], spec_of(t="string"))
 
