@@ -20,7 +20,7 @@ from engine.decode import decode_in_turn, decode_objects, decode_records_only
 from engine.decoding.parquet_file import InMemory, Meter, ParquetObject, Ranged, enough_memory, reading
 from engine.decoding.parquet_rows import parquet_blocks
 from engine.decoding.parquet_sizes import row_bytes
-from engine.errors import EXIT_RETRYABLE, CorruptObject, LimitExceeded, OutOfMemory
+from engine.errors import EXIT_RETRYABLE, CorruptObject, LimitExceeded, OutOfMemory, PreconditionFailed
 from engine.infer import infer_schema
 from engine.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 
@@ -214,6 +214,22 @@ def test_of_a_file_read_by_ranges_only_pages_are_fetched() -> None:
     whole = decode_objects([("k", body)], spec)
     assert facts(together(parquet_blocks("k", Ranged(len(body), fetch), spec, MIB))) == facts(whole)
     assert longest < len(body) // 8
+
+
+@pytest.mark.parametrize("failing", [1, 2, 5])
+def test_a_file_that_changes_while_it_is_read_is_not_called_corrupt(failing: int) -> None:
+    body = parquet(pa.table({"c": np.random.default_rng(0).random(200_000)}), row_group_size=20_000)
+    reads = 0
+
+    def fetch(start: int, stop: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        if reads == failing:
+            raise PreconditionFailed("it changed")
+        return body[start:stop]
+
+    with pytest.raises(PreconditionFailed, match="it changed"):
+        list(parquet_blocks("k", Ranged(len(body), fetch), spec_of(c="float64"), MIB))
 
 
 # -- too little memory -----------------------------------------------------------------------------
