@@ -6,7 +6,7 @@ are not imported: that is 0.03 s of the start of a day of JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from engine.decoding.gather import Decoded, Gather, Refused, Text
@@ -27,25 +27,61 @@ def decode_objects(
     Raises CorruptObject, UnsupportedFormat, LimitExceeded; never for a bad record, which becomes a reject.
     """
     total_bytes = sum(len(raw) for _, raw in objects)
-    return _decode(objects, len(objects), total_bytes, spec, plain_ranges=plain_ranges)
+    (decoded,) = _decode(objects, len(objects), total_bytes, spec, plain_ranges=plain_ranges)
+    return decoded
 
 
 def decode_in_turn(
     objects: Iterable[tuple[str, bytes | Refused]], count: int, total_bytes: int, spec: CompactionSpec
-) -> Decoded:
+) -> Iterator[Decoded]:
     """As ``decode_objects``, of so many objects that come one by one, and are decoded as they come.
 
     One that comes as ``Refused`` is one reject.
 
     Whoever makes them must not hold them: then few are in memory at a time. ``total_bytes`` is about what
-    they have together once they are decompressed.
+    they have together once they are decompressed. The answer is one block, and a further one wherever the
+    values of Parquet objects pass the spec's ``split_bytes``: a small file may hold many of them.
     """
-    return _decode(objects, count, total_bytes, spec)
+    return _decode(objects, count, total_bytes, spec, block_bytes=spec.split_bytes)
 
 
 def decode_records_only(objects: Sequence[tuple[str, bytes]], spec: CompactionSpec) -> Decoded:
     """The same answer, found by the record readers alone: slow, and what every faster lane is held to."""
-    return _decode(objects, len(objects), 0, spec, strict=True)
+    (decoded,) = _decode(objects, len(objects), 0, spec, strict=True)
+    return decoded
+
+
+class _Block:
+    """What is gathered of the objects of one block."""
+
+    def __init__(
+        self, count: int, total_bytes: int, spec: CompactionSpec, *, plain_ranges: bool, strict: bool
+    ) -> None:
+        self.gather = Gather(spec, count)
+        self._plain_ranges, self._strict = plain_ranges, strict
+        self._in_turn = None if plain_ranges or strict else InTurn(self.gather, total_bytes)
+        self._families: dict[FileFormat | None, list[Text]] = {}
+        self._plain_json = self._families.setdefault(FileFormat.JSON, [])
+
+    def take(self, kind: FileFormat | None, text: Text) -> None:
+        """Add an object of any format but Parquet."""
+        if self._in_turn is not None and kind is FileFormat.JSON and text.body[:1] == b"{":
+            self._plain_json += self._in_turn.take(text)
+        else:
+            self._families.setdefault(kind, []).append(text)
+
+    def finish(self) -> Decoded:
+        """Decode what waits."""
+        if self._in_turn is not None:
+            self._plain_json += self._in_turn.finish()
+            self._plain_json.sort(key=attrgetter("place"))
+        decode_json(self._plain_json, self.gather, inside=self._plain_ranges, strict=self._strict)
+        for kind in (FileFormat.CSV, FileFormat.TSV):
+            if kind in self._families:
+                from engine.decoding.csv_objects import decode_csv
+
+                decode_csv(self._families[kind], kind, self.gather, strict=self._strict)
+        return self.gather.finish()
 
 
 def _decode(
@@ -56,18 +92,17 @@ def _decode(
     *,
     plain_ranges: bool = False,
     strict: bool = False,
-) -> Decoded:
-    gather = Gather(spec, count)
-    in_turn = None if plain_ranges or strict else InTurn(gather, total_bytes)
-    families: dict[FileFormat | None, list[Text]] = {}
-    plain_json = families.setdefault(FileFormat.JSON, [])
+    block_bytes: int | None = None,
+) -> Iterator[Decoded]:
+    block = _Block(count, total_bytes, spec, plain_ranges=plain_ranges, strict=strict)
+    values = None  # of Parquet objects, as they are counted
     index = -1
     kind: FileFormat | None
     for key, raw in objects:  # not by enumerate, which keeps the last pair while it waits for the next
         index += 1
         if isinstance(raw, Refused):
-            gather.decoded_bytes += raw.size_bytes
-            gather.refuse_object(index, key, raw.reason, b"", raw.size_bytes)
+            block.gather.decoded_bytes += raw.size_bytes
+            block.gather.refuse_object(index, key, raw.reason, b"", raw.size_bytes)
             continue
         if raw[:1] == b"{" and key[-5:] == ".json" and len(raw) <= spec.limits.object_bytes:
             # What most objects of most days are: without compression and known at first sight.
@@ -77,23 +112,20 @@ def _decode(
         else:
             body = decompress(key, raw, spec.limits)
             kind = file_format(key, body)
-        gather.decoded_bytes += len(body)
-        if in_turn is not None and kind is FileFormat.JSON and body[:1] == b"{":
-            plain_json += in_turn.take(Text(index, key, body))
+        block.gather.decoded_bytes += len(body)
+        if kind is FileFormat.PARQUET:
+            from engine.decoding.parquet_file import InMemory, Meter, ParquetObject
+            from engine.decoding.parquet_rows import add_slice, is_refused
+
+            values = values or Meter(block_bytes)
+            file = ParquetObject(key, InMemory(body), spec.limits)
+            for piece in () if is_refused(file, index, block.gather) else file.slices(values):
+                if piece.begins_block:
+                    yield block.finish()
+                    block = _Block(count, total_bytes, spec, plain_ranges=plain_ranges, strict=strict)
+                add_slice(file, piece, index, block.gather, strict=strict)
+            del file
         else:
-            families.setdefault(kind, []).append(Text(index, key, body))
+            block.take(kind, Text(index, key, body))
         del raw, body
-    if in_turn is not None:
-        plain_json += in_turn.finish()
-        plain_json.sort(key=attrgetter("place"))
-    decode_json(plain_json, gather, inside=plain_ranges, strict=strict)
-    for kind in (FileFormat.CSV, FileFormat.TSV):
-        if kind in families:
-            from engine.decoding.csv_objects import decode_csv
-
-            decode_csv(families[kind], kind, gather, strict=strict)
-    if FileFormat.PARQUET in families:
-        from engine.decoding.parquet_rows import decode_parquet
-
-        decode_parquet(families[FileFormat.PARQUET], gather, strict=strict)
-    return gather.finish()
+    yield block.finish()

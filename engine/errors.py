@@ -188,6 +188,10 @@ class WorkerLost(BriquetteError):
     """The executor lost workers or its scheduler before every split was done."""
 
 
+class OutOfMemory(BriquetteError):
+    """There was not enough memory for a raw object; the object itself may be fine."""
+
+
 class Interrupted(BriquetteError):
     """The run was asked to stop (SIGTERM or Ctrl-C); nothing was published."""
 

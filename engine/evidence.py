@@ -151,8 +151,9 @@ class Evidence:
             if isinstance(joined, Timestamp) and joined.unit == "ns" and self.kinds & FAR:
                 joined = STRING
             clash = "objects differ: " + ", ".join(map(str, words))
-            not_finite = self.has_nan() or any("float" in str(w) for w in self.declared)
-            if re.search("string|json", str(joined)) and (not_finite or self.kinds & CELL):
+            # What neither text nor JSON can say: NaN, and bytes that are no text.
+            unsayable = self.has_nan() or any(re.search("float|binary", str(w)) for w in self.declared)
+            if re.search("string|json", str(joined)) and (unsayable or self.kinds & CELL):
                 clash += "; some records may be rejects"
             remark = "; ".join(filter(None, [clash, remark]))
         return joined, remark

@@ -14,12 +14,11 @@ from itertools import islice
 from engine.decoding.csv_records import CsvReader, Splitter, read_header
 from engine.decoding.json_records import JsonReader, Record
 from engine.decoding.text import BOM, decompress, file_format
-from engine.errors import CorruptObject, EmptyInput, SchemaError
+from engine.errors import EmptyInput, SchemaError
 from engine.evidence import Evidence
 from engine.model import Field, FileFormat, Limits, Schema
-from engine.schema import RESCUED, check_schema, dump_schema, type_word
+from engine.schema import RESCUED, check_schema, dump_schema
 from engine.skim import MOST_DIGITS, lines_like, rows_like
-from engine.typewords import JSON
 from engine.value import Value
 
 _MAX_WINDOW_LINES = 4_096  # read one by one before the next try to pass over a run
@@ -206,19 +205,12 @@ class _Observer:
     # -- Parquet -------------------------------------------------------------------------------
 
     def _parquet(self, key: str, text: bytes) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from engine.decoding.parquet_types import parquet_words
 
-        try:
-            file = pq.ParquetFile(pa.BufferReader(text))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptObject(
-                f"{key} is not readable as Parquet: {error}.",
-                hint="Fetch it again from its source, or move it away.",
-            ) from error
-        self.records += file.metadata.num_rows
-        for field in file.schema_arrow:
-            self._column(field.name).declared[type_word(field.type) or JSON] = None
+        rows, words = parquet_words(key, text, self.limits)
+        self.records += rows
+        for name, word in words.items():
+            self._column(name).declared[word] = None
 
     # -- the verdict ---------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # A line that starts in a byte range may end beyond it; one more megabyte nearly always holds the rest.
 RANGE_TAIL_BYTES = 1 << 20
+_PARQUET = b"PAR1"  # begins a file of Parquet, and nothing else (C2.4)
 
 Change = Callable[["pa.Table"], tuple["pa.Table", bytes]]  # new rows, and what was counted in the old ones
 
@@ -173,18 +174,33 @@ def _blocks(store: Store, task: SplitTask) -> Iterator[Decoded]:
             else:
                 yield from _range_blocks(store, first, task)
         elif len(task.objects) == 1 and is_huge(first, task.spec) and not first.refused:
-            from engine.decoding.stream import decode_stream
-
-            chunks = store.open_chunks(first, chunk_bytes=4 << 20)
-            yield from decode_stream(first.key, chunks, task.spec, block_bytes=task.spec.split_bytes)
+            yield from _huge_blocks(store, first, task.spec)
         else:
             total_bytes = sum(map(expected_bytes, task.objects))
-            yield decode_in_turn(_bodies(store, task), len(task.objects), total_bytes, task.spec)
+            yield from decode_in_turn(_bodies(store, task), len(task.objects), total_bytes, task.spec)
     except (NotFound, PreconditionFailed) as cause:
         raise SourceChanged(
             f"a raw object of {task.raw_url} changed or vanished after it was listed: {cause.message}",
             hint="Plan again; if the ingestion still writes, wait for its batch manifest.",
         ) from cause
+
+
+def _huge_blocks(store: Store, item: RawObject, spec: CompactionSpec) -> Iterator[Decoded]:
+    """One object in blocks; of Parquet only the pages that are read are in memory."""
+
+    def fetch(start: int, stop: int) -> bytes:
+        return store.get(item.key, etag=item.etag, start=start, length=stop - start)
+
+    if item.key.lower().endswith(".parquet") and fetch(0, len(_PARQUET)) == _PARQUET:
+        from engine.decoding.parquet_file import Ranged
+        from engine.decoding.parquet_rows import parquet_blocks
+
+        yield from parquet_blocks(item.key, Ranged(item.size_bytes, fetch), spec, spec.split_bytes)
+        return
+    from engine.decoding.stream import decode_stream
+
+    chunks = store.open_chunks(item, chunk_bytes=4 << 20)
+    yield from decode_stream(item.key, chunks, spec, block_bytes=spec.split_bytes)
 
 
 def _bodies(store: Store, task: SplitTask) -> Iterator[tuple[str, bytes | Refused]]:

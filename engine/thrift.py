@@ -216,6 +216,18 @@ def int_of(data: bytes, field: Field) -> int:
     return read_int(data, field.start)[0]
 
 
+def ints_of(data: bytes, field: Field) -> tuple[int, ...]:
+    """The numbers of a list of i16, i32 or i64."""
+    count, kind, pos = _list_header(data, field.start) if field.type == LIST else (0, 0, 0)
+    if not I16 <= kind <= I64:
+        raise ThriftError(f"field {field.id} is no list of numbers")
+    numbers = []
+    for _ in range(min(count, field.stop - pos)):
+        number, pos = read_int(data, pos)
+        numbers.append(number)
+    return tuple(numbers)
+
+
 def encode_int(value: int) -> bytes:
     """A number as zigzag varint, in the fewest bytes."""
     return _encode_unsigned(value << 1 if value >= 0 else (-value << 1) - 1)

@@ -14,6 +14,7 @@ from engine.decoding.rows import output_schema
 from engine.errors import LimitExceeded
 from engine.limits import limit_hint
 from engine.model import CompactionSpec, Reject
+from engine.typewords import parse_type
 from engine.value import Value
 from engine.vectors import from_numpy
 
@@ -61,6 +62,7 @@ class Gather:
     def __init__(self, spec: CompactionSpec, objects: int) -> None:
         self.spec = spec
         self.schema = output_schema(spec)
+        self.words = {f.name: parse_type(f.type) for f in spec.schema.fields}
         self.records: Counts = np.zeros(objects, np.int64)
         self.extra_fields: Counter[str] = Counter()
         self.duplicate_json_keys = 0

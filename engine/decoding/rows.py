@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.decoding.refusals import record_refusal, refuses_strangers
-from engine.decoding.values import Extras, Unfit, compact, converter, quoted
+from engine.decoding.values import Extras, Unfit, Unsayable, compact, converter, quoted
 from engine.model import CompactionSpec, ExtraFields
 from engine.schema import arrow_schema
 from engine.typewords import parse_type
@@ -77,7 +77,7 @@ class RowBuilder:
             try:
                 row.append(convert(value))
             except Unfit as unfit:
-                return f"field {name}: {unfit}"
+                return f"field {name}: {value.why if isinstance(value, Unsayable) else unfit}"
             if row[-1] is None and not nullable:
                 return null_reason(name)  # a cell that holds the JSON text null
         if matched != len(record) or self._nested_extras:

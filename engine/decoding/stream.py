@@ -12,7 +12,8 @@ from engine.decoding.csv_records import CsvReader, Header, Splitter, Undecided
 from engine.decoding.gather import Decoded, Gather, Text, record_too_long
 from engine.decoding.json_objects import add_records, decode_json
 from engine.decoding.json_records import JsonReader, Record
-from engine.decoding.parquet_rows import decode_parquet
+from engine.decoding.parquet_file import InMemory
+from engine.decoding.parquet_rows import parquet_blocks
 from engine.decoding.refusals import SHOWN_BYTES, beginning
 from engine.decoding.rows import RowBuilder
 from engine.decoding.text import decompress_stream, file_format, first_char
@@ -61,8 +62,8 @@ def decode_stream(
 ) -> Iterator[Decoded]:
     """Decode one object from its raw bytes in blocks of about ``block_bytes`` of text.
 
-    Rows, rejects and counts together equal those of ``decode_objects``. Parquet needs its whole file and is
-    not cut.
+    Rows, rejects and counts together equal those of ``decode_objects``. Parquet's blocks are of values, not
+    of text, and need the whole file.
     """
     feed = _Feed(decompress_stream(key, chunks, spec.limits))
     feed.grow(1)
@@ -70,6 +71,10 @@ def decode_stream(
         feed.grow(2 * len(feed.buffer))
     feed.grow(4)
     kind = file_format(key, feed.buffer)
+    if kind is FileFormat.PARQUET:
+        feed.grow(spec.limits.object_bytes)
+        yield from parquet_blocks(key, InMemory(feed.take(len(feed.buffer))), spec, block_bytes)
+        return
     yield from _numbered(_blocks(key, kind, feed, spec, block_bytes))
 
 
@@ -83,11 +88,7 @@ def _blocks(
             yield from _json_blocks(key, feed, spec, size)
         case FileFormat.CSV | FileFormat.TSV:
             yield from _csv_blocks(key, kind, feed, spec, size)
-        case FileFormat.PARQUET:
-            feed.grow(spec.limits.object_bytes)
-            text = feed.take(len(feed.buffer))
-            yield _one(key, text, spec, lambda t, g: decode_parquet([t], g))
-        case None:
+        case _:
             yield _one(key, feed.take(len(feed.buffer)), spec, lambda _t, _g: None)
 
 

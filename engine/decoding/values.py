@@ -15,6 +15,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from typing import Self
 
 from engine.typewords import INTEGERS, Decimal, ListOf, Plain, Struct, Timestamp, TypeWord
 
@@ -58,6 +59,19 @@ class NotFinite(str):
     __slots__ = ()
 
 
+class Unsayable(NotFinite):
+    """A value of a typed source that no form of C5 says, as a reject shows it; no column takes it."""
+
+    __slots__ = ("why",)
+    why: str
+
+    def __new__(cls, text: str, why: str) -> Self:
+        """``why`` is the reason of the record's reject."""
+        token = super().__new__(cls, text)
+        token.why = why
+        return token
+
+
 class Unfit(Exception):
     """A value that its column cannot hold without loss."""
 
@@ -72,12 +86,12 @@ def shown(value: object) -> str:
 
 
 def _no_non_finite(token: str) -> str:
-    raise Unfit(f"{token} is not JSON")
+    raise Unfit(token.why if isinstance(token, Unsayable) else f"{token} is not JSON")
 
 
 def quoted(token: str) -> str:
     """A token that JSON lacks as a JSON string."""
-    return f'"{token}"'
+    return json.dumps(str(token), ensure_ascii=False)
 
 
 def compact(value: object, non_finite: Callable[[str], str] = _no_non_finite) -> str:
@@ -85,7 +99,7 @@ def compact(value: object, non_finite: Callable[[str], str] = _no_non_finite) ->
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, NotFinite):
-        return non_finite(str(value))
+        return non_finite(value)
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
@@ -108,6 +122,8 @@ def _string(value: object) -> str:
 def _number_text(value: object, kind: str) -> str:
     if not isinstance(value, str):
         raise Unfit(f"{shown(value)} is not {kind}")
+    if type(value) is Unsayable:
+        raise Unfit(value.why)
     return value
 
 
@@ -277,7 +293,7 @@ def converter(
     """
     if text_cells and (isinstance(word, ListOf | Struct) or word == Plain("json")):
         inner = converter(word, max_digits, extras, path)
-        return lambda value: _maybe(inner, _parsed(value, max_digits))
+        return lambda value: _maybe(inner, parsed_json(value, max_digits))
     match word:
         case Timestamp(unit, _):
             return _timestamp(unit)
@@ -300,8 +316,8 @@ def _maybe(inner: Convert, value: object) -> object:
     return None if value is None else inner(value)
 
 
-def _parsed(value: object, max_digits: int) -> object:
-    """A cell's JSON text as a value."""
+def parsed_json(value: object, max_digits: int) -> object:
+    """JSON text that stands in a text cell, as a value; raises Unfit."""
     text = value if isinstance(value, str) else ""
     try:
         if len(text) > max_digits and re.search(rf"[0-9.]{{{max_digits + 1}}}", text):

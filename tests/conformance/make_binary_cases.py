@@ -58,6 +58,31 @@ def parquet(columns: dict[str, tuple[str, list[Any]]]) -> bytes:
     return sink.getvalue()
 
 
+def typed(columns: dict[str, tuple[str, list[Any]]], *, int96: bool = False) -> bytes:
+    """A Parquet file of Arrow types, as ``kinds`` names them; with ``int96`` its times are of that type."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {
+        "int": pa.int64(),
+        "binary": pa.binary(),
+        "fixed": pa.binary(4),
+        "uuid": pa.uuid(),
+        "us": pa.timestamp("us"),
+        "time_ns": pa.time64("ns"),
+        "duration": pa.duration("ms"),
+        "date": pa.date32(),
+        "far": pa.struct([("t", pa.timestamp("us")), ("n", pa.list_(pa.timestamp("ns")))]),
+        "map": pa.map_(pa.string(), pa.int64()),
+        "map_of_ints": pa.map_(pa.int64(), pa.map_(pa.string(), pa.bool_())),
+        "map_of_floats": pa.map_(pa.float64(), pa.int64()),
+    }
+    table = pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns.items()})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="none", use_deprecated_int96_timestamps=int96)
+    return sink.getvalue()
+
+
 def prices(symbol: str, close: float) -> bytes:
     return parquet({"close": ("double", [close]), "symbol": ("string", [symbol])})
 
@@ -104,6 +129,70 @@ def files() -> Iterator[tuple[str, bytes]]:
                 "symbol": ("string", ["A", "B", "C"]),
                 "timestamp": ("timestamp_ms", [1757079000000, 1757079060000, 1757079120250]),
                 "vwap": ("double", [None, 2.0, 3.0]),
+            }
+        ),
+    )
+    far = [253402300799000000, -62135596800000000, 1715000000123456, None]
+    yield (
+        "parquet-int96-times/raw/a.parquet",
+        typed({"id": ("int", [1, 2, 3, 4]), "us": ("us", far), "ns": ("us", far)}, int96=True),
+    )
+    yield (
+        "parquet-bytes/raw/a.parquet",
+        typed(
+            {
+                "id": ("int", [1, 2, 3]),
+                "text": ("binary", [b"hello", "é".encode(), b"\xff\x00"]),
+                "bytes": ("binary", [b"hello", b"\xff", None]),
+                "code": ("fixed", [b"abcd", None, b"wxyz"]),
+                "uuid": ("uuid", [bytes(range(16)), None, bytes(16)]),
+            }
+        ),
+    )
+    yield (
+        "parquet-maps/raw/a.parquet",
+        typed(
+            {
+                "id": ("int", [1, 2, 3, 4]),
+                "json": ("map", [[("k", 2), ("z", None)], [], None, [("a", 1), ("b", 2), ("a", 3)]]),
+                "text": ("map", [[("k", 2)], [], None, None]),
+                "members": ("map", [[("k", 2), ("z", 9)], [("z", 1)], None, None]),
+                "nested": ("map_of_ints", [[(-1, [("x", True)])], [(2, None)], None, None]),
+            }
+        ),
+    )
+    yield (
+        "parquet-map-keys-without-text/raw/a.parquet",
+        typed({"id": ("int", [1, 2]), "m": ("map_of_floats", [[(1.5, 1)], [(float("inf"), 1)]])}),
+    )
+    yield (
+        "parquet-times/raw/a.parquet",
+        typed(
+            {
+                "id": ("int", [1, 2, 3, 4]),
+                "clock": ("time_ns", [3723000000005, 3723000000000, None, 0]),
+                "took": ("duration", [1500, -1, None, 0]),
+                "day": ("date", [-719162, 2932896, 2932897, 0]),
+                "nested": (
+                    "far",
+                    [
+                        {"t": 253402300799000000, "n": [1, None]},
+                        None,
+                        {"t": 0, "n": []},
+                        {"t": 253402300800000000, "n": []},
+                    ],
+                ),
+            }
+        ),
+    )
+    texts = ["a" * 50, "b", "not a number", "d" * 50, "e"]
+    yield (
+        "parquet-in-blocks/raw/b.parquet",
+        parquet(
+            {
+                "id": ("int64", [1, 2, 3, 4, 5]),
+                "n": ("string", ["1", "2", "x", "4", "5"]),
+                "t": ("string", texts),
             }
         ),
     )

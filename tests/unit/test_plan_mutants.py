@@ -260,6 +260,9 @@ def test_the_projected_memory_is_five_times_the_largest_split(hashed):
     assert planning.split_memory_bytes(plan_of(100, suffix=".json.gz")) == 5 * 800
     assert planning.split_memory_bytes(plan_of(9_000, splittable=False)) == 5 * 2_000, "it is streamed"
     assert planning.split_memory_bytes(plan_of(3_000)) == 5 * 1_000, "of a byte range"
+    assert planning.split_memory_bytes(plan_of(100, suffix=".parquet")) == 5 * 1_100, (
+        "and one block of values"
+    )
 
 
 def test_the_projection_of_a_run_counts_the_libraries_the_splits_and_the_listing(hashed):

@@ -389,7 +389,7 @@ def test_large_objects_are_decoded_as_they_come_and_forgotten():
     bodies = [b"\n".join(clean_line(rng) for _ in range(n)) for n in (60, 80, 3, 70, 60)]
     assert [len(body) >= scanned._LARGE_BYTES for body in bodies] == [True, True, False, True, True]
     spec, seen = CompactionSpec(PRICES), []
-    decoded = decode_in_turn(come(bodies, seen), len(bodies), sum(map(len, bodies)), spec)
+    (decoded,) = decode_in_turn(come(bodies, seen), len(bodies), sum(map(len, bodies)), spec)
     assert seen == [0, 0, 0, 1, 0], "the small one waits for the next"
     named = [(f"{n}.json", body) for n, body in enumerate(bodies)]
     assert facts(plain(decoded)) == facts(plain(decode_records_only(named, spec)))
@@ -416,7 +416,7 @@ def test_a_large_object_with_an_odd_line_and_those_behind_it_are_decoded_otherwi
         total = sum(len(body) for _, body in objects)
 
         def fast(spec=spec, seen=seen, total=total):
-            return facts(plain(decode_in_turn(come([b for _, b in objects], seen), 4, total, spec)))
+            return facts(plain(*decode_in_turn(come([b for _, b in objects], seen), 4, total, spec)))
 
         assert g.outcome(fast) == g.outcome(lambda spec=spec: facts(decode_records_only(objects, spec)))
         assert seen[: dirty + 1] == [0] * (dirty + 1)
@@ -427,5 +427,5 @@ def test_a_text_of_which_a_thread_could_take_half_is_not_decoded_alone(monkeypat
     monkeypatch.setattr(scan, "json_lines_in_turn", None)
     rng = random.Random(10)
     bodies = [b"\n".join(clean_line(rng) for _ in range(90)) for _ in range(2)]
-    decoded = decode_in_turn(come(bodies, []), 2, sum(map(len, bodies)), CompactionSpec(PRICES))
+    (decoded,) = decode_in_turn(come(bodies, []), 2, sum(map(len, bodies)), CompactionSpec(PRICES))
     assert decoded.object_records == (90, 90)
