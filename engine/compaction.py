@@ -6,16 +6,17 @@ Glue fallback with a stored plan, goes through ``run_plan``.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
 from engine.ahead import Early, look_ahead
-from engine.errors import EmptyInput, PlanError, UsageError
+from engine.errors import EmptyInput, PlanError, UnsafePath, UsageError
 from engine.executors import Executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
@@ -30,6 +31,7 @@ from engine.model import (
 from engine.outcome import CompactionResult as CompactionResult  # noqa: PLC0414 - also named from here
 from engine.plan import (
     check_identity,
+    check_key,
     concurrency_within,
     plan_partition,
     predicted_output_bytes,
@@ -47,6 +49,8 @@ from engine.value import Value
 if TYPE_CHECKING:
     from engine.infer import Inferred
     from engine.publishing.drafts import Drafts
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
@@ -174,8 +178,16 @@ def resolve_spec(
     elif part.table:
         declared = load_table(f"{part.domain}.{part.table}")
     else:
-        declared = TableSpec(infer_target(target)[0].schema)
+        declared = TableSpec(inferred_schema(target))
     return spec_of(declared, overrides)
+
+
+def inferred_schema(target: Target) -> Schema:
+    """A schema that holds every record of the target; what a person should know about it is logged."""
+    inferred, _ = infer_target(target)
+    for warning in inferred.warnings:
+        _log.warning("%s", warning)
+    return inferred.schema
 
 
 def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
@@ -187,11 +199,24 @@ def infer_target(target: Target, name: str = "") -> tuple[Inferred, str]:
     listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
     if not listing.objects:
         raise EmptyInput(f"there are no raw objects under {target.raw}.", hint="Check the path and the day.")
-    bodies = store.get_many(listing.objects)
-    pairs = ((o.key, body) for o, body in zip(listing.objects, bodies, strict=True))
+    refused = {o.key: reason for o in listing.objects if (reason := _why_refused(o.key))}
+
+    def bodies(keys: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        chosen = tuple(o for o in listing.objects if o.key not in refused and (keys is None or o.key in keys))
+        return ((o.key, body) for o, body in zip(chosen, store.get_many(chosen), strict=True))
+
     part = target.partition
-    inferred = infer_schema(pairs, name=name or f"{part.domain}.{part.table}".strip(".") or "inferred")
+    full_name = name or f"{part.domain}.{part.table}".strip(".") or "inferred"
+    inferred = infer_schema(bodies(), name=full_name, again=bodies, refused=refused.items())
     return inferred, dump_schema(inferred.schema, comments=inferred.comments)
+
+
+def _why_refused(key: str) -> str:
+    try:
+        check_key(key)
+    except UnsafePath as error:
+        return error.message.rstrip(".")
+    return ""
 
 
 def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:

@@ -18,8 +18,8 @@ MAX_NAMES = 200  # records with more fields are read one by one; the expression 
 MOST_DIGITS = 38  # of a number that is passed over
 _MAX_COUNT = 65_535  # of repetitions in an expression
 
-# Possessive quantifiers stand over single characters only. Over a group they match too much in Python 3.11.0 to
-# 3.11.4 (cpython issue 106052), so a group that must not be tried again is an atomic one, (?>...).
+# Possessive quantifiers stand over single characters only. Over a group they match too much in Python 3.11.0
+# to 3.11.4 (cpython issue 106052), so a group that must not be tried again is an atomic one, (?>...).
 _FLOAT = rb"-?(?!0[0-9])[0-9]{1,18}+(?:\.[0-9]{1,18}+(?>(?:[eE][+-]?[0-9]{1,2}+)?)|[eE][+-]?[0-9]{1,2}+)"
 _NATURAL = rb"(?:0|[1-9][0-9]{0,14}+)"
 _INTEGER = rb"(?:0|-?[1-9][0-9]{0,14}+)"
@@ -114,7 +114,7 @@ def rows_like(
     """
     if not 0 < len(names) <= MAX_NAMES:
         return None
-    known = tuple((columns[name].kinds, columns[name].low < 0) for name in names)
+    known = tuple((columns[name].known(), columns[name].low < 0) for name in names)
     return _rows(known, delimiter, ascii_only, text_bytes)
 
 
