@@ -38,7 +38,6 @@ Columns = Callable[[], Iterable["pa.ChunkedArray"]]  # a column's values, file b
 
 DIGITS_PASSED = 15  # of an integer in a line that was passed over (engine/skim.py)
 _EXACT = 1 << 53  # the integers up to here are doubles
-_WIDE = ("int64", "uint64")
 _NANOS_OF_A_DAY = 86_400 * 10**9
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -85,7 +84,7 @@ class _Column:
             case Timestamp("ns", _) if any(_unit(word) not in ("ns", "") for word in words):
                 return self._of_times(joined, of_json, path)
         different = {word for word in words if word != NULL}
-        if joined == FLOAT64 and len(different) > 1 and any(map(_needs_digits, different)):
+        if joined == FLOAT64 and len(different) > 1 and any(map(_has_exact_numbers, different)):
             return self._of_numbers(sorted(different, key=str), of_json, path)
         return joined
 
@@ -166,8 +165,8 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
-def _needs_digits(word: TypeWord) -> bool:
-    return isinstance(word, Decimal) or (isinstance(word, Plain) and word.name in _WIDE)
+def _has_exact_numbers(word: TypeWord) -> bool:
+    return isinstance(word, Decimal) or (isinstance(word, Plain) and word.name in INTEGERS)
 
 
 def _integer(integers: list[Plain], facts: _Numbers) -> TypeWord | None:
