@@ -373,7 +373,11 @@ PARQUET_COLUMNS = st.sampled_from(
 def test_the_schema_of_parquet_and_json_takes_every_row_of_both(columns, tokens):
     objects = [(f"{i}.parquet", parquet(pa.table({"a": column}))) for i, column in enumerate(columns)]
     objects.append(("z.json", "".join(f'{{"a": {token}}}\n' for token in tokens).encode()))
-    inferred = infer_schema(objects)
+    try:
+        inferred = infer_schema(objects)
+    except SchemaError as error:  # for instance the largest uint64 beside NaN
+        assert "No type holds the values of column 'a'" in str(error)  # noqa: PT017
+        return
     decoded = decode_objects(objects, CompactionSpec(inferred.schema))
     assert sum(decoded.object_records) == inferred.records == 2 * len(columns) + len(tokens)
     if not any("rejects" in remark for _, remark in inferred.remarks):
