@@ -236,10 +236,17 @@ class Evidence:
 
     def as_if_null(self) -> tuple[tuple[str, ...], TypeWord] | None:
         """The few texts of CSV cells that, were they null, would leave another type than text; that type."""
+        return self._without_texts() if self.outvoted()[1] else None
+
+    def placeholders(self) -> tuple[tuple[str, ...], TypeWord] | None:
+        """Likewise where such texts are many, as the other values are; no other text was among the first."""
+        many = [mask for mask, noted in self.noted.items() if noted.count >= MOST_COUNTED]
+        return self._without_texts() if TEXT in many and len(many) > 1 else None
+
+    def _without_texts(self) -> tuple[tuple[str, ...], TypeWord] | None:
         texts = self.texts()
         rest = self.kinds & ~(TEXT | NAN_TEXT)
-        never = self.quoted or self.declared or not self.outvoted()[1]
-        if never or not (texts and self.kinds & CELL and rest & ~CELL):
+        if self.quoted or self.declared or not (texts and self.kinds & CELL and rest & ~CELL):
             return None
         without = Evidence()
         without.kinds, without.low, without.high = rest, self.low, self.high

@@ -162,6 +162,11 @@ def of_column(name: str, word: TypeWord, evidence: Evidence, records: int) -> li
             what = next(text for mask, text in seen.CLASSES.items() if evidence.noted.get(mask) is noted)
             values = "1 value" if noted.count == 1 else f"{noted.count:,} values"
             found.append(f"{word} because of {values} among {records:,} records of {most}: {what}, {noted}")
+    if word == STRING and (known := evidence.placeholders()):
+        found.append(
+            f"string because of many values such as {_json_list(known[0])}: if these are all its texts and "
+            f"mean null, null_values = {_json_list(('', *known[0]))} in the table's file makes it {known[1]}"
+        )
     if word == STRING and (day := _days(evidence)):
         found.append(day)
     if str(word) in ("int64", "uint64", "float64") and (epoch := _epoch(name, evidence)):
@@ -221,12 +226,16 @@ def null_values(columns: Iterable[tuple[str, Evidence]]) -> str:
             gained.append(f"{name} {found[1]}")
     if not gained:
         return ""
-    listed = ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
     more = f" and {len(gained) - MOST_NAMED} more of another type" if len(gained) > MOST_NAMED else ""
     return (
-        f"null_values = [{listed}] in the table's file would make {', '.join(gained[:MOST_NAMED])}{more}: "
-        "these texts, unquoted, then mean null in every column."
+        f"null_values = {_json_list(texts)} in the table's file would make "
+        f"{', '.join(gained[:MOST_NAMED])}{more}: these texts, unquoted, then mean null in every column."
     )
+
+
+def _json_list(texts: Iterable[str]) -> str:
+    """Texts as TOML and JSON write a list of them."""
+    return json.dumps(list(texts), ensure_ascii=False)
 
 
 # -- JSON ----------------------------------------------------------------------------------------

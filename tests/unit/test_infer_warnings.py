@@ -159,6 +159,15 @@ def test_the_few_texts_that_make_a_column_of_numbers_text_are_told(exceptions, c
     assert table.schema.null_values == tuple(dict.fromkeys(["", *exceptions.values()]))
 
 
+def test_texts_that_stand_for_null_in_many_records_are_told_too():
+    text = rows("id,a", *(f"{i},{'NA' if i % 1_000 < 199 else i / 8}" for i in range(20_000)))
+    [told] = warnings(("x.csv", text))
+    assert told == (
+        'a: string because of many values such as ["NA"]: if these are all its texts and mean null, '
+        'null_values = ["", "NA"] in the table\'s file makes it float64.'
+    )
+
+
 def test_texts_that_would_not_be_null_are_not_proposed():
     quoted = rows("a", *["1.5"] * 50, '"null"')
     assert not any("null_values" in warning for warning in warnings(("x.csv", quoted)))
