@@ -34,7 +34,7 @@ from engine.typewords import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Columns = Callable[[], Iterable["pa.ChunkedArray"]]  # a column's values, file by file
+Columns = Callable[[], Iterable["pa.Array"]]  # a column's values, file by file
 
 DIGITS_PASSED = 15  # of an integer in a line that was passed over (engine/skim.py)
 _EXACT = 1 << 53  # the integers up to here are doubles
@@ -92,8 +92,7 @@ class _Column:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        for column in self.values():
-            array: pa.Array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        for array in self.values():
             for name in path:
                 if name == "" and _is_list(array.type):
                     array = pc.list_flatten(array)

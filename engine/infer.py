@@ -17,17 +17,16 @@ from engine.clash import settled
 from engine.decoding.csv_records import CsvReader, Header, Splitter, read_header
 from engine.decoding.json_records import JsonReader, Record
 from engine.decoding.text import BOM, decompress, file_format
-from engine.errors import CorruptObject, EmptyInput, LimitExceeded, RejectLimitExceeded, SchemaError
+from engine.errors import EmptyInput, RejectLimitExceeded, SchemaError
 from engine.evidence import TEXT, Evidence, Place
 from engine.model import Field, FileFormat, Limits, Schema
-from engine.schema import RESCUED, check_schema, dump_schema, type_word
+from engine.schema import RESCUED, check_schema, dump_schema
 from engine.skim import MOST_DIGITS, lines_like, rows_like
-from engine.typewords import JSON, TypeWord
+from engine.typewords import TypeWord
 from engine.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 Again = Callable[[Collection[str]], Iterable[tuple[str, bytes]]]  # reads objects once more, by their keys
 
@@ -290,18 +289,21 @@ class _Observer:
     # -- Parquet -------------------------------------------------------------------------------
 
     def _parquet(self, key: str, text: bytes) -> None:
-        file = _opened(key, text, self.limits)
-        self.records += file.metadata.num_rows
-        names = file.schema_arrow.names
-        for field in file.schema_arrow:
-            self._column(field.name).declared.setdefault(type_word(field.type) or JSON, key)
-            self.parquet.setdefault(field.name, {})[key] = None
-        self._together(names)
+        from engine.decoding.parquet_columns import parquet_words
 
-    def _values(self, name: str) -> Iterator[pa.ChunkedArray]:
+        rows, words = parquet_words(key, text, self.limits)
+        self.records += rows
+        for name, word in words.items():
+            self._column(name).declared.setdefault(word, key)
+            self.parquet.setdefault(name, {})[key] = None
+        self._together(words)
+
+    def _values(self, name: str) -> Iterator[pa.Array]:
         """A column's values in each Parquet object that has it."""
+        from engine.decoding.parquet_columns import column_of
+
         for key, raw in self.again(tuple(self.parquet[name])):
-            yield _column_of(key, decompress(key, raw, self.limits), name, self.limits)
+            yield from column_of(key, decompress(key, raw, self.limits), name, self.limits)
 
     # -- the verdict ---------------------------------------------------------------------------
 
@@ -366,41 +368,6 @@ class _Observer:
         if self.rejects and self.rejects == self.records:
             return RejectLimitExceeded(f"All {self.records} records are rejects.", hint=first)
         return SchemaError(f"None of {self.records} records has a field to make a column of.", hint=first)
-
-
-def _opened(key: str, text: bytes, limits: Limits) -> pq.ParquetFile:
-    """A Parquet object whose schema can be used; the errors are those of decoding it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    hint = "Fetch it again from its source, or move it away."
-    try:
-        file = pq.ParquetFile(pa.BufferReader(text))
-        names = file.schema_arrow.names  # decoded here: a damaged name is no Unicode
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CorruptObject(f"{key} is not readable as Parquet: {error}.", hint=hint) from error
-    if file.metadata.num_columns > limits.columns:
-        raise LimitExceeded(
-            f"{key} has {file.metadata.num_columns} Parquet columns, more than {limits.columns}.",
-            hint="Raise limits.columns if that is right; otherwise move the object away.",
-        )
-    if len(set(names)) < len(names):
-        doubled = next(name for name in names if names.count(name) > 1)
-        raise CorruptObject(f"{key} names the Parquet column {doubled!r} more than once.", hint=hint)
-    return file
-
-
-def _column_of(key: str, text: bytes, name: str, limits: Limits) -> pa.ChunkedArray:
-    import pyarrow as pa
-
-    with _opened(key, text, limits) as file:
-        try:
-            return file.read(columns=[name], use_threads=False).column(name)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise CorruptObject(
-                f"{key} is not readable as Parquet, column {name!r}: {error}.",
-                hint="Fetch it again from its source, or move it away.",
-            ) from error
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -31,7 +31,7 @@ def infer(
     place = target.resolve(writes=False)
     inferred, text = infer_target(place, name)
     warn(inferred.warnings)
-    if inferred.rejects == inferred.records:
+    if 0 < inferred.rejects == inferred.records:
         raise RejectLimitExceeded(
             f"all {inferred.records:,} records are rejects, so nothing says what the columns hold.",
             hint="Mend the objects, or declare the schema.",

@@ -17,9 +17,9 @@ from engine.infer import infer_schema
 from engine.model import CompactionSpec, Limits
 
 
-def parquet(table):
+def parquet(table, **options):
     out = io.BytesIO()
-    pq.write_table(table, out)
+    pq.write_table(table, out, **options)
     return out.getvalue()
 
 
@@ -123,6 +123,11 @@ def test_far_times_do_not_become_nanoseconds():
     assert read_back(files((us, [far]), (ns, [near]))) == ("timestamp[us]", [far, near])
     assert read_back(files((pa.date32(), [far.date()]), (ns, [near])))[0] == "timestamp[us]"
     assert read_back(files((us, [near]), (ns, [near])))[0] == "timestamp[ns]"
+    old = [("0.parquet", parquet(pa.table({"a": pa.array([far], us)}), use_deprecated_int96_timestamps=True))]
+    old += [("1.parquet", files((ns, [near]))[0][1])]
+    assert infer_schema(old).schema.fields[0].type == "timestamp[ns]"  # two INT96 of one word: not looked at
+    old[1] = ("1.parquet", files((us, [near]))[0][1])
+    assert infer_schema(old).schema.fields[0].type == "timestamp[us]"
     nested = files((pa.list_(us), [[far]]), (pa.list_(ns), [[near], None]))
     assert read_back(nested) == ("list<timestamp[us]>", [[far], [near], None])
     assert read_back(files((us, [far]), pa.array([1], ns)))[0] == "string"
@@ -207,6 +212,9 @@ def test_what_compact_refuses_of_parquet_infer_refuses():
     doubled = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column 'a' more than once"):
         infer_schema([("x.parquet", parquet(doubled))])
+    inner = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column 's\.x' more than once"):
+        infer_schema([("x.parquet", parquet(pa.table({"s": inner})))])
     wide = pa.table({f"c{i}": [1] for i in range(5)})
     with pytest.raises(LimitExceeded, match="5 Parquet columns"):
         infer_schema([("x.parquet", parquet(wide))], limits=Limits(columns=4))
