@@ -280,8 +280,9 @@ class Evidence:
             clash = "objects differ: " + ", ".join(
                 f"{word} ({key})" if (key := self.declared.get(word)) else str(word) for word in words
             )
-            not_finite = self.has_nan() or any("float" in str(w) for w in self.declared)
-            if re.search("string|json", str(joined)) and (not_finite or self.kinds & CELL):
+            # NaN has no text there, bytes need not be text, and a cell's text is not the JSON of it.
+            unfit = self.has_nan() or any(re.search("float|binary", str(w)) for w in self.declared)
+            if re.search("string|json", str(joined)) and (unfit or self.kinds & CELL):
                 clash += "; some records may be rejects"
             joined, mended = mend(joined) if mend else (joined, "")
             remark = "; ".join(filter(None, [clash, remark, mended]))

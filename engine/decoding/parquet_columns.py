@@ -56,7 +56,7 @@ def _opened(key: str, body: bytes, limits: Limits, coerce_int96_timestamp_unit: 
             hint="Raise limits.columns if that is right; otherwise move the object away.",
         )
     if doubled is not None:
-        raise CorruptObject(f"{key} names the Parquet column {doubled!r} more than once.", hint=_HINT)
+        raise CorruptObject(f"{key} names the Parquet column {doubled} more than once.", hint=_HINT)
     return file
 
 

@@ -124,9 +124,7 @@ def test_far_times_do_not_become_nanoseconds():
     assert read_back(files((pa.date32(), [far.date()]), (ns, [near])))[0] == "timestamp[us]"
     assert read_back(files((us, [near]), (ns, [near])))[0] == "timestamp[ns]"
     old = [("0.parquet", parquet(pa.table({"a": pa.array([far], us)}), use_deprecated_int96_timestamps=True))]
-    old += [("1.parquet", files((ns, [near]))[0][1])]
-    assert infer_schema(old).schema.fields[0].type == "timestamp[ns]"  # two INT96 of one word: not looked at
-    old[1] = ("1.parquet", files((us, [near]))[0][1])
+    old += [("1.parquet", files((us, [near]))[0][1])]
     assert infer_schema(old).schema.fields[0].type == "timestamp[us]"
     nested = files((pa.list_(us), [[far]]), (pa.list_(ns), [[near], None]))
     assert read_back(nested) == ("list<timestamp[us]>", [[far], [near], None])
@@ -210,10 +208,10 @@ def test_nulls_inside_say_nothing_about_a_type():
 
 def test_what_compact_refuses_of_parquet_infer_refuses():
     doubled = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
-    with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column 'a' more than once"):
+    with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column a more than once"):
         infer_schema([("x.parquet", parquet(doubled))])
     inner = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
-    with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column 's\.x' more than once"):
+    with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column s\.x more than once"):
         infer_schema([("x.parquet", parquet(pa.table({"s": inner})))])
     wide = pa.table({f"c{i}": [1] for i in range(5)})
     with pytest.raises(LimitExceeded, match="5 Parquet columns"):
