@@ -22,6 +22,8 @@ TESTS = (
     "tests/conformance",
     "tests/unit/decode",
     "tests/unit/test_infer.py",
+    "tests/unit/test_infer_parquet.py",
+    "tests/unit/test_infer_warnings.py",
     "tests/unit/test_schema.py",
     "tests/unit/test_skim.py",
 )

@@ -52,7 +52,7 @@ def _opened(key: str, body: bytes, limits: Limits, coerce_int96_timestamp_unit: 
         raise CorruptObject(f"{key} is not readable as Parquet: {error}.", hint=_HINT) from error
     if file.metadata.num_columns > limits.columns:
         raise LimitExceeded(
-            f"{key} has {file.metadata.num_columns} Parquet columns, more than {limits.columns}.",
+            f"{key} has {file.metadata.num_columns} columns, more than {limits.columns}.",
             hint="Raise limits.columns if that is right; otherwise move the object away.",
         )
     if doubled is not None:

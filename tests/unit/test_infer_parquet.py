@@ -214,7 +214,7 @@ def test_what_compact_refuses_of_parquet_infer_refuses():
     with pytest.raises(CorruptObject, match=r"x.parquet names the Parquet column s\.x more than once"):
         infer_schema([("x.parquet", parquet(pa.table({"s": inner})))])
     wide = pa.table({f"c{i}": [1] for i in range(5)})
-    with pytest.raises(LimitExceeded, match="5 Parquet columns"):
+    with pytest.raises(LimitExceeded, match="5 columns"):
         infer_schema([("x.parquet", parquet(wide))], limits=Limits(columns=4))
 
 
