@@ -17,10 +17,10 @@ export VENV
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check audit bench lock clean \
-        coverage mutation fuzz
+        coverage mutation fuzz test-pythons
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # -- set-up -------------------------------------------------------------------------------------
 
@@ -63,6 +63,9 @@ test: install ## Run the tests: all but those marked slow or aws
 
 test-slow: install ## Run the slow tests
 	@$(PYTEST) -m "slow and not aws"
+
+test-pythons: install ## Run the tests of the readers and of inference on the other Pythons that are here
+	@$(BIN)/python scripts/pythons.py
 
 test-aws: install ## Run the tests that talk to a real AWS account (needs credentials)
 	@$(PYTEST) -m aws

@@ -6,9 +6,10 @@ Glue fallback with a stored plan, goes through ``run_plan``.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ from engine.value import Value
 if TYPE_CHECKING:
     from engine.infer import Inferred
     from engine.publishing.drafts import Drafts
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
@@ -183,8 +186,16 @@ def resolve_spec(
         declared = load_table(f"{part.domain}.{part.table}")
     else:
         limits = limits_of(overrides.get("limits"), Limits())
-        declared = TableSpec(infer_target(target, limits=limits)[0].schema)
+        declared = TableSpec(inferred_schema(target, limits=limits))
     return spec_of(declared, overrides)
+
+
+def inferred_schema(target: Target, *, limits: Limits | None = None) -> Schema:
+    """A schema that holds every record of the target; what a person should know about it is logged."""
+    inferred, _ = infer_target(target, limits=limits)
+    for warning in inferred.warnings:
+        _log.warning("%s", warning)
+    return inferred.schema
 
 
 def infer_target(target: Target, name: str = "", *, limits: Limits | None = None) -> tuple[Inferred, str]:
@@ -197,14 +208,18 @@ def infer_target(target: Target, name: str = "", *, limits: Limits | None = None
     listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
     if not listing.objects:
         raise EmptyInput(f"there are no raw objects under {target.raw}.", hint="Check the path and the day.")
-    objects = [item for item in listing.objects if not item.refused]
-    bodies = store.get_many(objects)
-    pairs = ((o.key, body) for o, body in zip(objects, bodies, strict=True))
+    refused = {o.key: o.refused for o in listing.objects if o.refused}
+
+    def bodies(keys: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        chosen = tuple(o for o in listing.objects if not o.refused and (keys is None or o.key in keys))
+        return ((o.key, body) for o, body in zip(chosen, store.get_many(chosen), strict=True))
+
     part = target.partition
-    name = name or f"{part.domain}.{part.table}".strip(".") or "inferred"
-    inferred = infer_schema(pairs, name=name, limits=limits)
-    warnings = warnings_of(listing.objects, target.raw.prefix)
-    return replace(inferred, warnings=warnings), dump_schema(inferred.schema, comments=inferred.comments)
+    full_name = name or f"{part.domain}.{part.table}".strip(".") or "inferred"
+    inferred = infer_schema(bodies(), name=full_name, again=bodies, refused=refused.items(), limits=limits)
+    folders = warnings_of(listing.objects, target.raw.prefix)
+    inferred = replace(inferred, warnings=(*folders, *inferred.warnings))
+    return inferred, dump_schema(inferred.schema, comments=inferred.comments)
 
 
 def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:

@@ -7,24 +7,35 @@ no type can hold all of a column's values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from engine.decoding.csv_records import CsvReader, Splitter, read_header
+from engine import hints
+from engine.clash import settled
+from engine.decoding.csv_records import CsvReader, Header, Splitter, read_header
 from engine.decoding.json_records import JsonReader, Record
 from engine.decoding.text import BOM, decompress, file_format
-from engine.errors import EmptyInput, SchemaError
-from engine.evidence import Evidence
+from engine.errors import EmptyInput, RejectLimitExceeded, SchemaError
+from engine.evidence import TEXT, Evidence, Place
 from engine.model import Field, FileFormat, Limits, Schema
 from engine.schema import RESCUED, check_schema, dump_schema
 from engine.skim import MOST_DIGITS, lines_like, rows_like
+from engine.typewords import TypeWord
 from engine.value import Value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Again = Callable[[Collection[str]], Iterable[tuple[str, bytes]]]  # reads objects once more, by their keys
 
 _MAX_WINDOW_LINES = 4_096  # read one by one before the next try to pass over a run
 _SHORT_BYTES = 64  # more than any value but a string takes with the signs around it
 _NULL_VALUES = Schema(()).null_values
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_MOST_DECIDED = 20  # sentences about columns among the warnings
+_MAX_HEADERS = 1_000  # different ones that are compared
 _HEAD_BYTES = 4_096  # of a text, to know its format
 
 
@@ -38,7 +49,7 @@ class Inferred(Value):
     rejects: int  # records that are broken whatever the schema; they say nothing about columns
     remarks: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]  # fields whose names no column may have
-    warnings: tuple[str, ...] = ()  # sentences about what no column will say
+    warnings: tuple[str, ...]  # what a person should know before the schema is used
 
     @property
     def comments(self) -> dict[str, str]:
@@ -51,33 +62,59 @@ class Inferred(Value):
 
 
 def infer_schema(
-    objects: Iterable[tuple[str, bytes]], name: str = "", *, limits: Limits | None = None
+    objects: Iterable[tuple[str, bytes]],
+    name: str = "",
+    *,
+    limits: Limits | None = None,
+    again: Again | None = None,
+    refused: Iterable[tuple[str, str]] = (),
 ) -> Inferred:
     """The narrowest schema that holds every record of ``objects``, which are (key, bytes as stored).
 
     Columns stand in the order of their first appearance and are all nullable: another day may lack a value.
-    Raises the InputErrors of decoding, EmptyInput where there is no record, and SchemaError where the records
-    have no field to make a column of.
+    ``again`` gives Parquet objects a second time, where their types differ and the values have to decide;
+    without it all objects are kept in memory. ``refused`` are objects that are one reject each, with why.
+    Raises the InputErrors of decoding, EmptyInput where there is no record, RejectLimitExceeded where all
+    records are rejects and name no column, and SchemaError where the records have no field to make a column
+    of, or no type holds a column's values.
     """
-    observer = _Observer(limits or Limits())
+    if again is None:
+        objects = kept = list(objects)
+
+        def again(keys: Collection[str]) -> Iterable[tuple[str, bytes]]:
+            return [(key, raw) for key, raw in kept if key in keys]
+
+    observer = _Observer(limits or Limits(), again)
     for key, raw in objects:
         observer.object(key, raw)
+    for key, reason in refused:
+        observer.refuse(key, reason)
     return observer.inferred(name)
 
 
 class _Observer:
     """Evidence of all columns, gathered object by object."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, again: Again) -> None:
         self.limits = limits
+        self.again = again
         self.columns: dict[str, Evidence] = {}
         self.objects = self.records = self.rejects = 0
         self.first_reason = ""
+        self.place = Place()  # of the record that is read
+        self.hints = hints.Hints()
+        self.headers: dict[tuple[str, ...], None] = {}
+        self.csv_objects = 0
+        self.found_in: dict[str, Place] = {}  # the first record with a name that no column may have
+        self.twins: dict[tuple[str, str], bool] = {}  # names equal but for case: whether one record has both
+        self.parquet: dict[str, dict[str, None]] = {}  # the Parquet objects that have a column
+        self._lower: dict[str, str] = {}
         self._keys: tuple[str, ...] = ()  # of the last record: the next ones are probably like it
 
     def object(self, key: str, raw: bytes) -> None:
         text = decompress(key, raw, self.limits)
         self.objects += 1
+        self.place.key, self.place.position = key, 0
         kind = file_format(key, text[:_HEAD_BYTES] if text[:_HEAD_BYTES].strip() else text)
         if kind is FileFormat.JSON:
             self._json(key, text.removeprefix(BOM))
@@ -85,6 +122,13 @@ class _Observer:
             self._parquet(key, text)
         elif kind is not None:
             self._csv(key, text, kind)
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Count an object that is one reject."""
+        self.objects += 1
+        self.records += 1
+        self.place.key, self.place.position = key, 0
+        self._reject(key, reason)
 
     def _column(self, name: str) -> Evidence:
         found = self.columns.get(name)
@@ -94,12 +138,23 @@ class _Observer:
                     f"The records have more than {self.limits.columns} different fields.",
                     hint="Their names look like data: put them into one object, which can be a json column.",
                 )
-            found = self.columns[name] = Evidence()
+            found = self.columns[name] = Evidence(self.place)
+            if name in ("", RESCUED):
+                self.found_in[name] = Place(self.place.key, self.place.position)
+            twin = self._lower.setdefault(name.lower(), name)
+            if twin != name:
+                self.twins[twin, name] = False
         return found
+
+    def _together(self, names: Collection[str]) -> None:
+        """Take note of which twins stand in one record."""
+        for pair, together in self.twins.items():
+            if not together and pair[0] in names and pair[1] in names:
+                self.twins[pair] = True
 
     def _reject(self, key: str, reason: str) -> None:
         self.rejects += 1
-        self.first_reason = self.first_reason or f"{key}: {reason}"
+        self.first_reason = self.first_reason or f"{key!r}, record {self.place.position}: {reason}"
 
     # -- JSON ----------------------------------------------------------------------------------
 
@@ -115,7 +170,7 @@ class _Observer:
             if may_skim:
                 stop = self._skim(text, at, ascii_only=ascii_only)
                 if stop > at:
-                    self.records += text.count(b"\n", at, stop)
+                    self._passed(text.count(b"\n", at, stop))
                     at, lines, reader = stop, 1, None
                     continue
             stop = max(_after_lines(text, at, lines), min(at + window_bytes, len(text)))
@@ -125,6 +180,10 @@ class _Observer:
             window_bytes = 0 if taken else max(4 * (stop - at), _HEAD_BYTES)
             lines = min(lines * 2, _MAX_WINDOW_LINES)
             at = len(text) if stop == len(text) else at + taken
+
+    def _passed(self, records: int) -> None:
+        self.records += records
+        self.place.position += records
 
     def _skim(self, text: bytes, at: int, *, ascii_only: bool) -> int:
         """Behind the run of lines at ``at`` that say nothing new."""
@@ -149,12 +208,16 @@ class _Observer:
                 self.records += 1
                 if record.value is None:
                     self._reject(key, record.reason)
+                    self.place.position += 1
                     continue
                 for name, value in record.value.items():
                     evidence = self.columns.get(name) or self._column(name)
                     if value is not None:
                         evidence.add(value)
                 self._keys = tuple(record.value)
+                self.place.position += 1
+                if self.twins:
+                    self._together(record.value)
         except StopIteration as end:
             return int(end.value or 0)
 
@@ -167,8 +230,11 @@ class _Observer:
         if found is None:
             return
         header, at = found
+        hints.check_header(key, header.names)
         cells = [self._column(name) for name in header.names]
+        self._together(header.names)
         reader = CsvReader(key, header, splitter, _NULL_VALUES, self.limits)
+        self._look_at_csv(key, text, header, at, reader, delimiter)
         ascii_only = text.isascii()
         may_skim = self.limits.number_digits >= MOST_DIGITS and (ascii_only or _is_utf8(text))
         text_bytes, lines = self._text_bytes(text, header.names), 1
@@ -183,7 +249,7 @@ class _Observer:
                 )
                 run = pattern.match(text, at) if pattern else None
                 if run and run.end() > at:
-                    self.records += text.count(b"\n", at, run.end())
+                    self._passed(text.count(b"\n", at, run.end()))
                     at, lines = run.end(), 1
                     continue
             taken = 0
@@ -194,13 +260,32 @@ class _Observer:
                 at = line_end.end() if line_end else len(text)
                 if record.value is None:
                     self._reject(key, record.reason)
+                    self.place.position += 1
                     continue
+                raw = text[record.offset : record.offset + record.size]
                 for evidence, value in zip(cells, record.value.values(), strict=True):
                     if value is not None:
                         evidence.add_cell(value)
+                        if b'"' in raw and not evidence.passed & TEXT and f'"{value}"'.encode() in raw:
+                            evidence.quoted |= value in evidence.texts()
+                self.place.position += 1
             if taken < lines:
                 break
             lines = min(lines * 2, _MAX_WINDOW_LINES)
+
+    def _look_at_csv(
+        self, key: str, text: bytes, header: Header, at: int, reader: CsvReader, delimiter: bytes
+    ) -> None:
+        """Whether the object seems to be another kind of CSV than the one that is read."""
+        rows = [
+            tuple(record.value.values())
+            for record in islice(reader.read(text, 0, at), hints.FIRST_ROWS)
+            if record.value
+        ]
+        hints.of_csv(self.hints, key, header.names, rows, text[:_HEAD_BYTES], delimiter)
+        self.csv_objects += 1
+        if len(self.headers) < _MAX_HEADERS:
+            self.headers[header.names] = None
 
     # -- Parquet -------------------------------------------------------------------------------
 
@@ -210,37 +295,80 @@ class _Observer:
         rows, words = parquet_words(key, text, self.limits)
         self.records += rows
         for name, word in words.items():
-            self._column(name).declared[word] = None
+            self._column(name).declared.setdefault(word, key)
+            self.parquet.setdefault(name, {})[key] = None
+        self._together(words)
+
+    def _values(self, name: str) -> Iterator[pa.Array]:
+        """A column's values in each Parquet object that has it."""
+        from engine.decoding.parquet_columns import column_of
+
+        for key, raw in self.again(tuple(self.parquet[name])):
+            yield from column_of(key, decompress(key, raw, self.limits), name, self.limits)
 
     # -- the verdict ---------------------------------------------------------------------------
+
+    def _verdict(self, name: str, evidence: Evidence) -> tuple[TypeWord, str]:
+        def mend(joined: TypeWord) -> tuple[TypeWord, str]:
+            return settled(name, evidence, joined, lambda: self._values(name))
+
+        return evidence.verdict(mend if evidence.declared else None)
 
     def inferred(self, name: str) -> Inferred:
         fields: list[Field] = []
         remarks: list[tuple[str, str]] = []
-        lower: dict[str, str] = {}
-        left_out = [column for column in self.columns if column in ("", RESCUED)]
+        decided: list[str] = []
         for column, evidence in self.columns.items():
-            if column in left_out:
+            if column in self.found_in:
                 continue
-            word, remark = evidence.verdict()
-            twin = lower.setdefault(column.lower(), column)
+            word, remark = self._verdict(column, evidence)
+            why = hints.of_column(column, word, evidence, self.records)
+            decided += [f"{column}: {sentence}." for sentence in why]
+            twin = self._lower[column.lower()]
             if twin != column:
-                remark = "; ".join(filter(None, [remark, f"many readers cannot tell it from {twin}"]))
+                why.append(f"many readers cannot tell it from {twin}")
             fields.append(Field(column, str(word)))
-            if remark:
-                remarks.append((column, remark))
-        if not self.records and not fields:
-            raise EmptyInput(
+            if remark or why:
+                remarks.append((column, "; ".join(filter(None, [remark, *why]))))
+        if len(decided) > _MOST_DECIDED:
+            more = len(decided) - _MOST_DECIDED
+            decided[_MOST_DECIDED:] = [f"{more:,} more remarks on columns stand behind them in the schema."]
+        if not fields:
+            raise self._nothing()
+        schema = check_schema(Schema(tuple(fields), name=name), where="the inferred schema")
+        return Inferred(
+            schema,
+            self.objects,
+            self.records,
+            self.rejects,
+            tuple(remarks),
+            tuple(self.found_in),
+            tuple(filter(None, [*self._warnings(), *decided, hints.null_values(self.columns.items())])),
+        )
+
+    def _warnings(self) -> Iterator[str]:
+        if self.rejects:
+            yield (
+                f"{self.rejects:,} of {self.records:,} records are rejects whatever the schema is "
+                f"(the first: {self.first_reason}): nothing of them is in it."
+            )
+        yield from self.hints.sentences()
+        yield hints.unlike_headers(self.headers, self.csv_objects)
+        yield hints.of_records(self.columns, self.records, self.objects)
+        yield from (hints.twins(*pair) for pair, together in self.twins.items() if not together)
+        for column, place in self.found_in.items():
+            yield hints.left_out(column, place)
+
+    def _nothing(self) -> EmptyInput | RejectLimitExceeded | SchemaError:
+        if not self.records and not self.found_in:
+            return EmptyInput(
                 f"{self.objects} raw objects hold no record, so there is no schema to infer.",
                 hint="Check the path, or declare the schema.",
             )
-        if not fields:
-            raise SchemaError(
-                f"None of {self.records} records has a field to make a column of.",
-                hint=f"The first reject: {self.first_reason}." if self.first_reason else "",
-            )
-        schema = check_schema(Schema(tuple(fields), name=name), where="the inferred schema")
-        return Inferred(schema, self.objects, self.records, self.rejects, tuple(remarks), tuple(left_out))
+        first = f"The first reject: {self.first_reason}." if self.first_reason else ""
+        if self.rejects and self.rejects == self.records:
+            return RejectLimitExceeded(f"All {self.records} records are rejects.", hint=first)
+        return SchemaError(f"None of {self.records} records has a field to make a column of.", hint=first)
 
 
 def _is_utf8(text: bytes) -> bool:

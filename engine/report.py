@@ -239,8 +239,16 @@ def verdict_text(verdict: Verdict) -> str:
 def inferred_document(inferred: Inferred, text: str) -> dict[str, Any]:
     """``infer --json``."""
     columns = [{"name": f.name, "type": f.type, "nullable": f.nullable} for f in inferred.schema.fields]
-    warnings = list(inferred.warnings)
-    return {"name": inferred.schema.name, "columns": columns, "toml": text, "warnings": warnings}
+    return {
+        "name": inferred.schema.name,
+        "columns": columns,
+        "objects": inferred.objects,
+        "records": inferred.records,
+        "rejects": inferred.rejects,
+        "left_out": list(inferred.left_out),
+        "warnings": list(inferred.warnings),
+        "toml": text,
+    }
 
 
 def inspection_text(found: dict[str, Any]) -> str:

@@ -18,15 +18,17 @@ MAX_NAMES = 200  # records with more fields are read one by one; the expression 
 MOST_DIGITS = 38  # of a number that is passed over
 _MAX_COUNT = 65_535  # of repetitions in an expression
 
-_FLOAT = rb"-?(?!0[0-9])[0-9]{1,18}+(?:\.[0-9]{1,18}+(?:[eE][+-]?[0-9]{1,2}+)?+|[eE][+-]?[0-9]{1,2}+)"
+# Possessive quantifiers stand over single characters only. Over a group they match too much in Python 3.11.0
+# to 3.11.4 (cpython issue 106052), so a group that must not be tried again is an atomic one, (?>...).
+_FLOAT = rb"-?(?!0[0-9])[0-9]{1,18}+(?:\.[0-9]{1,18}+(?>(?:[eE][+-]?[0-9]{1,2}+)?)|[eE][+-]?[0-9]{1,2}+)"
 _NATURAL = rb"(?:0|[1-9][0-9]{0,14}+)"
 _INTEGER = rb"(?:0|-?[1-9][0-9]{0,14}+)"
 _DAY = (
     rb"(?:19|20)[0-9]{2}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     rb"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
 )
-_CLOCK = rb"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,%d}+)?+)?+"
-_ZONE = rb"(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])?+"
+_CLOCK = rb"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?>(?::[0-5][0-9](?:\.[0-9]{1,%d}+)?)?)"
+_ZONE = rb"(?>(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])?)"
 
 
 def lines_like(
@@ -58,7 +60,7 @@ def _lines(
     not_clean = rb'"\\\x00-\x1f\x80-\xff' if ascii_only else rb'"\\\x00-\x1f'
     many = b"*+" if text_bytes is None else b"{0,%d}+" % min(text_bytes, _MAX_COUNT)
     text = b'"[^' + not_clean + b"]" + many + b'"'
-    return re.compile(b"(?:" + _object(known, text, nest=text_bytes is None) + rb"\r?\n)*+")
+    return re.compile(b"(?>(?:" + _object(known, text, nest=text_bytes is None) + rb"\r?\n)*)")
 
 
 def _object(known: tuple[tuple[str, Shape], ...], text: bytes, *, nest: bool) -> bytes:
@@ -82,15 +84,16 @@ def _value(shape: Shape, text: bytes, *, nest: bool) -> bytes:
         clock = _CLOCK % (9 if kinds & seen.NANOS else 6) + _ZONE
         options += [b'"' + _DAY + b'"'] if kinds & seen.DATE else []
         options += [b'"' + _DAY + clock + b'"'] if kinds & seen.INSTANT else []
-    options += [_FLOAT] if kinds & seen.FLOAT else []
+    # Floats are tried before integers: what an atomic list took as the 2 of 2.5 it would not try again.
     options += [_INTEGER if shape.negative else _NATURAL] if kinds & seen.INTEGER else []
+    options += [_FLOAT] if kinds & seen.FLOAT else []
     options += [b"true|false"] if kinds & seen.BOOL else []
     options += [b"NaN|-?Infinity"] if kinds & seen.NAN else []
     if nest and kinds & seen.OBJECT and shape.fields:
         options.append(_object(shape.fields, text, nest=nest))
     if nest and kinds & seen.ARRAY and shape.element is not None:
         element = _value(shape.element, text, nest=nest)
-        options.append(rb"\[(?:" + element + rb"(?:, ?" + element + rb")*+)?+\]")
+        options.append(rb"\[(?>(?:" + element + rb"(?:, ?" + element + rb")*)?)\]")
     return b"(?:" + b"|".join(reversed(options)) + b")"
 
 
@@ -111,7 +114,7 @@ def rows_like(
     """
     if not 0 < len(names) <= MAX_NAMES:
         return None
-    known = tuple((columns[name].kinds, columns[name].low < 0) for name in names)
+    known = tuple((columns[name].known(), columns[name].low < 0) for name in names)
     return _rows(known, delimiter, ascii_only, text_bytes)
 
 
@@ -128,7 +131,7 @@ def _rows(
     unquoted = rb'[^"\r\n' + re.escape(delimiter) + others + b"]" + many
     cells = [_cell(kinds, quoted + b"|" + unquoted, negative=negative) for kinds, negative in known]
     # A line without any character is no record.
-    return re.compile(rb"(?:(?![\r\n])" + re.escape(delimiter).join(cells) + rb"\r?\n)*+")
+    return re.compile(rb"(?>(?:(?![\r\n])" + re.escape(delimiter).join(cells) + rb"\r?\n)*)")
 
 
 def _cell(kinds: int, text: bytes, *, negative: bool) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.compaction import CODECS, RunOptions, infer_target, make_plan, resolve_spec, run_plan
+from engine.compaction import CODECS, RunOptions, inferred_schema, make_plan, resolve_spec, run_plan
 from engine.errors import EmptyInput, UnsupportedFormat, UsageError
 from engine.model import Field, OnEmpty, Partition, Plan, Schema
 from engine.plan import BATCH_MANIFEST_NAME
@@ -132,7 +132,7 @@ def schema_of(arguments: Arguments, target: Target) -> Schema | str:
         return table
     log(f"no schema is declared for {table!r}: it is inferred from all records; pass --schema to fix it")
     try:
-        return infer_target(target)[0].schema
+        return inferred_schema(target)
     except EmptyInput:  # nothing to infer from, and nothing to write: any schema will do
         return Schema((Field("nothing", "string"),))
 

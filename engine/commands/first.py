@@ -9,7 +9,7 @@ import typer
 
 from engine.commands.files import write_file
 from engine.commands.speech import begin, say, warn
-from engine.errors import EXIT_RETRYABLE
+from engine.errors import EXIT_RETRYABLE, RejectLimitExceeded
 from engine.options import OUTPUT, RUN, Common, TargetOptions, expand, option
 
 
@@ -30,10 +30,14 @@ def infer(
 
     place = target.resolve(writes=False)
     inferred, text = infer_target(place, name)
+    warn(inferred.warnings)
+    if 0 < inferred.rejects == inferred.records:
+        raise RejectLimitExceeded(
+            f"all {inferred.records:,} records are rejects, so nothing says what the columns hold.",
+            hint="Mend the objects, or declare the schema.",
+        )
     if out:
         write_file(out, text.encode())
-    for sentence in inferred.warnings:
-        warn(sentence)
     say(inferred_document(inferred, text), f"wrote {out}" if out else text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from engine.options import Common, choice
@@ -59,12 +60,15 @@ def say(document: dict[str, Any], text: str) -> None:
         sys.stdout.write(text.rstrip("\n") + "\n")
 
 
-def warn(sentence: str) -> None:
-    """Print a warning on stderr; under ``--json`` and ``--quiet`` it is in the document, or nowhere."""
-    if not (_spoken.json_output or _spoken.quiet):
-        sys.stderr.write(
-            "warning: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence) + "\n"
-        )
+def warn(warnings: Iterable[str]) -> None:
+    """Print what a person should know on stderr, whatever is printed on stdout."""
+    for warning in warnings:
+        sys.stderr.write(f"warning: {_printable(warning)}\n")
+
+
+def _printable(text: str) -> str:
+    # Keys come from buckets: what cannot be printed must not reach a terminal or forge a log line.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def fail(name: str, message: str, hint: str, exit_code: int) -> None:
@@ -73,7 +77,5 @@ def fail(name: str, message: str, hint: str, exit_code: int) -> None:
         error = {"name": name, "message": message, "hint": hint}
         document = {"status": "FAILED", "error": error, "exit_code": exit_code}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    # Keys come from buckets: what cannot be printed must not reach a terminal or forge a log line.
-    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in f"{name}: {message}")
-    sys.stderr.write(f"error: {printable}\n" + (f"  next: {hint}\n" if hint else ""))
+    sys.stderr.write(f"error: {_printable(f'{name}: {message}')}\n" + (f"  next: {hint}\n" if hint else ""))
     sys.exit(exit_code)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engine.compaction import RunOptions, infer_target, make_plan, resolve_spec, resolve_target
+from engine.compaction import RunOptions, inferred_schema, make_plan, resolve_spec, resolve_target
 from engine.errors import EmptyInput, UsageError
 from engine.model import Field, OnEmpty, Plan, Schema
 from engine.options import parse_bytes
@@ -57,7 +57,7 @@ class Command:
         if name in table_names():
             return name
         try:
-            return infer_target(target)[0].schema
+            return inferred_schema(target)
         except EmptyInput:  # nothing to infer from, and nothing to write: any schema will do
             return Schema((Field("nothing", "string"),))
 
