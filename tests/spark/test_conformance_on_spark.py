@@ -32,7 +32,7 @@ def test_case(name: str, tmp_path: Path, executor) -> None:
 def files_below(root: Path) -> dict[str, bytes]:
     """The bytes of all that a run left, manifest and rejects with it.
 
-    Only what is the disk's is left out of a manifest: etags of published files, and which raw files were fresh.
+    Only what is the disk's is left out of a manifest: etags of files, and which raw files were fresh.
     """
     files = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     return {
