@@ -75,6 +75,7 @@ class LocalStaged:
             if (condition.absent and now) or (condition.etag and now != condition.etag):
                 raise self._store.refused("PUT", self.key, str(condition))
             self._take_name(absent=condition.absent)
+            self.abort()  # one name less is another ctime, and whoever has the lock next may look at it
 
     def _take_name(self, *, absent: bool) -> None:
         if not absent:
@@ -82,7 +83,6 @@ class LocalStaged:
             return
         try:
             os.link(self._temporary, self._path)  # unlike a rename it never replaces, lock or no lock
-            self.abort()
         except FileExistsError:
             raise self._store.refused("PUT", self.key, "nothing at the key") from None
         except OSError:  # no hard links here: the lock has to do
