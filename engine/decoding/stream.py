@@ -223,7 +223,7 @@ def _csv_blocks(
         cut = len(feed.buffer)
         if not feed.final:
             cut = last_whole(feed.buffer, reader, splitter, delimiter, spec.limits)
-        if not cut and len(feed.buffer) > _RUNAWAY * spec.limits.record_bytes:
+        if not cut and _too_long(feed.buffer, spec.limits.record_bytes):
             raise record_too_long(key, spec.limits.record_bytes)
         if cut or feed.final:
             body = feed.take(cut)
@@ -238,6 +238,12 @@ def _csv_blocks(
         if feed.final:
             return
         want = size if cut else 2 * max(len(feed.buffer), size)
+
+
+def _too_long(text: bytes, limit: int) -> bool:
+    """Whether the record at the beginning, which is not decided, is longer than the limit in any case."""
+    longer = len(text) > limit
+    return longer and (text.find(b"\n", 0, limit + 1) < 0 or len(text) > _RUNAWAY * limit)
 
 
 def _stream_header(
