@@ -14,7 +14,7 @@ from engine.decoding.json_objects import add_records, decode_json
 from engine.decoding.json_records import JsonReader, Record
 from engine.decoding.parquet_rows import decode_parquet
 from engine.decoding.rows import RowBuilder
-from engine.decoding.text import decompress_stream, file_format, first_char
+from engine.decoding.text import BOM, decompress_stream, file_format, first_char
 from engine.model import CompactionSpec, FileFormat
 
 # Behind "}", at most this much whitespace and a line end, a line that begins with "{" begins a record for
@@ -205,6 +205,8 @@ def _seam_from(text: bytes, at: int) -> int | None:
 
 # -- CSV ---------------------------------------------------------------------------------------
 
+_MOST_AHEAD = 4  # records' worth of text that may be needed to tell where a broken record ends
+
 
 def _csv_blocks(
     key: str, kind: FileFormat, feed: _Feed, spec: CompactionSpec, size: int
@@ -243,7 +245,7 @@ def _csv_blocks(
 def _too_long(text: bytes, limit: int) -> bool:
     """Whether the record at the beginning, which is not decided, is longer than the limit in any case."""
     longer = len(text) > limit
-    return longer and (text.find(b"\n", 0, limit + 1) < 0 or len(text) > _RUNAWAY * limit)
+    return longer and (text.find(b"\n", 0, limit + 1) < 0 or len(text) > _MOST_AHEAD * limit)
 
 
 def _stream_header(
@@ -251,13 +253,12 @@ def _stream_header(
 ) -> Header | None:
     feed.grow(size)
     while True:
-        enough = feed.final or len(feed.buffer) > spec.limits.record_bytes
         try:
-            found = read_header(key, feed.buffer, splitter, spec.limits, final=enough)
+            found = read_header(key, feed.buffer, splitter, spec.limits, final=feed.final)
         except Undecided:
             found = None
-        if found and found[1] > spec.limits.record_bytes:
-            raise record_too_long(key, spec.limits.record_bytes)
+            if len(feed.buffer.removeprefix(BOM).lstrip(b"\r\n")) > spec.limits.record_bytes:
+                read_header(key, feed.buffer, splitter, spec.limits)  # says what is wrong with it
         if found or feed.final:
             break
         feed.grow(2 * max(len(feed.buffer), size))
