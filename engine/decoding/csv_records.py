@@ -95,7 +95,12 @@ class Splitter:
             begin, problem = self._weighed(text, (at, newline, stop), fields, problem, extent)
             if begin is not None:
                 return RawRecord(at, _without_line_ends(text, at, begin), begin, [], problem)
-        last = _without_line_ends(text, at, stop) if problem else stop - text.endswith(b"\r", at, stop)
+        if problem == OPEN_QUOTE and stop - at > extent.reach:
+            last = stop  # longer than a record may be, wherever the text ends
+        elif problem:
+            last = _without_line_ends(text, at, stop)
+        else:
+            last = stop - text.endswith(b"\r", at, stop)
         return RawRecord(at, last, min(stop + 1, end), fields, problem)
 
     def _fields(
@@ -185,9 +190,9 @@ class Splitter:
                         return begin
                 else:
                     begin, held = None, 0
-            if stop == end and not closed and not extent.final:
-                raise Undecided
             at = stop + 1
+            if at >= end and not closed and not extent.final:
+                raise Undecided
         return begin if not closed and text.endswith(b"\n", at - 1, end) else None
 
     def _alike(
@@ -243,8 +248,8 @@ def read_header(
 ) -> tuple[Header, int] | None:
     """The header and where the records begin; None where there is nothing but whitespace.
 
-    Raises CorruptObject where no header can be read, LimitExceeded where it has too many columns, Undecided
-    where the text is not ``final`` and may go on with it.
+    Raises CorruptObject where no header can be read, LimitExceeded where it is too long or has too many
+    columns, Undecided where the text is not ``final`` and may go on with it.
     """
     begin = len(BOM) if text.startswith(BOM) else 0
     if not text[begin:].strip(b" \t\r\n"):
@@ -262,6 +267,8 @@ def read_header(
             f"{key}: its CSV header holds {LONE_CR}.",
             hint="Lines end in LF or CR LF: convert the object, or move it away.",
         )
+    if raw.end - raw.start > limits.record_bytes:
+        raise record_too_long(key, limits.record_bytes)
     if raw.problem:
         raise CorruptObject(f"{key}: in its CSV header, {raw.problem}.", hint=hint)
     if len(raw.fields) > limits.columns:

@@ -16,7 +16,7 @@ from engine.decoding.parquet_file import InMemory
 from engine.decoding.parquet_rows import parquet_blocks
 from engine.decoding.refusals import SHOWN_BYTES, beginning
 from engine.decoding.rows import RowBuilder
-from engine.decoding.text import decompress_stream, file_format, first_char
+from engine.decoding.text import BOM, decompress_stream, file_format, first_char
 from engine.model import CompactionSpec, FileFormat
 
 # Behind "}", at most this much whitespace and a line end, a line that begins with "{" begins a record for
@@ -25,9 +25,6 @@ _SEAM = re.compile(rb"\}[ \t\r\n]{0,14}\n(?=\{)")
 SEAM_BYTES = 16
 _SEAM_BEFORE = re.compile(rb"\}[ \t\r\n]{0,14}\n\Z")
 _MOST_TAIL_BYTES = 16 << 20  # fetched at once behind a byte range whose last record goes on
-
-
-_RUNAWAY = 4  # records' worth of CSV without the end of one that a stream goes on for
 
 
 class _Feed:
@@ -239,6 +236,8 @@ def _seam_from(text: bytes, at: int) -> int | None:
 
 # -- CSV ---------------------------------------------------------------------------------------
 
+_MOST_AHEAD = 4  # records' worth of text that may be needed to tell where a broken record ends
+
 
 def _csv_blocks(
     key: str, kind: FileFormat, feed: _Feed, spec: CompactionSpec, size: int
@@ -262,7 +261,7 @@ def _csv_blocks(
         cut = len(feed.buffer)
         if not feed.final:
             cut = last_whole(feed.buffer, reader, splitter, delimiter, spec.limits)
-        if not cut and len(feed.buffer) > _RUNAWAY * spec.limits.record_bytes:
+        if not cut and _too_long(feed.buffer, spec.limits.record_bytes):
             raise record_too_long(key, spec.limits.record_bytes)
         if cut or feed.final:
             body = feed.take(cut)
@@ -294,18 +293,23 @@ def _refused_csv(
     return gather.finish()
 
 
+def _too_long(text: bytes, limit: int) -> bool:
+    """Whether the record at the beginning, which is not decided, is longer than the limit in any case."""
+    longer = len(text) > limit
+    return longer and (text.find(b"\n", 0, limit + 1) < 0 or len(text) > _MOST_AHEAD * limit)
+
+
 def _stream_header(
     key: str, feed: _Feed, spec: CompactionSpec, splitter: Splitter, size: int
 ) -> Header | None:
     feed.grow(size)
     while True:
-        enough = feed.final or len(feed.buffer) > spec.limits.record_bytes
         try:
-            found = header_of(key, feed.buffer, splitter, spec, final=enough)
+            found = header_of(key, feed.buffer, splitter, spec, final=feed.final)
         except Undecided:
             found = None
-        if found and found[1] > spec.limits.record_bytes:
-            raise record_too_long(key, spec.limits.record_bytes)
+            if len(feed.buffer.removeprefix(BOM).lstrip(b"\r\n")) > spec.limits.record_bytes:
+                header_of(key, feed.buffer, splitter, spec)  # says what is wrong with it
         if found or feed.final:
             break
         feed.grow(2 * max(len(feed.buffer), size))

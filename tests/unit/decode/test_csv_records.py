@@ -11,6 +11,7 @@ from engine.decode import decode_objects, decode_records_only
 from engine.decoding.stream import decode_stream
 from engine.errors import BriquetteError, CorruptObject
 from engine.model import CompactionSpec, Field, Limits, Schema
+from tests.unit.decode.generators import outcome
 from tests.unit.decode.test_lanes_agree import facts, together
 
 BOTH = pytest.mark.parametrize("decode", [decode_objects, decode_records_only])
@@ -159,7 +160,8 @@ def test_every_lane_and_every_block_says_what_the_plain_words_say(kind: str, wid
         assert told(strict) == expected, text
         assert facts(decode_objects([("k.csv", raw)], spec)) == facts(strict), text
         for block in (1, rng.randrange(2, 100)):
-            blocks = decode_stream("k.csv", [raw], spec, block_bytes=block)
+            chunks = [raw[i : i + 7] for i in range(0, len(raw), 7)]
+            blocks = decode_stream("k.csv", chunks, spec, block_bytes=block)
             assert facts(together(blocks)) == facts(strict), (block, text)
 
 
@@ -299,7 +301,24 @@ def test_a_quote_that_stays_open_for_longer_than_a_record_may_be_is_broken(block
     whole = decode_objects([("a.csv", raw)], spec)
     assert [r.raw for r in whole.rejects] == [b'10,"20 inch', b'350,3"']
     assert facts(decode_records_only([("a.csv", raw)], spec)) == facts(whole)
-    assert facts(together(decode_stream("a.csv", [raw], spec, block_bytes=block))) == facts(whole)
+    chunks = [raw[i : i + 7] for i in range(0, len(raw), 7)]
+    assert facts(together(decode_stream("a.csv", chunks, spec, block_bytes=block))) == facts(whole)
+
+
+def test_small_limits_mean_the_same_in_every_lane_and_block() -> None:
+    rng = random.Random(5)
+    for _ in range(300):
+        width, limit, block = rng.choice([1, 2, 3, 9]), rng.choice([60, 90]), rng.choice([1, 5, 20, 60])
+        spec = spec_of(width, record_bytes=limit)
+        head = ",".join(f"c{n}" for n in range(width))[: limit + 1] + "\n"
+        raw = (head + texts(rng, rng.choice(["pieces", "lines", "long"]))).encode()
+        chunks = [raw[i : i + 7] for i in range(0, len(raw), 7)]
+        said = [
+            outcome(lambda: facts(decode_objects([("k.csv", raw)], spec))),  # noqa: B023 - called at once
+            outcome(lambda: facts(decode_records_only([("k.csv", raw)], spec))),  # noqa: B023
+            outcome(lambda: facts(together(decode_stream("k.csv", chunks, spec, block_bytes=block)))),  # noqa: B023
+        ]
+        assert said[0] == said[1] == said[2], (block, raw)
 
 
 def test_a_broken_record_that_is_too_long_is_an_error_everywhere() -> None:
