@@ -371,9 +371,10 @@ def _forms(file: pq.ParquetFile) -> dict[str, Form]:
 
 
 def _mark(leaf: pq.ColumnSchema) -> str:
-    if leaf.physical_type == "INT96":
-        return "int96"
-    if leaf.converted_type == "INTERVAL" or "interval" in str(leaf.logical_type).lower():
-        return "interval"
+    kind = leaf.physical_type
+    if not kind.endswith("BYTE_ARRAY"):
+        return "int96" if kind == "INT96" else ""
     logical = str(leaf.logical_type)
-    return "opaque" if logical.startswith(_OPAQUE) or leaf.converted_type == "BSON" else ""
+    if leaf.converted_type == "INTERVAL" or logical == "Interval":
+        return "interval"
+    return "opaque" if logical.startswith(_OPAQUE) else ""

@@ -55,9 +55,11 @@ def row_bytes(array: pa.Array) -> Sizes:
 
 def total(rows: int, columns: list[pa.Array]) -> Sizes:
     """What the rows of some columns count for together."""
-    sizes = np.zeros(rows, np.int64)
-    for column in columns:
-        sizes += row_bytes(column)
+    plain = [types.is_primitive(column.type) for column in columns]  # they count alike for every row
+    sizes = np.full(rows, WIDTH * sum(plain), np.int64)
+    for column, counted in zip(columns, plain, strict=True):
+        if not counted:
+            sizes += row_bytes(column)
     return sizes
 
 
