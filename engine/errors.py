@@ -14,6 +14,7 @@ EXIT_USAGE = 2
 EXIT_EMPTY = 3
 EXIT_BAD_INPUT = 4  # input or contract: another engine would fail the same way
 EXIT_DATA_QUALITY = 5
+EXIT_REFUSED = 6  # keys, rights, names, space: until somebody mends them every engine fails alike
 
 
 class BriquetteError(Exception):
@@ -190,3 +191,24 @@ class WorkerLost(BriquetteError):
 
 class Interrupted(BriquetteError):
     """The run was asked to stop (SIGTERM or Ctrl-C); nothing was published."""
+
+
+# -- refused by a store (6) --------------------------------------------------------------------
+
+
+class StoreRefused(StoreError):
+    """A store will say the same however often and from wherever it is asked; somebody has to mend it."""
+
+    exit_code = EXIT_REFUSED
+
+
+class AccessDenied(StoreRefused):
+    """The keys are wrong, expired or missing, or their owner may not do this; on disk: no permission."""
+
+
+class NoSuchBucket(StoreRefused):
+    """The bucket does not exist."""
+
+
+class NoSpace(StoreRefused):
+    """The disk, the quota or the server's storage is full."""

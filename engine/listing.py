@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.errors import NotFound
+from engine.errors import NotFound, UsageError
 from engine.model import CompactionSpec, Location, RawObject
 from engine.plan import BATCH_MANIFEST_NAME, COMPRESSED_SUFFIXES, is_huge, is_input, parse_batch_manifest
 from engine.value import Value
@@ -35,16 +35,22 @@ def list_partition(
 ) -> Listing:
     """List a raw prefix once; reads the batch manifest and the head of huge objects, nothing else.
 
-    ``listed`` gives the store's listing of the prefix where it was begun already.
+    ``listed`` gives the store's listing of the prefix where it was begun already. Raises ``UsageError`` where
+    nothing is listed because the root on disk does not exist, or because the prefix names one object.
     """
     objects: list[RawObject] = []
-    has_batch_manifest = False
+    found_any = has_batch_manifest = False
     for stored in listed() if listed else store.list(raw.prefix):
+        found_any = True
         if is_input(stored.key, raw.prefix):
             item = RawObject(stored.key, stored.size_bytes, stored.etag)
             objects.append(_probed(store, item) if is_huge(item, spec) else item)
         elif stored.key == raw.prefix + BATCH_MANIFEST_NAME:
             has_batch_manifest = True
+    if not found_any:
+        why, hint = store.why_nothing(raw.prefix)
+        if why:
+            raise UsageError(f"there is nothing to read: {why}", hint=hint)
     expected: tuple[tuple[str, int], ...] = ()
     if has_batch_manifest and check_batch_manifest:
         expected = _as_listed(_expected(store, raw), {o.key for o in objects}, raw.prefix)

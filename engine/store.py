@@ -2,8 +2,8 @@
 
 Everything outside ``engine/stores`` sees only what is defined here. Keys are relative to the store's
 root and use "/"; etags are opaque; conditions are honoured atomically for one key. Errors: ``NotFound``,
-``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects), and ``StoreError`` for
-what is left after bounded retries.
+``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects), ``StoreRefused`` where no
+retry can help, and ``StoreError`` for what is left after bounded retries.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class Store(Protocol):
     def look_ahead(
         self, prefix: str, wanted: Callable[[Stored], bool]
     ) -> AbstractContextManager[Ahead | None]: ...
+
+    def why_nothing(self, prefix: str) -> tuple[str, str]: ...
 
     def stat(self, key: str) -> Stored | None: ...
 

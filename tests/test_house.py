@@ -478,7 +478,10 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
         ("golang", "org"),
     )
     # Where this checkout, its Python and its user happen to lie, and where users' homes lie anywhere.
-    folders = {str(ROOT.parent), str(ROOT), str(Path.home()), sys.base_prefix, "/root", "/home"} - {"/", "/usr"}
+    folders = {str(ROOT.parent), str(ROOT), str(Path.home()), sys.base_prefix, "/root", "/home"} - {
+        "/",
+        "/usr",
+    }
     wanted = re.compile(
         "|".join(
             [

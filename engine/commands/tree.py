@@ -63,5 +63,6 @@ def _root(
     """Press a day of small raw JSON and CSV objects into one well-sized, verified Parquet dataset.
 
     Exit codes: 0 published or unchanged; 1 worth a retry or a fallback; 2 usage; 3 nothing to do;
-    4 bad input or contract; 5 reject limit or data quality; 143 stopped by SIGTERM.
+    4 bad input or contract; 5 reject limit or data quality; 6 refused by a store: keys, rights, bucket, space;
+    143 stopped by SIGTERM, 130 by Ctrl-C.
     """
