@@ -6,6 +6,7 @@ Glue fallback with a stored plan, goes through ``run_plan``.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine import assembly, wire
 from engine.ahead import Early, look_ahead
 from engine.errors import EmptyInput, PlanError, UsageError
-from engine.executors import Executor, open_executor
+from engine.executors import Executor, check_executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
     CompactionSpec,
@@ -38,7 +39,7 @@ from engine.plan import (
 from engine.plan import state_of as state_of  # noqa: PLC0414 - also named from here
 from engine.spec import CODECS as CODECS  # noqa: PLC0414 - likewise
 from engine.spec import check_spec as check_spec  # noqa: PLC0414 - likewise
-from engine.spec import spec_of
+from engine.spec import checked_overrides, spec_of
 from engine.store import Store, open_store
 from engine.stores import stopping
 from engine.target import Target, anywhere, daily, day_prefix
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from engine.infer import Inferred
     from engine.publishing.drafts import Drafts
 
+log = logging.getLogger(__name__)
+LEAST_MEMORY_BYTES = 128 << 20  # of a process: the interpreter and its libraries
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
 
@@ -111,6 +114,7 @@ def compact(
     )
     started = time.monotonic()
     options = options or RunOptions()
+    check_options(options)
     spec = resolve_spec(target, schema, spec_overrides)
     with look_ahead(target, spec, options) as early:
         plan = make_plan(target, spec, options, early)
@@ -166,6 +170,7 @@ def resolve_spec(
     """A run's spec: the table's defaults, then ``overrides``; infers the schema where none is given."""
     from engine.schema import TableSpec, load_table
 
+    checked_overrides(overrides)  # before all is read for a schema
     part = target.partition
     if isinstance(schema, Schema):
         declared = TableSpec(schema)
@@ -174,7 +179,10 @@ def resolve_spec(
     elif part.table:
         declared = load_table(f"{part.domain}.{part.table}")
     else:
-        declared = TableSpec(infer_target(target)[0].schema)
+        try:
+            declared = TableSpec(infer_target(target)[0].schema)
+        except EmptyInput:  # C15.1: nothing to do is no error; there is no column to ask of nothing either
+            return CompactionSpec(Schema(()), **checked_overrides({**overrides, "unique_key": None}))
     return spec_of(declared, overrides)
 
 
@@ -256,6 +264,31 @@ def executor_for(plan: Plan, options: RunOptions) -> Executor:
     )
 
 
+def check_options(options: RunOptions) -> None:
+    """Refuse what no run could keep to, before anything is read; raises ``UsageError``."""
+    check_executor(options.executor, scheduler=options.scheduler, ray_address=options.ray_address)
+    limit, least = options.memory_limit_bytes, max(options.workers, 1) * LEAST_MEMORY_BYTES
+    if limit is not None and limit < least:
+        what = f"{options.workers} processes take" if options.workers > 1 else "a process takes"
+        raise UsageError(
+            f"a memory limit of {limit:,} bytes is less than {what} without any data ({least:,}).",
+            hint=f"Pass --memory-limit {least >> 19}MiB or more.",
+        )
+
+
+def _warn_of_memory(plan: Plan, options: RunOptions) -> None:
+    if options.memory_limit_bytes is None or not plan.splits:
+        return
+    limit = options.memory_limit_bytes // max(options.workers, 1)
+    least = projected_memory_bytes(plan, 1)
+    if least > limit:
+        log.warning(
+            "One split at a time may take %s MB, more than the memory limit of %s MB for each process.",
+            f"{least / 1e6:,.0f}",
+            f"{limit / 1e6:,.0f}",
+        )
+
+
 def run_plan(
     plan: Plan,
     options: RunOptions | None = None,
@@ -286,6 +319,7 @@ def run_plan(
         check_identity(plan, published)
     state = state_of(plan, published, seen.intact)
     executor = executor or executor_for(plan, options)
+    _warn_of_memory(plan, options)
     base = CompactionResult(
         status=Status.EMPTY,
         partition=plan.partition,
@@ -294,7 +328,7 @@ def run_plan(
         input_fingerprint=plan.input_fingerprint,
         raw_objects=len(plan.listing),
         raw_bytes=plan.raw_bytes,
-        executor=executor.name,
+        executor="none",
         seconds=0.0,
         manifest=published,
         splits=len(plan.splits),
@@ -303,6 +337,9 @@ def run_plan(
     def done(**changes: Any) -> CompactionResult:
         return replace(base, seconds=time.monotonic() - started, **changes)
 
+    told = {"plan_id": plan.plan_id, "output": str(plan.output), "state": state.value}
+    sizes = {"objects": len(plan.listing), "bytes": plan.raw_bytes, "splits": len(plan.splits)}
+    log.info("planned", extra={"fields": told | sizes})
     if state is State.UNCHANGED and not options.force:
         assert published is not None
         return done(status=Status.UNCHANGED, rejects=published.rejects, splits_reused=len(plan.splits))
@@ -315,6 +352,8 @@ def run_plan(
         with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
             on_split = drafts.take if drafts else None
             results = work.results(plan, executor, kept, _unless_stopped(progress), on_split)
+        if len(kept) < len(plan.splits):
+            base = replace(base, executor=executor.name)
         totals = assembly.total(results)
         rejects = assembly.reject_lines(results)
         if totals.rows == 0 and totals.rejects <= totals.records * plan.spec.max_reject_ratio:
@@ -340,6 +379,7 @@ def run_plan(
             seen=seen,
             drafts=drafts if drafted else None,
         )
+    log.info("published", extra={"fields": told | {"rows": manifest.rows, "rejects": manifest.rejects}})
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
 
 

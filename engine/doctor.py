@@ -12,7 +12,7 @@ import engine
 from engine.errors import BriquetteError
 from engine.store import open_store, parse_url
 
-LIBRARIES = ("pyarrow", "dask", "distributed", "obstore", "boto3", "s3fs", "numpy", "numba", "pyspark")
+LIBRARIES = ("pyarrow", "dask", "distributed", "obstore", "boto3", "numpy", "numba", "pyspark")
 NEEDED = frozenset(LIBRARIES) - {"numba", "pyspark"}
 
 

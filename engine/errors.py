@@ -6,6 +6,7 @@ A message says what happened, where, why, and (``hint``) what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -43,6 +44,18 @@ def _rebuild(kind: type[BriquetteError], message: str, hint: str) -> BriquetteEr
     error = kind.__new__(kind)
     BriquetteError.__init__(error, message, hint=hint)
     return error
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The one known word that was probably meant, as a question; "" where none is near.
+
+    >>> did_you_mean("codek", ["codec", "publish"]), did_you_mean("colour", ["codec"])
+    ('Did you mean codec?', '')
+    """
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 # -- usage (2) ---------------------------------------------------------------------------------
@@ -171,6 +184,12 @@ class StoreError(BriquetteError):
 
 class NotFound(StoreError):
     """An object that must exist does not."""
+
+
+class NoDataset(NotFound):
+    """There is no published dataset, or no file, where the caller names one."""
+
+    exit_code = EXIT_USAGE
 
 
 class PreconditionFailed(StoreError):

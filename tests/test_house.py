@@ -145,8 +145,8 @@ ROOMS = (
         "read",
         ("engine.read", "engine.reading"),
         may_import=("nouns", "text", "schema", "store", "places", "publish"),
-        libraries=("dask", "fsspec", "pandas", "pyarrow", "s3fs"),
-        why="a published dataset as a frame: the door to fsspec and to Dask's DataFrame",
+        libraries=("dask", "pandas", "pyarrow"),
+        why="a published dataset as a frame: the door to Dask's DataFrame",
     ),
     Room(
         "prices",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from engine.commands.files import read_file, write_file
 from engine.commands.settling import arrow_is_mapped
-from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak
+from engine.commands.speech import begin, elapsed, hide_pandas_from_pyarrow, say, speak
 from engine.errors import EXIT_EMPTY
 from engine.options import (
     OUTPUT,
@@ -69,8 +70,9 @@ def compact(
     )
 
     def execute(work: Plan, early: Early | None = None) -> CompactionResult:
-        with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
-            return run_plan(work, options, progress=progress, early=early)
+        with Progress(shown=common.shows_progress, what=str(work.partition)) as progress:
+            ended = run_plan(work, options, progress=progress, early=early)
+            return replace(ended, seconds=elapsed())
 
     if plan:
         hide_pandas_from_pyarrow()

@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Make, compact and show a raw day.
 
-    On local disk, with Dask; no account is needed.
+    On local disk; no account is needed.
     """
     begin(common, pandas=True)
     from engine.demo import run_demo

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import time
 from typing import Any
 
+from engine.commands.settling import BEGAN
 from engine.options import Common, choice
 
 _spoken = Common()  # how this invocation speaks; the error that ends it needs it
@@ -61,11 +64,38 @@ def say(document: dict[str, Any], text: str) -> None:
 
 def fail(name: str, message: str, hint: str, exit_code: int) -> None:
     """Print an error as this invocation speaks, and exit."""
-    if _spoken.json_output:
+    if _wants("--json", given=_spoken.json_output):
         error = {"name": name, "message": message, "hint": hint}
         document = {"status": "FAILED", "error": error, "exit_code": exit_code}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     # Keys come from buckets: what cannot be printed must not reach a terminal or forge a log line.
     printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in f"{name}: {message}")
-    sys.stderr.write(f"error: {printable}\n" + (f"  next: {hint}\n" if hint else ""))
+    if not logs_error(name, message, hint, exit_code):
+        sys.stderr.write(f"error: {printable}\n" + (f"  next: {hint}\n" if hint else ""))
     sys.exit(exit_code)
+
+
+def logs_error(name: str, message: str, hint: str, exit_code: int) -> bool:
+    """Log an error where stderr is for JSON lines; whether it is."""
+    said = " ".join(sys.argv)
+    if (
+        not _wants("--log-format=json", given=_spoken.log_format == "json")
+        and "--log-format json" not in said
+    ):
+        return False
+    from engine.report import configure_logging
+
+    configure_logging("json")
+    fields = {"error": {"name": name, "message": message, "hint": hint, "exit_code": exit_code}}
+    logging.getLogger("engine").error("%s: %s", name, message, extra={"fields": fields})
+    return True
+
+
+def _wants(option: str, *, given: bool) -> bool:
+    """Whether an option was given, also where the command line was so wrong that nobody could read it."""
+    return given or option in sys.argv
+
+
+def elapsed() -> float:
+    """Seconds since this process began."""
+    return time.monotonic() - BEGAN
