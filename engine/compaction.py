@@ -68,7 +68,7 @@ class RunOptions(Value):
     on_empty: OnEmpty = OnEmpty.KEEP
     check_batch_manifest: bool = True
     unsafe_store: bool = False
-    reuse: bool = True  # take over finished row groups of unchanged splits (section 8 of the design)
+    reuse: bool = True  # take over finished row groups of unchanged splits
 
 
 def compact(

@@ -56,8 +56,9 @@ def read(
 ) -> dd.DataFrame:
     """A published dataset as a Dask DataFrame, one partition for each run of row groups (about 128 MiB).
 
-    ``url`` is the dataset, or with ``ds`` the folder above ``ds=<ds>``; ``columns`` selects and orders columns. Rows keep the published order. Computing it after somebody
-    published again raises ``SnapshotChanged``: call ``read`` again.
+    ``url`` is the dataset, or with ``ds`` the folder above ``ds=<ds>``; ``columns`` selects and orders
+    columns. Rows keep the published order. Computing it after somebody published again raises
+    ``SnapshotChanged``: call ``read`` again.
 
     >>> frame = read("s3://curated/market/prices/compacted", ds="2025-09-09")  # doctest: +SKIP
     """

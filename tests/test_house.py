@@ -100,7 +100,6 @@ ROOMS = (
             "engine.evidence",
             "engine.infer",
             "engine.skim",
-            "engine.skim",
         ),
         may_import=("nouns", "text", "schema", "bytes", "scan", "spare"),
         libraries=("isal", "numpy", "pyarrow"),
@@ -237,8 +236,8 @@ ROOMS = (
         "stacks",
         ("orchestration.*",),
         may_import=("nouns", "settings", "alarms"),
-        libraries=("aws_cdk", "cdk_nag", "constructs", "jsii", "scripts"),
-        why="the door to the CDK; scripts.build_glue says with which arguments a Glue job runs",
+        libraries=("aws_cdk", "cdk_nag", "constructs", "jsii", "packaging"),
+        why="the door to the CDK; glue_parameters says with which arguments a Glue job runs",
     ),
     Room(
         "container",
@@ -292,7 +291,7 @@ IMPURE_CALLS = ("now", "today", "utcnow", "urandom", "getpid", "gethostname")
 MOST_LINES = 450
 LONGER: dict[str, tuple[int, str]] = {}  # module: its own limit and the reason for it
 
-# DESIGN: one word per thing; these name nothing.
+# One word per thing; these name nothing.
 EMPTY_WORDS = frozenset(
     ["job", "jobs", "process", "handle", "data", "info", "manager", "util", "utils", "helper", "helpers"]
 )

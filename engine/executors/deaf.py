@@ -1,4 +1,4 @@
-"""Loaded by Dask's worker processes: Ctrl-C reaches a terminal's whole group, and who started them ends them."""
+"""Loaded by Dask's worker processes: Ctrl-C reaches a whole group, and who started them ends them."""
 
 from __future__ import annotations
 

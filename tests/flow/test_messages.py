@@ -1,4 +1,4 @@
-"""What a command says: one suggestion, options checked before anything is read, logs and times that are true."""
+"""What a command says: one suggestion, options checked before reading, logs and times that are true."""
 
 from __future__ import annotations
 

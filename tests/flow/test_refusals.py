@@ -54,11 +54,11 @@ def answering(answers: Answers) -> Iterator[Answers]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
-
         def log_message(self, *_: object) -> None:
             pass
 
+    for verb in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+        setattr(Handler, f"do_{verb}", Handler._answer)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
