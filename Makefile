@@ -70,7 +70,7 @@ test: install ## Run the tests: all but those marked slow or aws
 test-slow: install ## Run the slow tests
 	@$(PYTEST) -m "slow and not aws"
 
-test-aws: install ## Run the tests that talk to a real AWS account (needs credentials)
+test-aws: install ## Run the tests that talk to a real AWS account (needs credentials and BRIQUETTE_AWS_TEST_URL)
 	@$(PYTEST) -m aws
 
 lint: $(VENV)/.dev ## Check style and format
