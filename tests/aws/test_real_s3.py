@@ -1,7 +1,7 @@
 """What only the real S3 can tell: that it keeps the promises, and which words it refuses with.
 
-`make test-aws` runs them with the usual AWS variables and BRIQUETTE_AWS_TEST_URL=s3://bucket/prefix, below which may be
-written and removed; without both they are skipped. They cost a few hundred requests.
+`make test-aws` runs them with the usual AWS variables and BRIQUETTE_AWS_TEST_URL=s3://bucket/prefix, below
+which may be written and removed; without both they are skipped. They cost a few hundred requests.
 """
 
 from __future__ import annotations
