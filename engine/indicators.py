@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engine import assembly, digest
 from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
 from engine.encode import encode
-from engine.errors import DataQualityFailed, NoPrices
+from engine.errors import DataQualityFailed, NoPrices, UsageError
 from engine.model import (
     MIB,
     CompactionSpec,
@@ -154,8 +154,12 @@ def indicators_day(
     chosen = indicator_set(options.set_name)
     wanted = max(options.lookback_days, sessions_needed(chosen))
     ds = target.partition.ds
-    sessions = sessions_until(open_store(target.prices.url), target.prices, ds, wanted)
+    store = open_store(target.prices.url)
+    sessions = sessions_until(store, target.prices, ds, wanted)
     if not sessions or sessions[-1].ds != ds:
+        why, hint = store.why_nothing(target.prices.prefix)
+        if why:
+            raise UsageError(f"there is nothing to read: {why}", hint=hint)
         raise NoPrices(
             f"there are no published prices under {below(target.prices, f'ds={ds}')}.",
             hint="Run `briquette transform` for that day first.",

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.commands.files import read_file, write_file
+from engine.commands.files import check_writable, read_file, write_file
 from engine.commands.settling import arrow_is_mapped
 from engine.commands.speech import begin, elapsed, hide_pandas_from_pyarrow, say, speak
-from engine.errors import EXIT_EMPTY
+from engine.errors import EXIT_EMPTY, UsageError
 from engine.options import (
     OUTPUT,
     RUN,
@@ -75,6 +75,11 @@ def compact(
             return replace(ended, seconds=elapsed())
 
     if plan:
+        if target != TargetOptions() or spec != SpecOptions():
+            raise UsageError(
+                "a stored plan has its own target and spec.",
+                hint="Leave out the options of both.",
+            )
         hide_pandas_from_pyarrow()
         result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
     else:
@@ -127,6 +132,8 @@ def plan(
 
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     place = target.resolve()
+    if out:
+        check_writable(out)
     work = make_plan(
         place, spec.resolve(place, target.settings()), RunChoices().resolve(check_batch_manifest=check)
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands.files import write_file
+from engine.commands.files import check_writable, write_file
 from engine.commands.speech import begin, say
 from engine.errors import EXIT_RETRYABLE
 from engine.options import OUTPUT, RUN, Common, TargetOptions, expand, option
@@ -29,6 +29,8 @@ def infer(
     from engine.report import inferred_document
 
     place = target.resolve(writes=False)
+    if out:
+        check_writable(out)
     inferred, text = infer_target(place, name)
     if out:
         write_file(out, text.encode())

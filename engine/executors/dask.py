@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -11,17 +10,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import spawn
 from typing import Any
-from urllib.parse import urlsplit
 
 from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
+from engine.executors.knock import knock
 from engine.spare import Lender
 from engine.value import Value
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
 # on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
 FEW_TASKS = 100
-KNOCK_SECONDS = 3.0  # for a first connection to a scheduler, whose failure ends the run
 
 _HERE = ("localhost", "127.", "[::1]", "::1")
 log = logging.getLogger(__name__)
@@ -139,7 +137,9 @@ class DaskCluster(Value):
         from distributed.scheduler import KilledWorker
 
         if self.address:
-            _knock(self.address)
+            scheme, separator, place = self.address.rpartition("://")
+            if not separator or scheme in ("tcp", "tls", "ws", "wss"):
+                knock(place, "Dask scheduler", "--scheduler")
             warn_without_tls(self.address)
         hint = "Check the workers' memory limit and logs, then run again: nothing was published."
         try:
@@ -177,29 +177,6 @@ class DaskCluster(Value):
             memory_limit=per_worker,
             preload=["engine.executors.deaf"],
         )
-
-
-def _knock(address: str) -> None:
-    """Raise ``WorkerLost`` where nothing listens at the address: Dask would try for half a minute."""
-    scheme, separator, rest = address.partition("://")
-    if separator and scheme not in ("tcp", "tls", "ws", "wss"):
-        return
-    try:
-        parts = urlsplit(f"//{rest if separator else address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or not port:
-        raise UsageError(
-            f"{address!r} is no address of a Dask scheduler.", hint="Write it like tcp://host:8786."
-        )
-    try:
-        socket.create_connection((host, port), KNOCK_SECONDS).close()
-    except OSError as cause:
-        raise WorkerLost(
-            f"there is no Dask scheduler to be reached at {address}: {cause.strerror or cause}.",
-            hint="Check the address and that it runs; without --scheduler the work is done here.",
-        ) from cause
 
 
 @contextmanager

@@ -87,6 +87,22 @@ def test_options_are_checked_before_anything_is_read(tmp_path, words):
     assert "Traceback" not in done.stderr
 
 
+def test_a_place_for_the_answer_is_checked_before_anything_is_read(tmp_path):
+    land(tmp_path / "raw", {"a.json.gz": b"\x1f\x8b\x08\x00cut"})
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file" / "s.toml", tmp_path / "raw"):
+        done = briquette("infer", "--input", tmp_path / "raw", "--out", out)
+        assert (done.returncode, "cannot be written" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_stored_plan_goes_with_no_other_target_or_spec(places, tmp_path):
+    briquette("plan", *places, "--out", tmp_path / "plan.json")
+    for more in (("--codec", "gzip"), places):
+        done = briquette("compact", "--plan", tmp_path / "plan.json", *more)
+        assert (done.returncode, "own target" in done.stderr) == (2, True)
+    assert briquette("compact", "--plan", tmp_path / "plan.json").returncode == 0
+
+
 def test_the_library_checks_its_options_first_too(tmp_path):
     land(tmp_path / "raw", {"a.json.gz": b"\x1f\x8b\x08\x00cut"})
     for options, spec in (
