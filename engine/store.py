@@ -32,6 +32,7 @@ NO_METADATA: Mapping[str, str] = {}
 _BAD_SEGMENT = re.compile(r"/\.{0,2}(?:/|\Z)|\x00")  # in "/" + key, which is faster than with "\A"
 # A set: to compile a pattern of characters so far apart takes a hundredth of a small run.
 _BAD_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
 
@@ -236,6 +237,11 @@ def parse_url(url: str) -> Location:
             raise UsageError(
                 f"a {scheme}:// URL names no bucket but perhaps a credential.",
                 hint="Write s3://bucket/prefix, and give credentials by the AWS environment.",
+            )
+        if scheme != "memory" and not _BUCKET.fullmatch(root):  # a client would panic at some of them
+            raise UsageError(
+                f"{url!r}: {root!r} is no name of a bucket.",
+                hint="A bucket has letters, digits, '.', '_' and '-' only.",
             )
         if prefix:
             check_writable(prefix)

@@ -92,6 +92,10 @@ class Connection:
             region = region or session.region_name or ""
             self.endpoint = self.endpoint or _profile_endpoint()
         self.refreshes = not static
+        if not all(part.isascii() and part.isalnum() for part in (region or "x").split("-")):
+            raise ConfigError(
+                f"{region!r} is no AWS region.", hint="Set AWS_REGION, for instance to eu-west-1."
+            )
         return region or "us-east-1", None if static else session
 
     def unreachable(self) -> StoreError | None:
@@ -174,7 +178,9 @@ def _checked_endpoint(endpoint: str, name: str) -> str:
         return ""
     try:
         parts = urlsplit(endpoint)
-        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        fine = (
+            "@" not in endpoint and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        )
     except ValueError:  # a port that is no number
         fine = False
     if not fine or any(c.isspace() for c in endpoint) or parts.query or parts.fragment:

@@ -217,7 +217,16 @@ def test_nothing_to_do_is_the_same_with_and_without_a_schema(tmp_path, empty):
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["localhost:9000", "localhost", "ftp://h:1", "http://", "http://h:x", "http://h:9000 "]
+    "endpoint",
+    [
+        "localhost:9000",
+        "localhost",
+        "ftp://h:1",
+        "http://",
+        "http://h:x",
+        "http://h:9000 ",
+        "http://u:secret@h:1",
+    ],
 )
 def test_an_endpoint_that_is_no_url_is_usage(keys, monkeypatch, tmp_path, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
@@ -225,7 +234,18 @@ def test_an_endpoint_that_is_no_url_is_usage(keys, monkeypatch, tmp_path, endpoi
     assert done.returncode == 2, done.stderr
     assert "AWS_ENDPOINT_URL" in done.stderr
     assert "panicked" not in done.stderr
+    assert "secret" not in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "region"), [("s3://bad bucket/raw", "eu-west-1"), ("s3://bucket/raw", "eu west")]
+)
+def test_names_at_which_a_client_would_panic_are_usage(keys, monkeypatch, url, region):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", region)
+    done = briquette("infer", "--input", url)
+    assert (done.returncode, "panicked" in done.stderr) == (2, False), done.stderr
 
 
 def test_an_endpoint_that_nobody_serves_ends_soon_and_says_so(keys, monkeypatch):
