@@ -61,7 +61,7 @@ def run(
     options = _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest)
     quiet = common.quiet or common.json_output
     result = run_day(place, _spec(spec, target), options, on_step=None if quiet else _print_step)
-    say(result.to_dict(), f"{result.status}  {place.partition}  in {elapsed():.2f} s")
+    say(result.to_dict(), f"{result.status}  {place.partition}")
     _end(result.exit_code, result.error)
 
 

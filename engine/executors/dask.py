@@ -137,9 +137,9 @@ class DaskCluster(Value):
         from distributed.scheduler import KilledWorker
 
         if self.address:
-            scheme, separator, place = self.address.rpartition("://")
-            if not separator or scheme in ("tcp", "tls", "ws", "wss"):
-                knock(place, "Dask scheduler", "--scheduler")
+            scheme = self.address.rpartition("://")[0]
+            if scheme in ("", "tcp", "tls", "ws", "wss"):
+                knock(self.address, "Dask scheduler", "--scheduler")
             warn_without_tls(self.address)
         hint = "Check the workers' memory limit and logs, then run again: nothing was published."
         try:

@@ -72,9 +72,9 @@ class RayCluster(Value):
 
     def _start(self, ray: Any) -> None:
         if self.address:
-            scheme, separator, place = self.address.rpartition("://")
-            if place not in ("auto", "local") and (not separator or scheme == "ray"):
-                knock(place, "Ray cluster", "--ray-address")
+            scheme, _, place = self.address.rpartition("://")
+            if place not in ("auto", "local") and scheme in ("", "ray"):
+                knock(self.address, "Ray cluster", "--ray-address")
             try:
                 ray.init(address=self.address, log_to_driver=False, logging_level="error")
             except (ray.exceptions.RayError, RuntimeError, OSError, ValueError) as cause:
