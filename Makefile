@@ -16,7 +16,7 @@ export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check audit bench lock clean \
+.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check audit bench lock resolve clean \
         coverage mutation fuzz test-pythons
 
 help: ## List the targets
@@ -40,6 +40,12 @@ $(VENV)/.dev: pyproject.toml requirements-dev.lock scripts/setup.sh
 $(VENV)/.warm: $(wildcard engine/scan.py engine/scanning/*.py) | $(VENV)/.demo
 	@$(BIN)/python scripts/warm.py
 	@touch $@
+
+PIPS    ?= 23.0.1,latest
+EXTRAS  ?= ,fast,spark,ray,infra,dev
+
+resolve: $(VENV)/.demo ## Prove that pip alone resolves the base and every extra in time, from nothing (PIPS, EXTRAS)
+	@$(BIN)/python scripts/resolve.py --pips "$(PIPS)" --extras "$(EXTRAS)"
 
 lock: $(VENV)/.demo ## Resolve the dependencies anew and write both lock files
 	@VENV=$(VENV) sh scripts/lock.sh
@@ -67,7 +73,7 @@ test-slow: install ## Run the slow tests
 test-pythons: install ## Run the tests of the readers and of inference on the other Pythons that are here
 	@$(BIN)/python scripts/pythons.py
 
-test-aws: install ## Run the tests that talk to a real AWS account (needs credentials)
+test-aws: install ## Run the tests that talk to a real AWS account (needs credentials and BRIQUETTE_AWS_TEST_URL)
 	@$(PYTEST) -m aws
 
 lint: $(VENV)/.dev ## Check style and format

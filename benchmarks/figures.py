@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.bounds import why_missed
 from benchmarks.peers import PEERS
+from benchmarks.targets import asked
 
 US = "briquette"
 MEDIANS = (
@@ -46,6 +47,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def memory_text(told: str) -> str:
+    """The machine's memory for a reader, of what /proc/meminfo says.
+
+    >>> memory_text("24684092 kB"), memory_text("")
+    ('25.3 GB', '')
+    """
+    count, _, unit = told.partition(" ")
+    return f"{int(count) * 1024 / 1e9:.1f} GB" if unit == "kB" and count.isdigit() else told
+
+
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """The document with each peer's medians, its first complaint, and its ratio to briquette pair by pair.
 
@@ -74,16 +85,17 @@ def markdown(document: dict[str, Any]) -> str:
         f"# {document['date']}, {where['name']}",
         "",
         (
-            f"{where['cpu']}, {where['cores']} cores, {where['memory']}, Python {where['python']}, "
-            f"commit {document['commit']}, {document['rounds']} rounds. Medians; ratios are taken within a "
-            "round (peer / briquette, above 1: briquette is faster). Peak memory: of the largest process."
+            f"{where['cpu']}, {where['cores']} cores, {memory_text(where['memory'])}, "
+            f"Python {where['python']}, commit {document['commit']}, {document['rounds']} rounds. Medians; "
+            "ratios are taken within a round (peer / briquette, above 1: briquette is faster). "
+            "Peak memory: of the largest process."
         ),
         "",
         "Versions: "
         + ", ".join(f"{PEERS[n].title} {v or 'is missing'}" for n, v in document["versions"].items()),
         "",
     ]
-    lines += _target_table(document.get("targets", []))
+    lines += _target_table(asked(document))
     if missed := why_missed(document):
         lines += ["What stands between:", "", *(f"- {sentence}" for sentence in missed), ""]
     for workload in document["workloads"]:

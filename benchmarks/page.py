@@ -7,10 +7,12 @@ from html import escape
 from typing import Any
 
 from benchmarks.bounds import why_missed
+from benchmarks.figures import memory_text
 from benchmarks.peers import PEERS
+from benchmarks.targets import asked
 
 US = "briquette"
-WIDTH, ROW, LABEL = 760, 24, 210
+WIDTH = 760
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --paper: #fbfaf7; --soft: #6a7482; --line: #dcd8cf;
@@ -22,17 +24,31 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.9rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .2rem; }
 p { margin: .3rem 0 .8rem; color: var(--soft); max-width: 46rem; }
-svg { width: 100%; height: auto; display: block; }
+svg { width: 100%; min-width: 34rem; height: auto; display: block; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .soft { fill: var(--soft); } .us { fill: var(--us); } .them { fill: var(--them); }
 .base { fill: var(--base); }
 .line { fill: none; stroke: var(--us); stroke-width: 2.5; } .axis { stroke: var(--line); }
 .wide { overflow-x: auto; }
+.bar { display: grid; grid-template-columns: 13rem minmax(0, 1fr); gap: .7rem; align-items: center;
+  font-size: .85rem; line-height: 1.6; }
+.bar > :first-child { text-align: right; } .track { display: flex; align-items: center; gap: .5rem; }
+.track i { height: 1rem; border-radius: 2px; width: calc((100% - 12.5rem) * var(--share)); min-width: 2px; }
+.track i.us { background: var(--us); } .track i.them { background: var(--them); }
+.track i.base { background: var(--base); } .track span { color: var(--soft); overflow-wrap: anywhere; }
+.track i + span { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .9rem; width: 100%; margin: .6rem 0; }
 th, td { text-align: right; padding: .28rem .6rem; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
+  white-space: nowrap; vertical-align: top; }
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; max-width: 16rem; min-width: 3.6rem; }
+.words th:nth-child(2), .words td:nth-child(2) { text-align: left; }
+.words td:nth-child(-n+2) { white-space: normal; }
 .met { color: var(--good); font-weight: 600; } .missed { color: var(--bad); font-weight: 600; }
+@media (max-width: 40rem) { body { margin: 1.5rem auto; padding: 0 .9rem; }
+  .bar { grid-template-columns: 1fr; gap: 0; margin-bottom: .35rem; }
+  .bar > :first-child { text-align: left; } th, td { padding: .28rem .3rem; }
+  .words { font-size: .82rem; } td:first-child { white-space: normal; } }
 """
 
 
@@ -40,12 +56,13 @@ def html(document: dict[str, Any]) -> str:
     """The whole page."""
     where = document["machine"]
     head = (
-        f"{where['cpu']}, {where['cores']} cores, {where['memory']}, Python {where['python']}, commit "
-        f"{document['commit']}. {document['rounds']} alternating rounds, medians, start-up included. A ratio "
+        f"{where['cpu']}, {where['cores']} cores, {memory_text(where['memory'])}, "
+        f"Python {where['python']}, commit {document['commit']}. "
+        f"{document['rounds']} alternating rounds, medians, start-up included. A ratio "
         "is a peer's time over briquette's in the same round: above 1, briquette is faster."
     )
     parts = [f"<h1>briquette and its peers</h1><p>{escape(document['date'])} · {escape(head)}</p>"]
-    parts += [_targets(document.get("targets", []))]
+    parts += [_targets(document)]
     parts += [f"<p>{escape(sentence)}</p>" for sentence in why_missed(document)]
     parts += [_workload(workload) for workload in document["workloads"]]
     probes = document.get("probes")
@@ -63,18 +80,20 @@ def html(document: dict[str, Any]) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table; cells are HTML already."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="wide"><table class="{kind}">{inside}</table></div>'
 
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _targets(rows: Sequence[dict[str, Any]]) -> str:
+def _targets(document: dict[str, Any]) -> str:
+    rows, others = asked(document), len(document.get("targets", []))
     verdicts = {
         True: '<span class="met">met</span>',
         False: '<span class="missed">missed</span>',
@@ -90,7 +109,12 @@ def _targets(rows: Sequence[dict[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return "<h2>Targets</h2>" + _table(("what", "against", "target", "measured", ""), body) if body else ""
+    if not body:
+        return ""
+    left = others - len(rows)
+    rest = f"<p>{left} of {others} targets are about what this run left out.</p>" if left else ""
+    table = _table(("what", "against", "target", "measured", ""), body, kind="words")
+    return f"<h2>Targets</h2>{table}{rest}"
 
 
 def workload_title(workload: dict[str, Any]) -> str:
@@ -141,31 +165,35 @@ def _per(value: float | None, unit: float) -> float | None:
 
 
 def _bars(peers: dict[str, Any], order: Sequence[str]) -> str:
-    """One bar for each peer, longer is slower; a bar beyond ten times ours is cut and says so."""
-    known = [name for name in order if peers[name]["wall_seconds"] is not None]
-    if not known:
-        return ""
+    """One bar for each peer, longer is slower; a bar beyond ten times ours is cut and says so.
+
+    Boxes of HTML and not a drawing: on a phone the names stand above the bars, at the size of other text.
+    """
+    known = [peers[name]["wall_seconds"] for name in order if peers[name]["wall_seconds"] is not None]
     ours = peers.get(US, {}).get("wall_seconds")
-    most = max(peers[name]["wall_seconds"] for name in known)
+    most = max(known, default=0.0)
     limit = min(most, 10 * ours) if ours else most
-    room, lines = WIDTH - LABEL - 150, []
-    for i, name in enumerate(known):
+    lines = []
+    for name in order:
         seconds, ratio = peers[name]["wall_seconds"], peers[name]["wall_ratio"]
-        length = max(2.0, room * min(seconds, limit) / limit)
         kind = "us" if name == US else "base" if PEERS[name].baseline else "them"
-        text = f"{seconds:.2f} s" + ("" if name == US or ratio is None else f" · {ratio:.2f}x")
-        cut = " (bar cut)" if seconds > limit else ""
-        y = i * ROW
+        bar = ""
+        if seconds is None:
+            text = escape(peers[name]["wrong"][:90] or "no time")
+        else:
+            text = f"{seconds:.2f} s" + ("" if name == US or ratio is None else f" · {ratio:.2f}x")
+            text += " (bar cut)" if seconds > limit else ""
+            bar = f'<i class="{kind}" style="--share:{min(seconds, limit) / (limit or 1):.4f}"></i>'
         lines.append(
-            f'<text x="{LABEL - 10}" y="{y + 16}" text-anchor="end">{escape(PEERS[name].title)}</text>'
-            f'<rect class="{kind}" x="{LABEL}" y="{y + 4}" width="{length:.1f}" height="{ROW - 8}" rx="2"/>'
-            f'<text class="soft" x="{LABEL + length + 8:.1f}" y="{y + 16}">{text}{cut}</text>'
+            f'<div class="bar"><span>{escape(PEERS[name].title)}</span>'
+            f'<span class="track">{bar}<span>{text}</span></span></div>'
         )
-    return _svg(len(known) * ROW, "".join(lines), "Wall time of each peer")
+    return f'<div role="img" aria-label="Wall time of each peer">{"".join(lines)}</div>'
 
 
 def _svg(height: float, body: str, title: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{escape(title)}</title>{body}</svg>'
+    drawing = f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{escape(title)}</title>{body}</svg>'
+    return f'<div class="wide">{drawing}</div>'
 
 
 def _steady(steady: dict[str, Any]) -> str:

@@ -52,6 +52,16 @@ def target_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def asked(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The targets that a suite of some workloads, or without probes, says anything about."""
+    run = {
+        f"{w['workload']} on S3, {w['latency_ms']:g} ms" if w.get("latency_ms") else w["workload"]
+        for w in document["workloads"]
+    }
+    rows: list[dict[str, Any]] = document.get("targets", [])
+    return [row for row in rows if row["measured"] is not None or row["what"] in run]
+
+
 def _is(workload: dict[str, Any], target: Target) -> bool:
     return bool(
         workload["workload"] == target.workload

@@ -11,6 +11,7 @@ import threading
 
 from engine.commands.settling import arrow_is_mapped, map_arrow_ahead, settle
 
+CUT_OFF = "the run was cut off; readers see the old dataset or the new one, never a mixture."
 _WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
 
 
@@ -29,16 +30,18 @@ def main() -> None:
     asked = sys.argv[1:2]
     try:
         (build(asked) if asked and asked[0] in {*COMMANDS, *GROUPS} else build())()
-    except SystemExit:
+    except SystemExit as end:
         if stopping.obeyed():  # run and backfill have said which days are not done
-            sys.exit(stopping.EXIT_STOPPED)
+            sys.exit(stopping.exit_code())
+        if end.code == stopping.INTERRUPTED:  # a second Ctrl-C, which typer has taken
+            fail("Interrupted", CUT_OFF, "Run it again: it begins anew.", stopping.INTERRUPTED)
         raise
     except Interrupted as error:
-        fail(error.name, error.message, error.hint, stopping.EXIT_STOPPED)
+        fail(error.name, error.message, error.hint, stopping.exit_code())
     except BriquetteError as error:
         fail(error.name, error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
-        fail("Interrupted", "the run was stopped; nothing was published.", "Run it again.", EXIT_RETRYABLE)
+        fail("Interrupted", CUT_OFF, "Run it again: it begins anew.", stopping.INTERRUPTED)
     except MemoryError:
         fail("MemoryError", "the machine ran out of memory.", "Pass --memory-limit.", EXIT_RETRYABLE)
     except BrokenPipeError:

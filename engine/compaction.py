@@ -19,7 +19,7 @@ from engine.again import look_again
 from engine.ahead import Early, look_ahead
 from engine.apart import check_apart, check_not_published
 from engine.errors import EmptyInput, PlanError, UsageError
-from engine.executors import Executor, open_executor
+from engine.executors import Executor, check_executor, open_executor
 from engine.listing import list_partition
 from engine.model import (
     COMPACTION,
@@ -45,7 +45,7 @@ from engine.plan import (
 from engine.plan import state_of as state_of  # noqa: PLC0414 - also named from here
 from engine.spec import CODECS as CODECS  # noqa: PLC0414 - likewise
 from engine.spec import check_spec as check_spec  # noqa: PLC0414 - likewise
-from engine.spec import limits_of, spec_of
+from engine.spec import checked_overrides, limits_of, spec_of
 from engine.store import Store, open_store
 from engine.stores import stopping
 from engine.target import Target, anywhere, daily, day_prefix
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from engine.infer import Inferred
     from engine.publishing.drafts import Drafts
 
-_log = logging.getLogger(__name__)
-
+log = logging.getLogger(__name__)
+LEAST_MEMORY_BYTES = 128 << 20  # of a process: the interpreter and its libraries
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
 
@@ -75,7 +75,7 @@ class RunOptions(Value):
     check_batch_manifest: bool = True
     batch_manifest: str = BATCH_MANIFEST_NAME  # how ingestion names it
     unsafe_store: bool = False
-    reuse: bool = True  # take over finished row groups of unchanged splits (section 8 of the design)
+    reuse: bool = True  # take over finished row groups of unchanged splits
 
 
 def compact(
@@ -122,6 +122,7 @@ def compact(
     )
     started = time.monotonic()
     options = options or RunOptions()
+    check_options(options)
     spec = resolve_spec(target, schema, spec_overrides)
     with look_ahead(target, spec, options) as early:
         plan = make_plan(target, spec, options, early)
@@ -177,6 +178,7 @@ def resolve_spec(
     """A run's spec: the table's defaults, then ``overrides``; infers the schema where none is given."""
     from engine.schema import TableSpec, load_table
 
+    checked_overrides(overrides)  # before all is read for a schema
     part = target.partition
     if isinstance(schema, Schema):
         declared = TableSpec(schema)
@@ -186,7 +188,10 @@ def resolve_spec(
         declared = load_table(f"{part.domain}.{part.table}")
     else:
         limits = limits_of(overrides.get("limits"), Limits())
-        declared = TableSpec(inferred_schema(target, limits=limits))
+        try:
+            declared = TableSpec(inferred_schema(target, limits=limits))
+        except EmptyInput:  # C15.1: nothing to do is no error; there is no column to ask of nothing either
+            return CompactionSpec(Schema(()), **checked_overrides({**overrides, "unique_key": None}))
     return spec_of(declared, overrides)
 
 
@@ -194,7 +199,7 @@ def inferred_schema(target: Target, *, limits: Limits | None = None) -> Schema:
     """A schema that holds every record of the target; what a person should know about it is logged."""
     inferred, _ = infer_target(target, limits=limits)
     for warning in inferred.warnings:
-        _log.warning("%s", warning)
+        log.warning("%s", warning)
     return inferred.schema
 
 
@@ -296,6 +301,31 @@ def executor_for(plan: Plan, options: RunOptions) -> Executor:
     )
 
 
+def check_options(options: RunOptions) -> None:
+    """Refuse what no run could keep to, before anything is read; raises ``UsageError``."""
+    check_executor(options.executor, scheduler=options.scheduler, ray_address=options.ray_address)
+    limit, least = options.memory_limit_bytes, max(options.workers, 1) * LEAST_MEMORY_BYTES
+    if limit is not None and limit < least:
+        what = f"{options.workers} processes take" if options.workers > 1 else "a process takes"
+        raise UsageError(
+            f"a memory limit of {limit:,} bytes is less than {what} without any data ({least:,}).",
+            hint=f"Pass --memory-limit {least >> 19}MiB or more.",
+        )
+
+
+def _warn_of_memory(plan: Plan, options: RunOptions) -> None:
+    if options.memory_limit_bytes is None or not plan.splits:
+        return
+    limit = options.memory_limit_bytes // max(options.workers, 1)
+    least = projected_memory_bytes(plan, 1)
+    if least > limit:
+        log.warning(
+            "One split at a time may take %s MB, more than the memory limit of %s MB for each process.",
+            f"{least / 1e6:,.0f}",
+            f"{limit / 1e6:,.0f}",
+        )
+
+
 def run_plan(
     plan: Plan,
     options: RunOptions | None = None,
@@ -330,6 +360,7 @@ def run_plan(
     found = look_again(plan, seen, open_store(plan.raw.url), store)
     state = found.state
     executor = executor or executor_for(plan, options)
+    _warn_of_memory(plan, options)
     base = CompactionResult(
         status=Status.EMPTY,
         partition=plan.partition,
@@ -338,7 +369,7 @@ def run_plan(
         input_fingerprint=plan.input_fingerprint,
         raw_objects=len(plan.listing),
         raw_bytes=plan.raw_bytes,
-        executor=executor.name,
+        executor="none",
         seconds=0.0,
         manifest=published,
         splits=len(plan.splits),
@@ -348,6 +379,9 @@ def run_plan(
     def done(**changes: Any) -> CompactionResult:
         return replace(base, seconds=time.monotonic() - started, **changes)
 
+    told = {"plan_id": plan.plan_id, "output": str(plan.output), "state": state.value}
+    sizes = {"objects": len(plan.listing), "bytes": plan.raw_bytes, "splits": len(plan.splits)}
+    log.info("planned", extra={"fields": told | sizes})
     if state is State.UNCHANGED and not options.force:
         assert published is not None
         changes: dict[str, Any] = {"rejects": published.rejects, "splits_reused": len(plan.splits)}
@@ -366,6 +400,8 @@ def run_plan(
         with publish.probe_meanwhile(store, plan.output, unsafe_store=options.unsafe_store):
             on_split = drafts.take if drafts else None
             results = work.results(plan, executor, kept, _unless_stopped(progress), on_split)
+        if len(kept) < len(plan.splits):
+            base = replace(base, executor=executor.name)
         totals = assembly.total(results)
         rejects = assembly.reject_lines(results)
         if totals.rows == 0 and assembly.within_reject_limit(plan, totals):
@@ -391,6 +427,7 @@ def run_plan(
             seen=seen,
             drafts=drafts if drafted else None,
         )
+    log.info("published", extra={"fields": told | {"rows": manifest.rows, "rejects": manifest.rejects}})
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
 
 

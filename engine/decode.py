@@ -1,6 +1,6 @@
-"""Raw bytes to rows: the one door to the decoders. Pure; bad records are data, not errors.
+"""Raw bytes of whole objects to rows. Pure; bad records are data, not errors.
 
-Whole objects go in here; one huge object is cut by ``decoding.stream``. Readers of formats that are not there
+One huge object is cut by ``decoding.stream``. Readers of formats that are not there
 are not imported: that is 0.03 s of the start of a day of JSON.
 """
 

@@ -147,7 +147,7 @@ def run_demo(folder: Path, count: int, *, say: Callable[[str], None]) -> dict[st
     where: dict[str, Any] = {"raw": raw, "curated": curated, "domain": DOMAIN, "table": TABLE}
     names: dict[str, Any] = {"interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
     first = compact(**where, **names)
-    say(f"2. Compacted with Dask\n{result_text(first)}\n")
+    say(f"2. Compacted\n{result_text(first)}\n")
     again = compact(**where, **names)
     say(f"3. Run again: {again.status.value} in {again.seconds:.2f} s, nothing was written\n")
 

@@ -12,7 +12,7 @@ import engine
 from engine.errors import BriquetteError
 from engine.store import open_store, parse_url
 
-LIBRARIES = ("pyarrow", "dask", "distributed", "obstore", "boto3", "s3fs", "numpy", "numba", "pyspark")
+LIBRARIES = ("pyarrow", "dask", "distributed", "obstore", "boto3", "numpy", "numba", "pyspark")
 NEEDED = frozenset(LIBRARIES) - {"numba", "pyspark"}
 
 
@@ -67,7 +67,11 @@ def _credentials() -> str:
 def _readable(url: str) -> dict[str, Any]:
     try:
         place = parse_url(url)
-        found = sum(1 for _ in islice(open_store(place.url).list(place.prefix), 1))
+        store = open_store(place.url)
+        found = sum(1 for _ in islice(store.list(place.prefix), 1))
+        why, hint = ("", "") if found else store.why_nothing(place.prefix)
+        if why:
+            return {"url": url, "ok": False, "verdict": f"{why} {hint}", "honours": {}}
     except BriquetteError as error:
         return {"url": url, "ok": False, "verdict": str(error), "honours": {}}
     return {"url": url, "ok": True, "verdict": "can be listed", "honours": {"objects found": found > 0}}

@@ -6,6 +6,7 @@ A message says what happened, where, why, and (``hint``) what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -14,6 +15,7 @@ EXIT_USAGE = 2
 EXIT_EMPTY = 3
 EXIT_BAD_INPUT = 4  # input or contract: another engine would fail the same way
 EXIT_DATA_QUALITY = 5
+EXIT_REFUSED = 6  # keys, rights, names, space: until somebody mends them every engine fails alike
 
 
 class BriquetteError(Exception):
@@ -42,6 +44,18 @@ def _rebuild(kind: type[BriquetteError], message: str, hint: str) -> BriquetteEr
     error = kind.__new__(kind)
     BriquetteError.__init__(error, message, hint=hint)
     return error
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The one known word that was probably meant, as a question; "" where none is near.
+
+    >>> did_you_mean("codek", ["codec", "publish"]), did_you_mean("colour", ["codec"])
+    ('Did you mean codec?', '')
+    """
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 # -- usage (2) ---------------------------------------------------------------------------------
@@ -172,6 +186,12 @@ class NotFound(StoreError):
     """An object that must exist does not."""
 
 
+class NoDataset(NotFound):
+    """There is no published dataset, or no file, where the caller names one."""
+
+    exit_code = EXIT_USAGE
+
+
 class PreconditionFailed(StoreError):
     """A conditional request was refused: the object is not in the state the caller saw."""
 
@@ -209,3 +229,24 @@ class UnsupportedTable(InputError):
 
 class UpgradeNeeded(InputError):
     """A manifest or plan was written by a newer version, in a form that this one cannot read."""
+
+
+# -- refused by a store (6) --------------------------------------------------------------------
+
+
+class StoreRefused(StoreError):
+    """A store will say the same however often and from wherever it is asked; somebody has to mend it."""
+
+    exit_code = EXIT_REFUSED
+
+
+class AccessDenied(StoreRefused):
+    """The keys are wrong, expired or missing, or their owner may not do this; on disk: no permission."""
+
+
+class NoSuchBucket(StoreRefused):
+    """The bucket does not exist."""
+
+
+class NoSpace(StoreRefused):
+    """The disk, the quota or the server's storage is full."""

@@ -20,7 +20,7 @@ from engine import assembly, digest
 from engine.apart import check_apart
 from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
 from engine.encode import encode
-from engine.errors import DataQualityFailed, NoPrices, OutputOccupied
+from engine.errors import DataQualityFailed, NoPrices, OutputOccupied, UsageError
 from engine.model import (
     MIB,
     CompactionSpec,
@@ -157,8 +157,12 @@ def indicators_day(
     ds = target.partition.ds
     for written in (target.output, target.quarantine):
         check_apart(target.prices, written, folders="ds=")
-    sessions = sessions_until(open_store(target.prices.url), target.prices, ds, wanted)
+    store = open_store(target.prices.url)
+    sessions = sessions_until(store, target.prices, ds, wanted)
     if not sessions or sessions[-1].ds != ds:
+        why, hint = store.why_nothing(target.prices.prefix)
+        if why:
+            raise UsageError(f"there is nothing to read: {why}", hint=hint)
         raise NoPrices(
             f"there are no published prices under {below(target.prices, f'ds={ds}')}.",
             hint="Run `briquette transform` for that day first.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.errors import CorruptObject, NotFound, SnapshotChanged
+from engine.errors import CorruptObject, NoDataset, SnapshotChanged
 from engine.model import Manifest
 from engine.reading import open_dataset, open_part
 from engine.store import open_store, parse_url
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def inspect_url(url: str) -> dict[str, Any]:
-    """The document of ``inspect --json``; raises ``NotFound`` and ``CorruptObject``."""
+    """The document of ``inspect --json``; raises ``NoDataset`` and ``CorruptObject``."""
     if url.endswith(".parquet"):
         return _inspect_file(url)
     dataset = open_dataset(url)
@@ -72,7 +72,7 @@ def _inspect_file(url: str) -> dict[str, Any]:
     key = place.prefix + name
     store = open_store(place.url)
     if store.stat(key) is None:
-        raise NotFound(f"there is no object {url}.", hint="Check the path.")
+        raise NoDataset(f"there is no object {url}.", hint="Check the path.")
     data = store.get(key)
     footer = _footer(io.BytesIO(data), url)
     one = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.errors import NotFound
+from engine.errors import NotFound, UsageError
 from engine.model import CompactionSpec, Location, RawObject
 from engine.plan import (
     BATCH_MANIFEST_NAME,
@@ -50,13 +50,15 @@ def list_partition(
 
     ``batch_manifest`` is the name of ingestion's manifest; ``listed`` gives the store's listing of the prefix
     where it was begun already. Raises ``UnsupportedTable`` where the files are those of a Delta, Iceberg or
-    Hudi table.
+    Hudi table, and ``UsageError`` where nothing is listed because the root on disk does not exist, or because
+    the prefix names one object.
     """
     objects: list[RawObject] = []
     fresh: list[tuple[str, str]] = []
     hidden: list[str] = []
-    has_batch_manifest = False
+    found_any = has_batch_manifest = False
     for stored in listed() if listed else store.list(raw.prefix):
+        found_any = True
         if is_input(stored.key, raw.prefix):
             refused = stored.refused or why_refused(stored.key)
             item = RawObject(stored.key, stored.size_bytes, stored.etag, refused=refused)
@@ -67,6 +69,10 @@ def list_partition(
             has_batch_manifest = True
         else:
             hidden.append(stored.key)
+    if not found_any:
+        why, hint = store.why_nothing(raw.prefix)
+        if why:
+            raise UsageError(f"there is nothing to read: {why}", hint=hint)
     refuse_table(store, raw, [o.key for o in objects], hidden)
     expected: tuple[tuple[str, int], ...] = ()
     if has_batch_manifest and check_batch_manifest:

@@ -295,7 +295,7 @@ class PublishedFile(Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PublishedSplit(Value):
-    """Where a split's row groups lie, so that a later run can take them over without decoding (section 8)."""
+    """Where a split's row groups lie, so that a later run can take them over without decoding."""
 
     index: int
     fingerprint: str

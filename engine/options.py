@@ -10,9 +10,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from engine.errors import UsageError
+from engine.errors import UsageError, did_you_mean
 from engine.value import Value
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.target import Target
 
 Group = TypeVar("Group")
+_ZERO_IS_SAID = ("max_reject_ratio", "target_file_mb")  # other options are not given where they are empty
 
 
 def option(panel: str, text: str, *names: str, **rules: Any) -> Any:
@@ -115,9 +116,7 @@ class SpecOptions(Value):
         str, option(OUTPUT, "A declared table (market.prices) or a TOML file; else inferred.")
     ] = ""
     codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = ""
-    target_file_mb: Annotated[
-        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
-    ] = 0
+    target_file_mb: Annotated[float | None, option(OUTPUT, "Size of a part in MiB. [default: 256]")] = None
     extra_fields: Annotated[str, option(OUTPUT, "Fields not in the schema: ignore, rescue or reject.")] = ""
     max_reject_ratio: Annotated[
         float | None, option(OUTPUT, "Share of records, and of their bytes, that may be rejected.")
@@ -132,14 +131,16 @@ class SpecOptions(Value):
 
         given: dict[str, Any] = {
             "codec": self.codec or (settings.compaction_codec if settings else ""),
-            "target_file_mb": self.target_file_mb or (settings.compaction_target_file_mb if settings else 0),
+            "target_file_mb": self.target_file_mb,
             "extra_fields": self.extra_fields,
             "max_reject_ratio": self.max_reject_ratio,
             "unique_key": tuple(c.strip() for c in self.unique_key.split(",") if c.strip()),
             "publish": self.publish,
             "limits": parse_limits(self.limits),
         }
-        kept = {k: v for k, v in given.items() if v or (k == "max_reject_ratio" and v is not None)}
+        if self.target_file_mb is None and settings:
+            given["target_file_mb"] = settings.compaction_target_file_mb
+        kept = {k: v for k, v in given.items() if v or (k in _ZERO_IS_SAID and v is not None)}
         return resolve_spec(target, self.schema or None, kept)
 
 
@@ -156,9 +157,9 @@ class RunChoices(Value):
 
     def resolve(self, **more: Any) -> RunOptions:
         """The engine's own form of it."""
-        from engine.compaction import RunOptions
+        from engine.compaction import RunOptions, check_options
 
-        return RunOptions(
+        options = RunOptions(
             executor=self.executor,
             workers=self.workers,
             threads=self.threads,
@@ -167,6 +168,8 @@ class RunChoices(Value):
             memory_limit_bytes=parse_bytes(self.memory_limit) if self.memory_limit else None,
             **more,
         )
+        check_options(options)
+        return options
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -177,9 +180,7 @@ class StageOptions(Value):
         str, option(OUTPUT, "URL of latest.json, where the schema's fingerprint is kept.")
     ] = ""
     codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = ""
-    target_file_mb: Annotated[
-        float, option(OUTPUT, "Size of a part in MiB. [default: 256]", show_default=False)
-    ] = 0
+    target_file_mb: Annotated[float | None, option(OUTPUT, "Size of a part in MiB. [default: 256]")] = None
     force: Annotated[
         bool,
         option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
@@ -188,11 +189,16 @@ class StageOptions(Value):
 
     def sizes(self, settings: Settings | None) -> dict[str, Any]:
         """``codec`` and ``target_file_mb`` where a flag or the environment says them."""
-        given = {
-            "codec": self.codec or (settings.compaction_codec if settings else ""),
-            "target_file_mb": self.target_file_mb or (settings.compaction_target_file_mb if settings else 0),
-        }
-        return {name: value for name, value in given.items() if value}
+        from engine.spec import checked_overrides
+
+        given: dict[str, Any] = {"codec": self.codec, "target_file_mb": self.target_file_mb}
+        if settings:
+            given["codec"] = self.codec or settings.compaction_codec
+            if self.target_file_mb is None:
+                given["target_file_mb"] = settings.compaction_target_file_mb
+        said = {name: value for name, value in given.items() if value not in ("", None)}
+        checked_overrides(said)
+        return said
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -203,7 +209,14 @@ class Common(Value):
         False
     )
     quiet: Annotated[bool, option(COMMON, "No progress and no summary.", "--quiet", "-q")] = False
-    log_format: Annotated[str, option(COMMON, "Log lines on stderr as text or json.")] = "text"
+    log_format: Annotated[str, option(COMMON, "What goes to stderr: text, or one JSON object a line.")] = (
+        "text"
+    )
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a bar may move on a terminal."""
+        return not self.quiet and self.log_format == "text"
 
 
 _UNITS = {
@@ -256,7 +269,45 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-class PanelledCommand(TyperCommand):
+class _OwnWords:
+    """What a command line gets wrong, said as every other error is, with one suggestion."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As click, whose usage errors become ours."""
+        from click.exceptions import NoSuchOption
+        from click.exceptions import UsageError as ClickUsageError
+
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc,no-any-return]
+        except NoSuchOption as error:
+            known = [name for p in ctx.command.get_params(ctx) for name in p.opts if name.startswith("--")]
+            raise UsageError(
+                f"there is no option {error.option_name} of `{ctx.command_path}`.",
+                hint=did_you_mean(error.option_name, known) or f"`{ctx.command_path} --help` lists them.",
+            ) from error
+        except ClickUsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            raise UsageError(
+                f"{error.format_message().rstrip('.')}.", hint=f"See `{ctx.command_path} --help`."
+            ) from error
+
+
+class CommandGroup(_OwnWords, TyperGroup):
+    """Commands, of which a wrong one is said once."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As click; raises ``UsageError``."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            known = list(self.commands)
+            raise UsageError(
+                f"there is no command {args[0]!r} of `{ctx.command_path}`.",
+                hint=did_you_mean(args[0], known) or f"There are {', '.join(known)}.",
+            )
+        return super().resolve_command(ctx, args)
+
+
+class PanelledCommand(_OwnWords, TyperCommand):
     """A command whose plain help has its options in panels; rich's help alone takes half a second."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -92,7 +92,7 @@ def expected_work(item: RawObject) -> int:
 def parse_batch_manifest(data: bytes, key: str) -> tuple[tuple[str, int], ...]:
     """``(key, records)`` of each entry of a ``_batch.manifest.json``, sorted; records -1 where it says none.
 
-    Source: the ingestion's contract (docs/pipeline.md). Entries for hidden names, such as the manifest
+    Source: the ingestion's contract (docs/flow.md). Entries for hidden names, such as the manifest
     itself, are dropped. Raises ``BatchManifestMismatch`` when it cannot be read.
     """
     hint = "Let the ingestion write it again, or pass --batch-manifest ignore."

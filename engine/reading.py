@@ -7,13 +7,14 @@ made from, or raises ``SnapshotChanged``. A copy of a dataset is read like the d
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.errors import NotFound, SnapshotChanged, UsageError
+from engine.errors import NoDataset, NotFound, PreconditionFailed, SnapshotChanged, UsageError
 from engine.model import Location, Manifest, PublishedFile
 from engine.publishing.identity import Match, match
 from engine.store import Stored, open_store
@@ -35,7 +36,7 @@ class Dataset(Value):
 
 
 def open_dataset(url: str | os.PathLike[str], ds: str | None = None) -> Dataset:
-    """The dataset published at ``url`` (or at ``url/ds=<ds>/``); raises ``NotFound`` where there is none."""
+    """The dataset published at ``url`` (or at ``url/ds=<ds>/``); raises ``NoDataset`` where there is none."""
     from engine.publish import read_manifest
 
     place = dataset_location(os.fspath(url))
@@ -44,7 +45,7 @@ def open_dataset(url: str | os.PathLike[str], ds: str | None = None) -> Dataset:
         place = below(place, f"ds={ds}")
     found = read_manifest(open_store(place.url), place)
     if found is None:
-        raise NotFound(
+        raise NoDataset(
             f"there is no published dataset under {place} (no _manifest.json).",
             hint="Check the path and the ds, or publish it with `briquette compact`.",
         )
@@ -56,9 +57,9 @@ def read(
 ) -> dd.DataFrame:
     """A published dataset as a Dask DataFrame, one partition for each run of row groups (about 128 MiB).
 
-    ``url`` is the dataset, or with ``ds`` the folder above ``ds=<ds>``; ``s3://`` goes through s3fs.
-    ``columns`` selects and orders columns. Rows keep the published order. Computing it after somebody
-    published again raises ``SnapshotChanged``: call ``read`` again.
+    ``url`` is the dataset, or with ``ds`` the folder above ``ds=<ds>``; ``columns`` selects and orders
+    columns. Rows keep the published order. Computing it after somebody published again raises
+    ``SnapshotChanged``: call ``read`` again.
 
     >>> frame = read("s3://curated/market/prices/compacted", ds="2025-09-09")  # doctest: +SKIP
     """
@@ -81,6 +82,7 @@ class _PartPiece(Value):
 
 
 PIECE_BYTES = 128 << 20
+READ_BYTES = 1 << 20  # of a part on S3 in one request, at least
 
 
 def _pieces(dataset: Dataset) -> Iterator[_PartPiece]:
@@ -116,7 +118,8 @@ def _read_table(piece: _PartPiece, columns: Sequence[str] | None = None) -> pa.T
     import pyarrow.parquet as pq
 
     with open_part(piece.root, piece.file) as handle:
-        part = pq.ParquetFile(handle)
+        # Ahead: on S3 a request for each row group, not for each of its columns.
+        part = pq.ParquetFile(handle, pre_buffer=piece.root.startswith("s3://"))
         wanted = list(columns) if columns is not None else None
         return part.read_row_groups(list(range(piece.first, piece.stop)), columns=wanted, use_threads=False)
 
@@ -124,6 +127,41 @@ def _read_table(piece: _PartPiece, columns: Sequence[str] | None = None) -> pa.T
 def read_tables(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The dataset as Arrow tables in published order, one at a time; raises ``SnapshotChanged``."""
     return (_read_table(piece, columns) for piece in _pieces(dataset))
+
+
+class _Ranges(io.RawIOBase):
+    """A published part in a store, a ranged GET for each read; each asks for the state that was found."""
+
+    def __init__(self, root: str, now: Stored, changed: SnapshotChanged) -> None:
+        self._store, self._now, self._changed = open_store(root), now, changed
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._now.size_bytes}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` in one request; raises ``SnapshotChanged`` where the part is another by now."""
+        wanted = min(len(buffer), self._now.size_bytes - self._at)
+        if wanted <= 0:
+            return 0
+        try:
+            found = self._store.get(self._now.key, etag=self._now.etag, start=self._at, length=wanted)
+        except (NotFound, PreconditionFailed):
+            raise self._changed from None
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
 
 
 def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes]:
@@ -138,7 +176,7 @@ def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes
         hint="Read it again; if it says so again, `briquette verify` names what differs.",
     )
     try:
-        handle, now = _opened(root, file.key)
+        handle, now = _opened(root, file.key, changed)
     except (FileNotFoundError, NotFound):
         raise changed from None
     fits = now.size_bytes == file.size_bytes
@@ -148,22 +186,21 @@ def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes
     return handle
 
 
-def _opened(root: str, key: str) -> tuple[IO[bytes], Stored]:
+def _opened(root: str, key: str, changed: SnapshotChanged) -> tuple[IO[bytes], Stored]:
     """An object that stays in this state as long as it is read, and which state that is."""
     if root.startswith("s3://"):
-        import s3fs
-
-        # s3fs reads with If-Match on the etag it saw when it opened, so what is checked holds for all reads.
-        remote = s3fs.S3FileSystem().open(f"{root.removeprefix('s3://')}/{key}", "rb")
-        etag = remote.details["ETag"].strip('"')
-        return remote, Stored(key, int(remote.details["size"]), f'"{etag}"')
+        stored = open_store(root).stat(key)
+        if stored is None:
+            raise changed
+        return io.BufferedReader(_Ranges(root, stored, changed), READ_BYTES), stored
     if root.startswith("memory://"):
-        import io
-
         now = open_store(root).stat(key)
-        body = open_store(root).get(key, etag=now.etag if now else "")
-        assert now is not None  # or there were nothing to get
-        return io.BytesIO(body), now
+        if now is None:
+            raise changed
+        try:
+            return io.BytesIO(open_store(root).get(key, etag=now.etag)), now
+        except PreconditionFailed:
+            raise changed from None
     from engine.stores.descriptors import file_etag
 
     local = open(os.path.join(root, key), "rb")  # noqa: SIM115 - the caller closes it

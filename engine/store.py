@@ -2,8 +2,8 @@
 
 Everything outside ``engine/stores`` sees only what is defined here. Keys are relative to the store's
 root and use "/"; etags are opaque; conditions are honoured atomically for one key. Errors: ``NotFound``,
-``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects), and ``StoreError`` for
-what is left after bounded retries.
+``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects), ``StoreRefused`` where no
+retry can help, and ``StoreError`` for what is left after bounded retries.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ NO_METADATA: Mapping[str, str] = {}
 _BAD_SEGMENT = re.compile(r"/\.{0,2}(?:/|\Z)|\x00")  # in "/" + key, which is faster than with "\A"
 # A set: to compile a pattern of characters so far apart takes a hundredth of a small run.
 _BAD_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
 
@@ -100,6 +101,8 @@ class Store(Protocol):
     def look_ahead(
         self, prefix: str, wanted: Callable[[Stored], bool]
     ) -> AbstractContextManager[Ahead | None]: ...
+
+    def why_nothing(self, prefix: str) -> tuple[str, str]: ...
 
     def stat(self, key: str) -> Stored | None: ...
 
@@ -236,6 +239,11 @@ def parse_url(url: str) -> Location:
             raise UsageError(
                 f"a {scheme}:// URL names no bucket but perhaps a credential.",
                 hint="Write s3://bucket/prefix, and give credentials by the AWS environment.",
+            )
+        if scheme != "memory" and not _BUCKET.fullmatch(root):  # a client would panic at some of them
+            raise UsageError(
+                f"{url!r}: {root!r} is no name of a bucket.",
+                hint="A bucket has letters, digits, '.', '_' and '-' only.",
             )
         if prefix:
             check_writable(prefix)

@@ -270,7 +270,7 @@ def input_fingerprint(spec_print: str, listing: Iterable[RawObject], expected: o
 def split_fingerprint(
     spec_print: str, objects: Iterable[RawObject], byte_range: tuple[int, int] | None
 ) -> str:
-    """Equal when a split would decode the same bytes by the same spec (section 8 of the design)."""
+    """Equal when a split would decode the same bytes by the same spec."""
     return fingerprint(b"split", spec_print.encode(), listing_bytes(objects), repr(byte_range).encode())
 
 

@@ -15,10 +15,10 @@ from cdk_nag import AwsSolutionsChecks
 
 from config.model import environment_names, load_environment
 from engine.errors import ConfigError
+from orchestration.glue_parameters import parameters
 from orchestration.sources import ROOT, copy_container, copy_functions
 from orchestration.stacks.compute import ComputeStack, Sources
 from orchestration.stacks.storage import StorageStack
-from scripts.build_glue import parameters
 
 # What `make glue` copies beside the wheel.
 SCRIPTS = ("compaction_job.py", "indicators_job.py", "transform_job.py")

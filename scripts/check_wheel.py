@@ -18,16 +18,27 @@ PACKAGES = ("config", "engine", "glue_wrappers", "orchestration")
 DATA_SUFFIXES = (".toml", ".json", ".md")  # what the code reads beside itself at run time
 
 INSIDE = """
-import importlib.metadata, pathlib, sys
+import importlib, importlib.metadata, pathlib, sys
 from importlib import resources
 here = pathlib.Path.cwd()
 [command] = [e for e in importlib.metadata.distribution("briquette").entry_points if e.name == "briquette"]
 main = command.load()
 source = sys.modules[main.__module__].__file__
-assert pathlib.Path(source).is_relative_to(here), f"{source} is not the wheel's"
+assert pathlib.Path(source).is_relative_to(here), f"{{source}} is not the wheel's"
 for folder in ("environments", "tables"):
     assert any(f.name.endswith(".toml") for f in resources.files("config").joinpath(folder).iterdir()), folder
 assert resources.files("engine").joinpath("SPEC.md").is_file()
+# Every module must be importable, of the wheel alone: an editable checkout may stand on the path behind it.
+checkout = pathlib.Path({root!r})
+sys.path[:] = [entry for entry in sys.path if pathlib.Path(entry).resolve() != checkout]
+for package in {packages!r}:
+    for file in sorted((here / package).rglob("*.py")):
+        if file.name not in ("__init__.py", "__main__.py"):
+            module = importlib.import_module(".".join(file.relative_to(here).with_suffix("").parts))
+            assert pathlib.Path(module.__file__) == file, f"{{module.__file__}} is not the wheel's"
+ours = [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
+strays = [f for f in ours if checkout in pathlib.Path(f).parents and "site-packages" not in f]
+assert not strays, f"the wheel needs files of the checkout: {{strays}}"
 sys.argv = ["briquette", "--version"]
 sys.exit(main())
 """
@@ -47,7 +58,8 @@ def main() -> None:
             sys.exit(f"{wheel.name} would install {', '.join(strangers)} at top level.")
         site = Path(scratch) / "site"
         zipfile.ZipFile(wheel).extractall(site)
-        run_inside(site, [sys.executable, "-c", INSIDE])
+        packages = (*PACKAGES, "benchmarks")
+        run_inside(site, [sys.executable, "-c", INSIDE.format(root=str(ROOT), packages=packages)])
         commands = [line for line in entry_points(site) if line.startswith("briquette")]
         print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes, {commands[0]}")
 
@@ -74,7 +86,11 @@ def entry_points(site: Path) -> list[str]:
 
 def run_inside(site: Path, command: list[str]) -> None:
     """Run with the unpacked wheel, and not this checkout, first on the path."""
-    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    silent = {
+        f"JSII_SILENCE_WARNING_{what}": "1" for what in ("DEPRECATED_NODE_VERSION", "UNTESTED_NODE_VERSION")
+    }
+    silent["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "18,19,20,21,23"
+    environment = {**os.environ, **silent, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     subprocess.run(command, cwd=site, env=environment, check=True)
 
 

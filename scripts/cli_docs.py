@@ -29,7 +29,8 @@ With `--json` one document goes to stdout and nothing else does; progress and me
 | 3 | nothing to do: no raw objects, or none with records |
 | 4 | bad input or contract: another engine would fail the same way |
 | 5 | reject limit or data quality |
-| 143 | stopped by SIGTERM; nothing was made visible |
+| 6 | refused by a store: keys, rights, the bucket's name or region, space; another engine would fare alike |
+| 130, 143 | stopped by Ctrl-C or SIGTERM; nothing was made visible |
 """
 
 

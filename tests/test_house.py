@@ -159,8 +159,8 @@ ROOMS = (
         "read",
         ("engine.read", "engine.reading"),
         may_import=("nouns", "text", "schema", "store", "places", "publish"),
-        libraries=("dask", "fsspec", "pandas", "pyarrow", "s3fs"),
-        why="a published dataset as a frame: the door to fsspec and to Dask's DataFrame",
+        libraries=("dask", "pandas", "pyarrow"),
+        why="a published dataset as a frame: the door to Dask's DataFrame",
     ),
     Room(
         "prices",
@@ -251,8 +251,8 @@ ROOMS = (
         "stacks",
         ("orchestration.*",),
         may_import=("nouns", "settings", "alarms"),
-        libraries=("aws_cdk", "cdk_nag", "constructs", "jsii", "scripts"),
-        why="the door to the CDK; scripts.build_glue says with which arguments a Glue job runs",
+        libraries=("aws_cdk", "cdk_nag", "constructs", "jsii", "packaging"),
+        why="the door to the CDK; glue_parameters says with which arguments a Glue job runs",
     ),
     Room(
         "container",
@@ -306,7 +306,7 @@ IMPURE_CALLS = ("now", "today", "utcnow", "urandom", "getpid", "gethostname")
 MOST_LINES = 450
 LONGER: dict[str, tuple[int, str]] = {}  # module: its own limit and the reason for it
 
-# DESIGN: one word per thing; these name nothing.
+# One word per thing; these name nothing.
 EMPTY_WORDS = frozenset(
     ["job", "jobs", "process", "handle", "data", "info", "manager", "util", "utils", "helper", "helpers"]
 )

@@ -1,1 +1,1 @@
-"""The commands of ``briquette`` that do not fit into one module with the others."""
+"""The commands of ``briquette``, and how they speak."""

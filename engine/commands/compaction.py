@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.commands.files import read_file, write_file
+from engine.commands.files import check_writable, read_file, write_file
 from engine.commands.settling import arrow_is_mapped
-from engine.commands.speech import begin, hide_pandas_from_pyarrow, say, speak
-from engine.errors import EXIT_EMPTY
+from engine.commands.speech import begin, elapsed, hide_pandas_from_pyarrow, say, speak
+from engine.errors import EXIT_EMPTY, UsageError
 from engine.options import (
     OUTPUT,
     RUN,
@@ -71,10 +72,16 @@ def compact(
     )
 
     def execute(work: Plan, early: Early | None = None) -> CompactionResult:
-        with Progress(shown=not common.quiet, what=str(work.partition)) as progress:
-            return run_plan(work, options, progress=progress, early=early)
+        with Progress(shown=common.shows_progress, what=str(work.partition)) as progress:
+            ended = run_plan(work, options, progress=progress, early=early)
+            return replace(ended, seconds=elapsed())
 
     if plan:
+        if target != TargetOptions() or spec != SpecOptions():
+            raise UsageError(
+                "a stored plan has its own target and spec.",
+                hint="Leave out the options of both.",
+            )
         hide_pandas_from_pyarrow()
         result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
     else:
@@ -128,6 +135,8 @@ def plan(
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     place = target.resolve()
     options = RunChoices().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
+    if out:
+        check_writable(out)
     work = make_plan(place, spec.resolve(place, target.settings()), options)
     if out:
         write_file(out, plan_to_bytes(work))

@@ -9,12 +9,12 @@ import typer
 
 from engine.commands.speech import begin, say
 from engine.errors import UsageError
-from engine.options import OUTPUT, RUN, Common, PanelledCommand, expand, option
+from engine.options import OUTPUT, RUN, CommandGroup, Common, PanelledCommand, expand, option
 
 if TYPE_CHECKING:
     from config.model import Settings
 
-config = typer.Typer(no_args_is_help=True, help="Look at settings.", rich_markup_mode=None)
+config = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Look at settings.", rich_markup_mode=None)
 
 
 @config.command(cls=PanelledCommand)

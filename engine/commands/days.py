@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.commands.speech import begin, say
+from engine.commands.speech import begin, elapsed, logs_error, say
 from engine.errors import UsageError
 from engine.options import (
     DAILY,
@@ -112,6 +112,9 @@ def backfill(
         days_at_once=days_at_once,
         on_day=view,
     )
+    for day in result.failed:
+        if day.error:
+            logs_error(day.error.name, f"{day.ds}: {day.error.message}", day.error.hint, day.exit_code)
     say(result.to_dict(), backfill_text(result))
     raise typer.Exit(result.exit_code)
 
@@ -172,7 +175,7 @@ def _print_step(step: Step) -> None:
 def _end(exit_code: int, error: Exception | None) -> None:
     from engine.errors import BriquetteError
 
-    if isinstance(error, BriquetteError):
+    if isinstance(error, BriquetteError) and not logs_error(error.name, error.message, error.hint, exit_code):
         sys.stderr.write(f"  next: {error.hint}\n" if error.hint else "")
     if exit_code:
         raise typer.Exit(exit_code)
@@ -209,7 +212,7 @@ def backfill_text(result: BackfillResult) -> str:
         f"{plural(stats['days'], 'day')}: {published} published, {stats['unchanged']} unchanged, "
         f"{stats['empty']} empty, {stats['failed']} failed; "
         f"{plural(stats['rowCount'], 'row')} in {plural(stats['fileCount'], 'part')}, "
-        f"{size_text(stats['bytesWritten'])} written"
+        f"{size_text(stats['bytesWritten'])} written, in {elapsed():.2f} s"
     )
     lines = [f"  {day.ds}  {day.error.name}: {day.error}" for day in result.failed if day.error]
     return "\n".join([head, *lines])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands.files import write_file
+from engine.commands.files import check_writable, write_file
 from engine.commands.speech import begin, say, warn
 from engine.errors import EXIT_RETRYABLE, RejectLimitExceeded
 from engine.options import OUTPUT, RUN, Common, TargetOptions, expand, option
@@ -29,6 +29,8 @@ def infer(
     from engine.report import inferred_document
 
     place = target.resolve(writes=False)
+    if out:
+        check_writable(out)
     inferred, text = infer_target(place, name)
     warn(inferred.warnings)
     if 0 < inferred.rejects == inferred.records:
@@ -49,7 +51,7 @@ def demo(
 ) -> None:
     """Make, compact and show a raw day.
 
-    On local disk, with Dask; no account is needed.
+    On local disk; no account is needed.
     """
     begin(common, pandas=True)
     from engine.demo import run_demo

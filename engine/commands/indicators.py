@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-from engine.commands.speech import begin, say
+from engine.commands.speech import begin, elapsed, say
 from engine.errors import UsageError
 from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, StageOptions, expand, option, settings_of
 
@@ -47,8 +48,9 @@ def indicators(
         run=run.resolve(force=stage.force, unsafe_store=stage.unsafe_store),
         **stage.sizes(settings),
     )
-    with Progress(shown=not common.quiet, what=str(place.partition)) as progress:
+    with Progress(shown=common.shows_progress, what=str(place.partition)) as progress:
         result = indicators_day(place, options, progress=progress)
+    result = replace(result, run=replace(result.run, seconds=elapsed()))
     say(result.to_dict(), indicators_text(result))
 
 

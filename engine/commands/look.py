@@ -45,7 +45,7 @@ def verify(
     from engine.verification import verify as verify_url
 
     place = url or str(target.resolve(reads=False).output)
-    with Progress(shown=deep and not common.quiet, what=place) as progress:
+    with Progress(shown=deep and common.shows_progress, what=place) as progress:
         verdict = verify_url(place, deep=deep, options=run.resolve(), progress=progress)
     say(verdict_document(verdict), verdict_text(verdict))
     if not verdict.ok:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
+from engine.commands.settling import BEGAN
 from engine.options import Common, choice
 
 _spoken = Common()  # how this invocation speaks; the error that ends it needs it
@@ -62,6 +65,10 @@ def say(document: dict[str, Any], text: str) -> None:
 
 def warn(warnings: Iterable[str]) -> None:
     """Print what a person should know on stderr, whatever is printed on stdout."""
+    if _spoken.log_format == "json":
+        for warning in warnings:
+            logging.getLogger("engine").warning("%s", warning)
+        return
     for warning in warnings:
         sys.stderr.write(f"warning: {_printable(warning)}\n")
 
@@ -73,9 +80,37 @@ def _printable(text: str) -> str:
 
 def fail(name: str, message: str, hint: str, exit_code: int) -> None:
     """Print an error as this invocation speaks, and exit."""
-    if _spoken.json_output:
+    if _wants("--json", given=_spoken.json_output):
         error = {"name": name, "message": message, "hint": hint}
         document = {"status": "FAILED", "error": error, "exit_code": exit_code}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    sys.stderr.write(f"error: {_printable(f'{name}: {message}')}\n" + (f"  next: {hint}\n" if hint else ""))
+    if not logs_error(name, message, hint, exit_code):
+        following = f"  next: {hint}\n" if hint else ""
+        sys.stderr.write(f"error: {_printable(f'{name}: {message}')}\n{following}")
     sys.exit(exit_code)
+
+
+def logs_error(name: str, message: str, hint: str, exit_code: int) -> bool:
+    """Log an error where stderr is for JSON lines; whether it is."""
+    said = " ".join(sys.argv)
+    if (
+        not _wants("--log-format=json", given=_spoken.log_format == "json")
+        and "--log-format json" not in said
+    ):
+        return False
+    from engine.report import configure_logging
+
+    configure_logging("json")
+    fields = {"error": {"name": name, "message": message, "hint": hint, "exit_code": exit_code}}
+    logging.getLogger("engine").error("%s: %s", name, message, extra={"fields": fields})
+    return True
+
+
+def _wants(option: str, *, given: bool) -> bool:
+    """Whether an option was given, also where the command line was so wrong that nobody could read it."""
+    return given or option in sys.argv
+
+
+def elapsed() -> float:
+    """Seconds since this process began."""
+    return time.monotonic() - BEGAN

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-from engine.commands.speech import begin, say
+from engine.commands.speech import begin, elapsed, say
 from engine.options import (
     OUTPUT,
     RUN,
@@ -75,8 +76,9 @@ def transform(
         spec_overrides=stage.sizes(settings),
     )
     places = places_of(target.resolve(), target.compacted_subdir or subdir)
-    with Progress(shown=not common.quiet, what=str(places.partition)) as progress:
+    with Progress(shown=common.shows_progress, what=str(places.partition)) as progress:
         result = transform_day(places, options, progress=progress)
+    result = replace(result, compaction=replace(result.compaction, seconds=elapsed()))
     say(result.to_dict(), transform_text(result))
 
 

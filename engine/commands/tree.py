@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from engine import __version__
-from engine.options import PanelledCommand
+from engine.options import CommandGroup, PanelledCommand
 
 COMMANDS = {  # in the order of the help page
     "compact": "compaction",
@@ -33,6 +33,7 @@ def build(names: Iterable[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
     """The command line with these commands; building all of them takes 0.1 s."""
     app = typer.Typer(
         name="briquette",
+        cls=CommandGroup,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -63,5 +64,6 @@ def _root(
     """Press a day of small raw JSON and CSV objects into one well-sized, verified Parquet dataset.
 
     Exit codes: 0 published or unchanged; 1 worth a retry or a fallback; 2 usage; 3 nothing to do;
-    4 bad input or contract; 5 reject limit or data quality; 143 stopped by SIGTERM.
+    4 bad input or contract; 5 reject limit or data quality; 6 refused by a store: keys, rights,
+    bucket, space; 143 stopped by SIGTERM, 130 by Ctrl-C.
     """

@@ -1,1 +1,1 @@
-"""The pieces behind ``engine.decode``: nothing outside this package but that door imports them."""
+"""How raw bytes become rows: a reader of each format, for ``engine.decode`` and inference."""

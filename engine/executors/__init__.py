@@ -14,7 +14,7 @@ class Executor(Protocol):
 
     @property
     def name(self) -> str:
-        """The word that reports use: serial, dask, ray or spark."""
+        """The word that reports use, of what has run: serial, threads, dask, ray or spark; none before."""
 
     def map(
         self,
@@ -40,25 +40,32 @@ def open_executor(
     ray_address: str = "",
     memory_limit_bytes: int | None = None,
 ) -> Executor:
-    """The executor of that name; ``auto`` is Dask threads, or what ``workers`` or an address asks for."""
-    from engine.errors import UsageError
-
-    if scheduler and ray_address:
-        raise UsageError("a run has one scheduler.", hint="Pass --scheduler (Dask) or --ray-address (Ray).")
+    """The executor of that name; ``auto`` is threads, or what ``workers`` or an address asks for."""
+    check_executor(name, scheduler=scheduler, ray_address=ray_address)
     if name == "ray" or (name == "auto" and ray_address):
         from engine.executors.ray import RayCluster
 
         return RayCluster(ray_address, workers, memory_limit_bytes)
-    if ray_address:
-        raise UsageError(f"--ray-address does not go with the executor {name}.", hint="Pass --executor ray.")
     if name in ("auto", "dask"):
         from engine.executors import dask as dask_executors
 
         if scheduler or workers:
             return dask_executors.DaskCluster(scheduler, workers, memory_limit_bytes)
         return dask_executors.DaskThreads(concurrency)
-    if name == "serial":
-        from engine.executors.serial import Serial
+    from engine.executors.serial import Serial
 
-        return Serial()
-    raise UsageError(f"there is no executor {name!r}.", hint="Use auto, serial, dask or ray.")
+    return Serial()
+
+
+def check_executor(name: str, *, scheduler: str = "", ray_address: str = "") -> None:
+    """Refuse what ``open_executor`` could not open, before anything is read; raises ``UsageError``."""
+    from engine.errors import UsageError
+
+    if name not in ("auto", "serial", "dask", "ray"):
+        raise UsageError(f"there is no executor {name!r}.", hint="Use auto, serial, dask or ray.")
+    if scheduler and ray_address:
+        raise UsageError("a run has one scheduler.", hint="Pass --scheduler (Dask) or --ray-address (Ray).")
+    if ray_address and name not in ("auto", "ray"):
+        raise UsageError(f"--ray-address does not go with the executor {name}.", hint="Pass --executor ray.")
+    if scheduler and name not in ("auto", "dask"):
+        raise UsageError(f"--scheduler does not go with the executor {name}.", hint="Pass --executor dask.")

@@ -1,16 +1,19 @@
-"""Dask: threads in this process, worker processes on this machine, or an existing cluster."""
+"""Threads of this process, and Dask: worker processes on this machine, or an existing cluster."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing import spawn
 from typing import Any
 
 from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
+from engine.executors.knock import knock
 from engine.spare import Lender
 from engine.value import Value
 
@@ -34,12 +37,15 @@ def warn_without_tls(address: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DaskThreads(Value):
-    """Dask's threaded scheduler: no start-up, no serialisation; the kernel releases the GIL."""
+@dataclass(slots=True)
+class DaskThreads:
+    """Threads of this process: no start-up, no serialisation; the kernel releases the GIL.
+
+    They take few tasks from a queue, and many from Dask's threaded scheduler; ``name`` says which it was.
+    """
 
     threads: int
-    name: str = "dask"
+    name: str = "threads"
 
     def map(
         self,
@@ -91,6 +97,7 @@ class DaskThreads(Value):
         on_result: Callable[[Result], None],
     ) -> None:
         """Run ``tasks``; those of ``first`` that end meanwhile are reported and taken out of it."""
+        self.name = "dask"
         from dask.callbacks import Callback
         from dask.threaded import get
 
@@ -130,10 +137,14 @@ class DaskCluster(Value):
         from distributed.scheduler import KilledWorker
 
         if self.address:
+            scheme = self.address.rpartition("://")[0]
+            if scheme in ("", "tcp", "tls", "ws", "wss"):
+                knock(self.address, "Dask scheduler", "--scheduler")
             warn_without_tls(self.address)
         hint = "Check the workers' memory limit and logs, then run again: nothing was published."
         try:
             with (
+                _without_main() if not self.address else nullcontext(),
                 self._cluster(LocalCluster) as place,
                 _client(Client, place) as client,
             ):
@@ -155,8 +166,6 @@ class DaskCluster(Value):
             ) from cause
 
     def _cluster(self, local_cluster: Any) -> Any:
-        from contextlib import nullcontext
-
         if self.address:
             return nullcontext(self.address)
         per_worker = self.memory_limit_bytes // max(self.workers, 1) if self.memory_limit_bytes else 0
@@ -166,7 +175,31 @@ class DaskCluster(Value):
             processes=True,
             dashboard_address=None,
             memory_limit=per_worker,
+            preload=["engine.executors.deaf"],
         )
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """While the block runs, Dask's worker processes do not import the caller's main module.
+
+    They need nothing of it, and a script that calls ``compact`` without asking for ``__main__`` would start
+    workers in its workers.
+    """
+    prepare = spawn.get_preparation_data
+
+    def prepared(name: str) -> dict[str, Any]:
+        data = prepare(name)
+        if name.startswith("Dask Worker"):
+            for key in ("init_main_from_name", "init_main_from_path"):
+                data.pop(key, None)
+        return data
+
+    spawn.get_preparation_data = prepared
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = prepare
 
 
 def _client(client: Any, place: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.errors import UsageError, WorkerLost
 from engine.executors import Result, Task
+from engine.executors.knock import knock
 from engine.value import Value
 
 # Tasks that wait in Ray's queue cost it memory; so many for each core keep every core busy.
@@ -71,6 +72,9 @@ class RayCluster(Value):
 
     def _start(self, ray: Any) -> None:
         if self.address:
+            scheme, _, place = self.address.rpartition("://")
+            if place not in ("auto", "local") and scheme in ("", "ray"):
+                knock(self.address, "Ray cluster", "--ray-address")
             try:
                 ray.init(address=self.address, log_to_driver=False, logging_level="error")
             except (ray.exceptions.RayError, RuntimeError, OSError, ValueError) as cause:

@@ -1,1 +1,1 @@
-"""The steps behind ``engine.publish``; import that, not these."""
+"""The steps of ``engine.publish``: where things lie, what is there, and how it is replaced."""

@@ -1,1 +1,1 @@
-"""The stores behind ``engine.store``; import that, not these."""
+"""What ``engine.store`` opens: local disk, S3 and memory, with their requests, retries and errors."""

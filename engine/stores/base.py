@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from engine.errors import NotFound, PreconditionFailed, SourceChanged
+from engine.errors import NotFound, PreconditionFailed, SourceChanged, StoreError
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Requests, Staged, Stored
 
@@ -78,6 +78,21 @@ class BaseStore(ABC):
         if len(body) != item.size_bytes:
             raise self.changed(item)
         return body
+
+    def why_nothing(self, prefix: str) -> tuple[str, str]:
+        """Why a listing of ``prefix`` found nothing, where that is a mistake, and what to do; else ("", "").
+
+        A prefix without objects is nothing wrong, the name of an object is.
+        """
+        try:
+            one = self.stat(prefix.rstrip("/")) if prefix else None
+        except StoreError:  # whoever may only list cannot tell
+            one = None
+        if one is None:
+            return "", ""
+        return f"{self.url}/{one.key} is one object, not a prefix.", (
+            "Pass the prefix above it, whose objects are all read; for this one alone, give it a prefix."
+        )
 
     def changed(self, item: RawObject | Stored) -> SourceChanged:
         now = self.stat(item.key)

@@ -14,7 +14,7 @@ from itertools import groupby, islice
 from operator import attrgetter
 from types import MappingProxyType
 
-from engine.errors import StoreError, UnsafePath
+from engine.errors import AccessDenied, NoSpace, StoreError, StoreRefused, UnsafePath
 from engine.model import Piece, RawObject
 from engine.store import ANY, NO_METADATA, Condition, Stored, check_readable, check_writable
 from engine.stores.base import HASH_BYTES, BaseStore
@@ -37,6 +37,9 @@ _READ = os.O_RDONLY | os.O_CLOEXEC
 _TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; for one that is not cached
 _BROKEN_NAME = "its name is not UTF-8"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_SUCH_PLACE = (*_ABSENT, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)  # where it should be written
 _NONE: Mapping[str, str] = MappingProxyType({})
 _Found = list[Stored]  # `list` is a verb inside the class
 _Bodies = list[bytes]
@@ -379,6 +382,17 @@ class LocalStore(BaseStore):
 
     # -- paths ---------------------------------------------------------------------------------
 
+    def why_nothing(self, prefix: str) -> tuple[str, str]:
+        """See ``BaseStore``."""
+        path = os.path.join(self.root, prefix).rstrip("/") or "/"
+        if os.path.isfile(path):
+            return f"{path} is a file, not a folder.", (
+                "Pass its folder, whose files are all read; for this one alone, give it a folder."
+            )
+        if not os.path.isdir(self.root):
+            return f"{self.root} does not exist.", "Check the path."
+        return "", ""
+
     def path(self, key: str) -> str:
         return self._above + check_readable(key)  # which is relative
 
@@ -403,10 +417,14 @@ class LocalStore(BaseStore):
     def failed(self, verb: str, key: str, error: OSError) -> StoreError:
         if error.errno in _ABSENT and verb != "write":
             return self.missing(key)
-        hint = (
-            "Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path's rights."
-        )
-        return StoreError(f"Could not {verb} {self.root}/{key}: {error.strerror or error}.", hint=hint)
+        what = f"Could not {verb} {os.path.join(self.root, key)}: {error.strerror or error}."
+        if error.errno in _FULL:
+            return NoSpace(what, hint="Free some space, then run it again.")
+        if error.errno in _FORBIDDEN:
+            return AccessDenied(what, hint="Give this user the rights, or choose another place.")
+        if error.errno in _NO_SUCH_PLACE:
+            return StoreRefused(what, hint="Check the path: each part of it but the last is a folder.")
+        return StoreError(what, hint="Check the disk, then run it again.")
 
 
 def _is_file(stat: os.stat_result) -> bool:

@@ -13,7 +13,7 @@ from engine.errors import BriquetteError, NotFound, PreconditionFailed, StoreErr
 from engine.model import Piece
 from engine.store import Condition, Stored
 from engine.stores.etags import of_parts
-from engine.stores.s3_client import explain
+from engine.stores.s3_errors import explain
 
 if TYPE_CHECKING:
     from engine.stores.s3 import S3Store

@@ -19,7 +19,8 @@ from engine.stores.base import BaseStore
 from engine.stores.etags import EtagCheck
 from engine.stores.multipart import MIN_COPY_BYTES, MultipartUpload
 from engine.stores.retry import Retry, TransientError
-from engine.stores.s3_client import Connection, RefusedError, explain
+from engine.stores.s3_client import Connection
+from engine.stores.s3_errors import RefusedError, answer_of, explain
 from engine.stores.small_gets import Pinned, SmallGets
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ class S3Store(BaseStore):
     def _once(self, verb: str, key: str, call: Callable[[], T], condition: str) -> T:
         self.requests.note(verb, key)
         try:
-            return call()
+            found = call()
         except TransientError:
             raise
         except Exception as error:
             raise explain(error, self, verb, key, condition) from error
+        self.connection.answered = True
+        return found
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -207,7 +210,7 @@ class S3Store(BaseStore):
         except ValueError:  # a key that obstore cannot spell: "a//b"
             return self._ask_exact(key, etag, start, length)
         except Exception as error:
-            if "416 Range Not Satisfiable" in str(error):
+            if answer_of(error).status == 416:
                 return None
             raise
 

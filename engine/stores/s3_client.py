@@ -1,43 +1,28 @@
-"""How S3 is reached (endpoint, region, credentials), and what its clients' errors mean."""
+"""How S3 is reached: endpoint, region, credentials, and the two clients."""
 
 from __future__ import annotations
 
 import os
-import re
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from engine.errors import BriquetteError, StoreError
-from engine.stores.retry import TransientError
+from engine.errors import AccessDenied, ConfigError, StoreError
 from engine.stores.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from obstore.store import S3Store as DataClient
 
-    from engine.stores.base import BaseStore
-
 CONNECT_SECONDS, READ_SECONDS = 5, 60
+REACH_SECONDS = 3.0  # for a first connection, whose failure ends the run
 CREDENTIAL_TTL = timedelta(minutes=5)  # botocore refreshes ahead of expiry; asking it often is cheap
-TRANSIENT_CODES = frozenset(
-    [
-        "BadDigest",  # the bytes that arrived are not those that were sent
-        "ConditionalRequestConflict",
-        "IncompleteBody",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-        "XAmzContentSHA256Mismatch",  # likewise
-    ]
-)
 
 _STATIC = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _tokio_pid = 0  # the process whose threads serve obstore; they do not survive a fork
 
 
@@ -46,7 +31,9 @@ class Connection:
 
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
-        self.endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        self.endpoint = _endpoint_given()
+        self.answered = False  # whatever this endpoint said, it is there
+        self.refreshes = False  # whether credentials that expired may be fresh at the next try
         self._lock = threading.Lock()
         self._data: DataClient | None = None
         self._control: Any = None
@@ -104,7 +91,42 @@ class Connection:
             session = self._boto3_session()
             region = region or session.region_name or ""
             self.endpoint = self.endpoint or _profile_endpoint()
+        self.refreshes = not static
+        if not all(part.isascii() and part.isalnum() for part in (region or "x").split("-")):
+            raise ConfigError(
+                f"{region!r} is no AWS region.", hint="Set AWS_REGION, for instance to eu-west-1."
+            )
         return region or "us-east-1", None if static else session
+
+    def unreachable(self) -> StoreError | None:
+        """The error if nothing listens at the endpoint, so that it is not asked again and again.
+
+        At a first contact only: a server that has answered may be away for a moment. Behind a proxy, nobody
+        can tell from here.
+        """
+        if self.answered or any(os.environ.get(name) for name in _PROXIES):
+            return None
+        parts = urlsplit(self.host()[0])
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), REACH_SECONDS).close()
+        except OSError as error:
+            mine = f"AWS_ENDPOINT_URL ({self.endpoint})" if self.endpoint else "AWS_REGION, the network"
+            return StoreError(
+                f"there is no S3 server to be reached at {parts.hostname}:{port}: {_why(error)}.",
+                hint=f"Check {mine} and that the server runs.",
+            )
+        return None
+
+    def region_of_bucket(self) -> str:
+        """The region that the bucket is in, "" where the store does not say."""
+        from engine.stores.s3_errors import answer_of
+
+        try:
+            answer = self.control.head_bucket(Bucket=self.bucket)  # botocore follows to the right region
+        except Exception as error:  # noqa: BLE001 - it only makes a hint better
+            return answer_of(error).region
+        return str(answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", ""))
 
     def host(self) -> tuple[str, str, Callable[[], Credentials]]:
         """For requests without either client: URL of the bucket, region, and who gives credentials."""
@@ -121,8 +143,12 @@ class Connection:
     def _boto3_session(self) -> Any:
         if self._session is None:
             import boto3
+            from botocore.exceptions import ProfileNotFound
 
-            self._session = boto3.session.Session()
+            try:
+                self._session = boto3.session.Session()
+            except ProfileNotFound as error:
+                raise ConfigError(f"{error}.", hint="Set AWS_PROFILE to a profile that exists.") from error
         return self._session
 
     def _open_control(self) -> Any:
@@ -141,14 +167,47 @@ class Connection:
         )
 
 
+def _endpoint_given() -> str:
+    name = "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
+    return _checked_endpoint(os.environ.get(name, ""), name)
+
+
+def _checked_endpoint(endpoint: str, name: str) -> str:
+    """The endpoint itself; a client would panic at one that is no URL. Raises ``ConfigError``."""
+    if not endpoint:
+        return ""
+    try:
+        parts = urlsplit(endpoint)
+        fine = (
+            "@" not in endpoint and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        )
+    except ValueError:  # a port that is no number
+        fine = False
+    if not fine or any(c.isspace() for c in endpoint) or parts.query or parts.fragment:
+        shown = endpoint if "@" not in endpoint else "a text with a credential"
+        raise ConfigError(
+            f"{name} is {shown}, which is no URL of a server.", hint="Write it like http://localhost:9000."
+        )
+    return endpoint
+
+
+def _why(error: OSError) -> str:
+    """Why no connection came about, without the number.
+
+    >>> _why(ConnectionRefusedError(111, "Connection refused")), _why(TimeoutError("timed out"))
+    ('Connection refused', 'timed out')
+    """
+    return str(error.strerror or error)
+
+
 def _profile_endpoint() -> str:
     import botocore.session
 
     try:
         found = botocore.session.get_session().get_scoped_config().get("endpoint_url", "")
     except botocore.exceptions.ProfileNotFound as error:
-        raise StoreError(f"{error}.", hint="Set AWS_PROFILE to a profile that exists.") from error
-    return found if isinstance(found, str) else ""
+        raise ConfigError(f"{error}.", hint="Set AWS_PROFILE to a profile that exists.") from error
+    return _checked_endpoint(found, "endpoint_url of the profile") if isinstance(found, str) else ""
 
 
 def _refuse_fork() -> None:
@@ -161,11 +220,20 @@ def _refuse_fork() -> None:
 
 
 def _able(session: Any) -> Any:
-    if session.get_credentials() is None:
-        raise StoreError(
-            "There are no AWS credentials.",
-            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role.",
-        )
+    """The session, whose credentials are there now; later they are fetched where no error is typed."""
+    from botocore.exceptions import BotoCoreError
+
+    hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role."
+    try:
+        found = session.get_credentials()
+        if found is not None:
+            found.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise AccessDenied(
+            f"AWS credentials could not be had: {' '.join(str(error).split())}.", hint=hint
+        ) from error
+    if found is None:
+        raise AccessDenied("There are no AWS credentials.", hint=hint)
     return session
 
 
@@ -182,75 +250,3 @@ def _given() -> Credentials:
 def _current(session: Any) -> Credentials:
     frozen = session.get_credentials().get_frozen_credentials()  # refreshed ahead of expiry
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
-
-
-class RefusedError(Exception):
-    """A status above 299, in the shape of botocore's ``ClientError``."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        found = _CODE.search(body.decode("utf-8", "replace"))
-        code = found[1] if found else ""
-        super().__init__(f"{status} {code}".strip())
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
-
-
-def explain(
-    error: Exception, store: BaseStore, verb: str, key: str, condition: str
-) -> BriquetteError | TransientError:
-    """The error of ours that a client's error means; ``TransientError`` where another try may help."""
-    if isinstance(error, BriquetteError):
-        return error
-    status, code, text = _answer(error)
-    where = f"{verb} {store.url}/{key}"
-    said = " ".join(word for word in (str(status or ""), code) if word) or text
-    if isinstance(error, TransientError):
-        return StoreError(
-            f"{where} failed again and again; the last time: {text}.", hint="Run it again later."
-        )
-    if code == "NoSuchBucket":
-        return StoreError(f"{where}: the bucket does not exist.", hint="Check the URL, region and endpoint.")
-    if code in TRANSIENT_CODES or (status and (status >= 500 or status in (408, 429))):
-        return TransientError(said)
-    if status == 409 and not code:  # the answer to a HEAD has no body that could say which conflict it is
-        return TransientError(said)
-    gone = status == 404 and code != "NoSuchUpload" and condition.startswith("etag")
-    if status == 412 or (gone and verb in ("PUT", "COMPLETE")):
-        return store.refused(verb, key, condition or "its precondition")
-    if status == 404 or code in ("NoSuchKey", "NoSuchUpload"):
-        return store.missing(key)
-    if status in (401, 403):
-        return StoreError(
-            f"{where} was denied: {said}.", hint="Check the credentials and the bucket's policy."
-        )
-    if status == 301 or "redirect without LOCATION" in text:
-        return StoreError(
-            f"{where}: the bucket is in another region.", hint="Set AWS_REGION to the bucket's region."
-        )
-    if status is None and _is_connection_trouble(error):
-        return TransientError(text)
-    return StoreError(
-        f"{where} failed: {said}.", hint="The store will answer the same again; see its message."
-    )
-
-
-def _answer(error: Exception) -> tuple[int | None, str, str]:
-    """HTTP status, S3 error code and a short text, from either client."""
-    response = getattr(error, "response", None)  # botocore's ClientError
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status, str(response.get("Error", {}).get("Code", "")), str(error)
-    text = str(error).partition("\n\nDebug source")[0]
-    found, code = _STATUS.search(text), _CODE.search(text)
-    return (int(found[1]) if found else None), (code[1] if code else ""), " ".join(text.split())[:300]
-
-
-def _is_connection_trouble(error: Exception) -> bool:
-    kind = type(error).__module__
-    if kind.startswith("botocore"):
-        from botocore import exceptions
-
-        return isinstance(
-            error,
-            exceptions.HTTPClientError | exceptions.FlexibleChecksumError | exceptions.IncompleteReadError,
-        )
-    return type(error).__name__ in ("GenericError", "JoinError") or isinstance(error, ConnectionError)

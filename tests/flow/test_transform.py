@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+from pathlib import Path
 
 import duckdb
 import pyarrow.dataset as pads
@@ -376,6 +377,8 @@ def test_an_output_of_this_stage_is_not_transformed_again(tmp_path):
 
 
 def test_nothing_to_read_names_both_places(store_url):
+    if "://" not in store_url:  # a root that is not there is a mistake of the command (exit code 2)
+        (Path(store_url) / "raw").mkdir()
     with pytest.raises(NoRawData) as caught:
         transform(**names(store_url))
     assert caught.value.message.startswith("NO_RAW_DATA: ")
@@ -594,6 +597,8 @@ def test_the_command_publishes_and_says_what_it_found(tmp_path):
 
 def test_the_command_ends_with_5_for_quality_and_3_for_nothing_to_read(tmp_path):
     places = ("--raw", tmp_path / "raw", "--curated", tmp_path / "curated", *NAMES, "--json")
+    assert briquette("transform", *places).returncode == 2
+    (tmp_path / "raw").mkdir()
     nothing = briquette("transform", *places)
     assert (nothing.returncode, printed(nothing)["error"]["name"]) == (3, "NoRawData")
     compacted(str(tmp_path), bad_day())

@@ -31,3 +31,10 @@ def test_the_picture_shows_engine_choice_fallback_and_the_way_around_the_transfo
     }
     assert wanted <= edges, wanted - edges
     assert "<title>cluster_compaction</title>" in picture
+
+
+def test_words_of_a_wider_font_still_fit():
+    """The boxes are laid out for larger letters than are drawn."""
+    sizes = re.findall(r"fontsize=([0-9.]+)", (DOCS / "flow.dot").read_text(encoding="utf-8"))
+    drawn = re.findall(r'font-size="([0-9.]+)"', (DOCS / "flow.svg").read_text(encoding="utf-8"))
+    assert {float(size) for size in drawn} == {round(float(size) * 0.8, 2) for size in sizes}

@@ -314,3 +314,18 @@ def test_a_ministack_that_is_built_otherwise_ends_the_launcher_with_what_to_mend
     assert ended.returncode == 1
     assert f"ministack.services.stepfunctions.{gone}" in ended.stderr
     assert "mend the launcher" in ended.stderr
+
+
+def test_glue_is_not_tried_for_what_it_would_be_refused_alike() -> None:
+    from engine import errors
+
+    refusals = {
+        errors.EXIT_USAGE,
+        errors.EXIT_BAD_INPUT,
+        errors.EXIT_DATA_QUALITY,
+        errors.EXIT_REFUSED,
+    }
+    [choice] = [c for c in DAY["States"]["DaskEnded"]["Choices"] if c["Next"] == "ReadRefusal"]
+    codes = re.search(r"\$exitCode in \[([0-9, ]+)\]", choice["Condition"])
+    assert codes is not None
+    assert {int(code) for code in codes[1].split(",")} == refusals

@@ -14,7 +14,8 @@ import pytest
 from engine import compact
 from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
 from glue_wrappers import compaction_job
-from scripts.build_glue import KERNEL, PLACE, RUNTIMES, SCAN, Runtime, build_wheel, parameters, pins
+from orchestration.glue_parameters import KERNEL, PLACE, RUNTIMES, SCAN, Runtime, parameters, pins
+from scripts.build_glue import build_wheel
 from tests.spark.installs import uv
 from tests.spark.local import ROOT, glue_arguments, run_python, spark_conf
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -161,3 +162,31 @@ def test_a_missed_target_of_time_is_told_with_what_the_run_costs() -> None:
     assert scaling.startswith("1gb, one worker to two: 2.20 s and 1.30 s.")
     assert "1.83 times as fast" in scaling  # 2.2 / (0.2 + 2.0 / 2)
     assert why_missed(document | {"probes": None}) == []
+
+
+def test_the_page_says_memory_in_gigabytes_and_leaves_out_what_was_not_run() -> None:
+    document = some_document(briquette=1.0, duckdb=3.0)
+    document["machine"]["memory"] = "24684092 kB"
+    text = page.html(document)
+    assert "25.3 GB" in text
+    assert "kB" not in text
+    assert text.count(">open<") == 1  # PySpark's, of the workload that was run
+    assert "targets are about what this run left out" in text
+    assert "minute-csv" not in text
+    assert "25.3 GB" in figures.markdown(document)
+
+
+def test_a_peer_without_a_time_says_why_where_its_bar_would_be() -> None:
+    document = some_document(briquette=1.0, duckdb=3.0)
+    document["workloads"][0]["peers"]["duckdb"] |= {"wall_seconds": None, "wrong": "did not end <in> time"}
+    text = page.html(document)
+    assert '<span class="track"><span>did not end &lt;in&gt; time</span></span>' in text
+
+
+def test_the_longest_label_of_a_bar_has_room() -> None:
+    """The bar ends where the label begins, whatever both are: no drawing of a fixed width cuts it off."""
+    text = page.html(some_document(briquette=0.2, duckdb=38.0, spark=3_456.78))
+    shares = [float(share) for share in re.findall(r"--share:([0-9.]+)", text)]
+    assert shares == [0.1, 1.0, 1.0]
+    assert "3456.78 s · 17283.90x (bar cut)" in text
+    assert "calc((100% - 12.5rem) * var(--share))" in text

@@ -1,0 +1,75 @@
+"""Pages, comments and docstrings name what is there: modules, files, targets of make, decisions."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOPS = "engine|tests|docs|scripts|orchestration|config|benchmarks|glue_wrappers"
+PATHS = re.compile(rf"(?<![\w/.-])((?:{TOPS})(?:/[\w.-]+)+)")
+DOTTED = re.compile(rf"`((?:{TOPS})(?:\.\w+)+)`")
+MADE = re.compile(r"`make ([a-z-]+)")
+DECISION = re.compile(r"decisions?[/ ](\d{4})")
+INVENTED = {"tests/unit/test_reliability_page.py", "tests/test_pages.py"}  # about names of what is not there
+
+
+def tracked() -> set[str]:
+    told = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name for name in told.stdout.splitlines() if (ROOT / name).is_file()}
+
+
+FILES = tracked()
+PAGES = sorted(
+    name
+    for name in FILES
+    if name.endswith((".py", ".md", ".toml", ".sh", "Makefile", "Dockerfile"))
+    and "benchmarks/results" not in name
+    and name not in INVENTED
+)
+
+
+def is_module_or_in_one(name: str) -> bool:
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        place = "/".join(parts[:count])
+        for source in (f"{place}.py", f"{place}/__init__.py"):
+            if source in FILES:
+                rest = parts[count:]
+                return not rest or re.search(rf"\b{rest[0]}\b", (ROOT / source).read_text()) is not None
+        if any(file.startswith(f"{place}/") for file in FILES):
+            return count == len(parts)
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_names_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    numbers = {Path(name).name[:4] for name in FILES if name.startswith("docs/decisions/")}
+    dead = [p for p in PATHS.findall(text) if not any(f.startswith(p.rstrip(".")) for f in FILES)]
+    # An old name may be told in the record of the decision that ended it.
+    dead = [p for p in dead if not (page.startswith("docs/decisions/") and p == "engine/compact.py")]
+    dead += [name for name in DOTTED.findall(text) if not is_module_or_in_one(name)]
+    dead += [f"make {target}" for target in MADE.findall(text) if target not in made]
+    dead += [f"decision {number}" for number in DECISION.findall(text) if number not in numbers]
+    assert dead == []
+
+
+def test_decisions_are_numbered_without_a_gap():
+    numbers = sorted(int(Path(name).name[:4]) for name in FILES if name.startswith("docs/decisions/"))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_architecture_page_places_every_module():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("| room |") : page.index("`tests/test_house.py`")]
+    named = {word.rstrip("/") for cell in re.findall(r"`([^`]+)`", table) for word in cell.split()}
+    modules = {
+        Path(name).parts[1].removesuffix(".py") for name in FILES if re.fullmatch(r"engine/.*\.py", name)
+    }
+    assert modules - named - {"__init__"} == set()
+    assert named - modules == {"glue_wrappers", "orchestration", "awsglue"}
