@@ -274,10 +274,33 @@ def run_plan(
 
     if work.stage != plan.stage.name:
         raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
-    options = options or RunOptions()
-    started = time.monotonic() if started is None else started
-    stopping.begin_run()
     store = open_store(plan.output.url)
+    with publish.running(store, plan.output):
+        return _run(
+            plan,
+            options or RunOptions(),
+            store,
+            executor=executor,
+            progress=progress,
+            started=time.monotonic() if started is None else started,
+            work=work,
+            early=early,
+        )
+
+
+def _run(
+    plan: Plan,
+    options: RunOptions,
+    store: Store,
+    *,
+    executor: Executor | None,
+    progress: Progress | None,
+    started: float,
+    work: assembly.Work,
+    early: Early | None,
+) -> CompactionResult:
+    from engine import publish
+
     # What is there before the work begins is what the publish may replace; anything newer is a conflict.
     seen = early.seen() if early else publish.observe(store, plan.output, force=options.force)
     published = seen.manifest
@@ -341,6 +364,11 @@ def run_plan(
             drafts=drafts if drafted else None,
         )
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
+
+
+def finishing_of(result: CompactionResult) -> AbstractContextManager[None]:
+    """While the block does what belongs to a publish, SIGTERM does not cut it off from what readers see."""
+    return stopping.finishing() if result.status is Status.PUBLISHED else nullcontext()
 
 
 def _drafting(

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, digest
-from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
+from engine.compaction import CompactionResult, RunOptions, check_spec, finishing_of, run_plan
 from engine.encode import encode
 from engine.errors import DataQualityFailed, NoPrices
 from engine.model import (
@@ -166,7 +166,8 @@ def indicators_day(
     result = run_plan(plan, options.run, executor=executor, progress=progress, started=started, work=work)
     changed = None
     if options.schema_fingerprint:
-        changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
+        with finishing_of(result):
+            changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
     return IndicatorsResult(result, chosen.name, len(sessions), work.findings, changed)
 
 

@@ -15,7 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
-from engine.compaction import CompactionResult, Progress, RunOptions, resolve_target, run_plan
+from engine.compaction import (
+    CompactionResult,
+    Progress,
+    RunOptions,
+    finishing_of,
+    resolve_target,
+    run_plan,
+)
 from engine.errors import DataQualityFailed, NoRawData, OutputOccupied, UsageError
 from engine.model import (
     CompactionSpec,
@@ -258,7 +265,8 @@ def transform_day(
     result = run_plan(plan, options.run, executor=executor, progress=progress, started=started, work=work)
     changed = None
     if options.schema_fingerprint:
-        changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
+        with finishing_of(result):
+            changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
     return TransformResult(
         replace(result, message=source.note or result.message),
         found[-1] if found else None,
