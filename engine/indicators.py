@@ -8,10 +8,11 @@ a panel of 8,000 symbols is computed in less time than it would take to ship it 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,18 @@ from typing import TYPE_CHECKING, Any
 from engine import assembly, digest
 from engine.compaction import CompactionResult, RunOptions, check_spec, finishing_of, run_plan
 from engine.encode import encode
-from engine.errors import DataQualityFailed, NoPrices
+from engine.errors import DataQualityFailed, NoPrices, SourceChanged
+from engine.lookback import (
+    INDICATORS,
+    READ,
+    SESSIONS,
+    PublishedDays,
+    Session,
+    Stale,
+    read_text,
+    stale_after,
+    stale_reason,
+)
 from engine.model import (
     MIB,
     CompactionSpec,
@@ -41,7 +53,7 @@ from engine.prices.panel import (
 )
 from engine.schema import type_word
 from engine.schema_record import record_schema
-from engine.sessions import Session, days_of, ds_of, schema_of, sessions_until
+from engine.sessions import days_of, ds_of, schema_of
 from engine.store import open_store, parse_url
 from engine.target import below, check_ds
 from engine.value import Value
@@ -50,8 +62,11 @@ if TYPE_CHECKING:
     from engine.compaction import Progress
     from engine.executors import Executor
 
-INDICATORS, VERSION = "indicators", 1
+VERSION = 2
 LOOKBACK_DAYS = 252
+# How often a day is computed when prices of its look-back are published meanwhile; then it is named as stale.
+MOST_ROUNDS = 3
+_log = logging.getLogger(__name__)
 # One split, whatever its size: a panel is computed as a whole.
 WHOLE = 1 << 40
 
@@ -65,6 +80,20 @@ class IndicatorsTarget(Value):
     output: Location
     quarantine: Location
 
+    @property
+    def table(self) -> Location:
+        """The folder above the ``ds=<ds>/`` folders of the indicators."""
+        return _above(self.output)
+
+    def on(self, ds: str) -> IndicatorsTarget:
+        """The same places on another day."""
+        return places(self.prices, self.table, domain=self.partition.domain, ds=ds)
+
+
+def _above(day: Location) -> Location:
+    folder = day.prefix.rstrip("/").rpartition("/")[0]
+    return Location(day.url, f"{folder}/" if folder else "")
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class IndicatorsResult(Value):
@@ -75,6 +104,7 @@ class IndicatorsResult(Value):
     sessions: int
     findings: Mapping[str, Any]
     schema_changed: bool | None = None  # None: no place to record the schema was given
+    stale: tuple[Stale, ...] = ()  # later days that have not read these prices, and this one if it has not
 
     @property
     def status(self) -> Status:
@@ -88,6 +118,7 @@ class IndicatorsResult(Value):
             "sessions": self.sessions,
             "findings": dict(self.findings),
             "schema_changed": self.schema_changed,
+            "stale": [day.to_dict() for day in self.stale],
         }
 
 
@@ -146,15 +177,54 @@ def indicators_day(
 ) -> IndicatorsResult:
     """What ``indicators``, the command and the Glue job call.
 
-    More sessions than ``lookback_days`` are read where the set's windows and recursions need them. Raises
-    ``NoPrices`` where the day has no published prices, ``DataQualityFailed`` after putting the day's prices
-    into quarantine, and the errors of a compaction.
+    More sessions than ``lookback_days`` are read where the set's windows and recursions need them. Where
+    prices of the look-back are published meanwhile the day is computed again; ``stale`` of the result names
+    the days that have not read what is there now. Raises ``NoPrices`` where the day has no published prices,
+    ``DataQualityFailed`` after putting the day's prices into quarantine, and the errors of a compaction.
     """
+    ds = target.partition.ds
+    prices = PublishedDays(open_store(target.prices.url), target.prices)
+    for tries_left in reversed(range(MOST_ROUNDS)):
+        try:
+            result = _computed(target, options, prices, executor=executor, progress=progress)
+        except SourceChanged:
+            if not tries_left:
+                raise
+            prices = prices.again()
+            continue
+        prices = prices.again()
+        made = result.run.manifest if result.status is not Status.EMPTY else None
+        late = stale_reason(ds, made, prices) if made else ""
+        if not late:
+            break
+        _log.warning("%s: %s while its indicators were computed", ds, late)
+    days = PublishedDays(open_store(target.output.url), target.table)
+    stale = (*((Stale(ds, late),) if late else ()), *stale_after(prices, days, ds))
+    if stale:
+        _log.warning("%s", stale_text(stale))
+    return replace(result, stale=stale)
+
+
+def stale_text(stale: Sequence[Stale]) -> str:
+    """The stale days in one sentence."""
+    shown = "; ".join(f"{day.ds} ({day.reason})" for day in stale[:5])
+    more = f"; and {len(stale) - 5} more" if len(stale) > 5 else ""
+    return f"indicators that have not read the prices that are there now: {shown}{more}"
+
+
+def _computed(
+    target: IndicatorsTarget,
+    options: IndicatorsOptions,
+    prices: PublishedDays,
+    *,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> IndicatorsResult:
     started = time.monotonic()
     chosen = indicator_set(options.set_name)
     wanted = max(options.lookback_days, sessions_needed(chosen))
     ds = target.partition.ds
-    sessions = sessions_until(open_store(target.prices.url), target.prices, ds, wanted)
+    sessions = prices.until(ds, wanted)
     if not sessions or sessions[-1].ds != ds:
         raise NoPrices(
             f"there are no published prices under {below(target.prices, f'ds={ds}')}.",
@@ -169,6 +239,9 @@ def indicators_day(
         with finishing_of(result):
             changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
     return IndicatorsResult(result, chosen.name, len(sessions), work.findings, changed)
+
+
+# -- the plan ----------------------------------------------------------------------------------------
 
 
 def plan_indicators(
@@ -187,13 +260,14 @@ def plan_indicators(
         split_objects=WHOLE,
     )
     check_spec(spec)
+    parameters = ((READ, read_text(sessions)), (SESSIONS, str(wanted)), ("set", chosen.name))
     return plan_partition(
         target.partition,
         target.prices,
         target.output,
         spec,
         [part for session in sessions for part in session.parts],
-        stage=Stage(INDICATORS, VERSION, (("sessions", str(wanted)), ("set", chosen.name))),
+        stage=Stage(INDICATORS, VERSION, parameters),
     )
 
 

@@ -1,24 +1,20 @@
-"""The published days of a prices table: which there are, what they hold, and the columns of their rows."""
+"""The rows of the published days of a prices table: only the columns that indicators need."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
 from engine.compaction import default_threads
 from engine.errors import CorruptObject, MissingColumns
-from engine.model import Field, Location, RawObject, Schema
+from engine.model import Field, RawObject, Schema
 from engine.prices.panel import MARKET_CLOSE_COLUMNS, MARKET_RETURN_COLUMNS, PRICE_COLUMNS, VWAP_COLUMNS
-from engine.publishing.layout import Layout, is_hidden
 from engine.schema import type_word
-from engine.store import Store, Stored
-from engine.target import below
-from engine.value import Value
+from engine.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,56 +22,6 @@ if TYPE_CHECKING:
 # Parts whose bodies are held at once while their columns are taken out of them.
 PARTS_AT_ONCE = 64
 _WANTED = ("symbol", *PRICE_COLUMNS, *VWAP_COLUMNS, *MARKET_RETURN_COLUMNS, *MARKET_CLOSE_COLUMNS)
-_DAY = re.compile(r"ds=(\d{4}-\d{2}-\d{2})/(.+)")
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Session(Value):
-    """The published prices of one day; ``schema`` is None where no manifest describes them."""
-
-    ds: str
-    parts: tuple[RawObject, ...]
-    schema: Schema | None = None
-
-
-def sessions_until(store: Store, prices: Location, ds: str, count: int) -> tuple[Session, ...]:
-    """The last ``count`` published days up to ``ds``, oldest first; reads one manifest for each.
-
-    A day that an older pipeline wrote has no manifest: its visible Parquet files are taken.
-    """
-    found: dict[str, list[Stored]] = {}
-    for stored in store.list(f"{prices.prefix}ds="):
-        match = _DAY.fullmatch(stored.key[len(prices.prefix) :])
-        if match and match[1] <= ds:
-            found.setdefault(match[1], []).append(stored)
-    sessions: list[Session] = []
-    days = sorted(found, reverse=True)
-    # A folder may hold nothing but hidden objects, so a few more days than sessions may be looked at.
-    while days and len(sessions) < count:
-        some, days = days[: count - len(sessions)], days[count - len(sessions) :]
-        sessions += [s for s in _sessions(store, prices, {day: found[day] for day in some}) if s.parts]
-    return tuple(sorted(sessions, key=lambda s: s.ds))
-
-
-def _sessions(store: Store, prices: Location, days: Mapping[str, Sequence[Stored]]) -> Iterator[Session]:
-    layouts = {ds: Layout.of(below(prices, f"ds={ds}")) for ds in days}
-    manifests = {
-        ds: RawObject(stored.key, stored.size_bytes, stored.etag)
-        for ds, objects in days.items()
-        for stored in objects
-        if stored.key == layouts[ds].manifest_key
-    }
-    bodies = dict(zip(manifests, store.get_many(tuple(manifests.values())), strict=True))
-    for ds, objects in days.items():
-        layout = layouts[ds]
-        if ds in bodies:
-            manifest = layout.manifest_of(bodies[ds], f"{store.url}/{layout.manifest_key}")
-            parts = tuple(RawObject(f.key, f.size_bytes, f.etag) for f in manifest.files)
-            yield Session(ds, parts, manifest.spec.schema)
-        else:
-            visible = (o for o in objects if not is_hidden(o.key[len(layout.live) :]))
-            plain = (o for o in visible if o.key.endswith(".parquet"))
-            yield Session(ds, tuple(RawObject(o.key, o.size_bytes, o.etag) for o in plain))
 
 
 def days_of(store: Store, parts: Sequence[RawObject], prefix: str) -> tuple[tuple[date, pa.Table], ...]:
@@ -101,7 +47,7 @@ def days_of(store: Store, parts: Sequence[RawObject], prefix: str) -> tuple[tupl
 def ds_of(key: str, prefix: str) -> str:
     """The day of a part of the prices, versioned or not."""
     found = re.search(r"(?:^|/)ds=(\d{4}-\d{2}-\d{2})/", f"/{key[len(prefix) :]}")
-    assert found, key  # sessions_until took it from such a folder
+    assert found, key  # the look-back took it from such a folder
     return found[1]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from engine.commands.speech import begin, say
 from engine.errors import UsageError
@@ -10,6 +13,7 @@ from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, StageOptions,
 
 if TYPE_CHECKING:
     from engine.indicators import IndicatorsResult, IndicatorsTarget
+    from engine.indicators_days import IndicatorsOfDay
 
 
 @expand
@@ -28,6 +32,10 @@ def indicators(
         int | None,
         option(RUN, "Sessions to read at least. [default: the environment's, else 252]", min=1),
     ] = None,
+    repair_stale: Annotated[
+        bool,
+        option(RUN, "Also compute later days whose indicators have not read these prices.", "--repair-stale"),
+    ] = False,
 ) -> None:
     """Compute the technical indicators of a day.
 
@@ -36,6 +44,7 @@ def indicators(
     begin(common)
     from config.model import load_environment
     from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, indicators_day
+    from engine.indicators_days import indicators_days
     from engine.report import Progress
 
     settings = load_environment(env, env=_environment()) if env else None
@@ -50,7 +59,21 @@ def indicators(
     )
     with Progress(shown=not common.quiet, what=str(place.partition)) as progress:
         result = indicators_day(place, options, progress=progress)
-    say(result.to_dict(), indicators_text(result))
+    if not (repair_stale and result.stale):
+        say(result.to_dict(), indicators_text(result))
+        return
+    later = [day.ds for day in result.stale]
+    made = indicators_days(place, later, options)
+    result = dataclasses.replace(result, stale=made.stale)
+    document = result.to_dict() | {"repaired": [day.to_dict() for day in made.days]}
+    say(document, "\n".join([indicators_text(result), *map(_repaired_line, made.days)]))
+    if made.errors:
+        raise typer.Exit(made.errors[0].exit_code)
+
+
+def _repaired_line(day: IndicatorsOfDay) -> str:
+    what = f"{day.error.name}: {day.error}" if day.error else "computed again"
+    return f"  {day.ds}  indicators were stale: {what}"
 
 
 def _environment() -> dict[str, str]:
@@ -81,4 +104,8 @@ def indicators_text(result: IndicatorsResult) -> str:
             )
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
-    return f"{result_text(result.run)}\n{rows_of(pairs)}"
+    lines = [f"{result_text(result.run)}\n{rows_of(pairs)}"]
+    lines += [f"  {day.ds}  indicators are stale: {day.reason}" for day in result.stale]
+    if result.stale:
+        lines.append("  next: run it again with --repair-stale, which computes these days too.")
+    return "\n".join(lines)

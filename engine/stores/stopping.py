@@ -33,15 +33,15 @@ _thread = threading.local()  # .finishing: how many blocks of ``finishing`` the 
 class Run:
     """One run's token: its keys in a store, and whether readers have seen something of it."""
 
-    __slots__ = ("_hidden", "_live", "_url", "publishing")
+    __slots__ = ("_prefixes", "_url", "publishing")
 
     def __init__(self, url: str, live: str, hidden: tuple[str, ...]) -> None:
-        self._url, self._live, self._hidden = url, live, hidden
+        self._url, self._prefixes = url, (live, *hidden)
         self.publishing = False
 
     def owns(self, url: str, key: str) -> bool:
         """Whether a request to this key is one of the run's publish."""
-        return url == self._url and (key.startswith(self._live) or key.startswith(self._hidden))
+        return url == self._url and key.startswith(self._prefixes)
 
 
 def listen() -> None:
