@@ -69,10 +69,13 @@ def indicators_days(
     Errors of a day are in its result; what is no ``BriquetteError`` is raised.
     """
     made: list[IndicatorsOfDay] = []
+    prices = PublishedDays(open_store(target.prices.url), target.prices)
 
     def compute_one(ds: str, *, repaired: bool) -> None:
+        nonlocal prices
+        prices = prices.again()  # every day reads nearly the same manifests
         try:
-            result = indicators_day(target.on(ds), options, executor=executor)
+            result = indicators_day(target.on(ds), options, executor=executor, prices=prices)
             made.append(IndicatorsOfDay(ds, result, repaired=repaired))
         except BriquetteError as error:
             made.append(IndicatorsOfDay(ds, None, error, repaired=repaired))

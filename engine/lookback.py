@@ -34,6 +34,7 @@ class Session(Value):
     parts: tuple[RawObject, ...]
     schema: Schema | None = None
     fingerprint: str = ""  # equal rows in equal order, equal fingerprint
+    interval: str = ""  # of its bars, as far as it is known
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -136,7 +137,8 @@ class PublishedDays:
             return Session(ds, ()), None
         manifest = layout.manifest_of(body, f"{self._store.url}/{layout.manifest_key}")
         parts = tuple(RawObject(f.key, f.size_bytes, f.etag) for f in manifest.files)
-        return Session(ds, parts, manifest.spec.schema, manifest.content_digest[:_DIGITS]), manifest
+        digest = manifest.content_digest[:_DIGITS]
+        return Session(ds, parts, manifest.spec.schema, digest, manifest.partition.interval), manifest
 
 
 def _is_part(stored: Stored, layout: Layout) -> bool:

@@ -170,10 +170,11 @@ ROOMS = (
             "engine.schema_record",
             "engine.sessions",
             "engine.transform",
+            "engine.transform_duplicates",
             "engine.transform_source",
         ),
         may_import=(*(room for room in LIBRARY if room != "story"), "prices"),
-        libraries=("pyarrow",),
+        libraries=("numpy", "pyarrow"),
         why="list, plan, map, pack, verify, publish; it picks an executor by name and never sees Dask",
     ),
     Room(

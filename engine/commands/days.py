@@ -38,6 +38,14 @@ REPAIR_STALE = Annotated[
     bool,
     option(RUN, "Also compute later days whose indicators have not read these prices.", "--repair-stale"),
 ]
+DUPLICATES = Annotated[
+    str,
+    option(
+        RUN,
+        "Of conflicting records of one key: keep_last, reject or fail. "
+        "[default: the environment's, else keep_last]",
+    ),
+]
 BATCH_MANIFEST = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 MARKS = {"DONE": "done", "SKIPPED": "skip", "FAILED": "FAIL"}
 
@@ -51,6 +59,7 @@ def run(
     *,
     set_name: SET = "A",
     force: FORCE = False,
+    duplicates: DUPLICATES = "",
     repair_stale: REPAIR_STALE = False,
     batch_manifest: BATCH_MANIFEST = "check",
 ) -> None:
@@ -64,7 +73,14 @@ def run(
     place = target.resolve()
     _require_daily(place)
     options = replace(
-        _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest),
+        _options(
+            target,
+            choices,
+            set_name=set_name,
+            force=force,
+            duplicates=duplicates,
+            batch_manifest=batch_manifest,
+        ),
         repair_stale=repair_stale,
     )
     quiet = common.quiet or common.json_output
@@ -86,6 +102,7 @@ def backfill(
     days_at_once: Annotated[int, option(RUN, "Days that run side by side.", min=1, max=64)] = 1,
     set_name: SET = "A",
     force: FORCE = False,
+    duplicates: DUPLICATES = "",
     repair_stale: REPAIR_STALE = False,
     batch_manifest: BATCH_MANIFEST = "check",
 ) -> None:
@@ -105,7 +122,14 @@ def backfill(
     wanted = list(days(start, end))
     only = choice("stages", stages, ("compaction", "all")) == "compaction"
     options = replace(
-        _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest),
+        _options(
+            target,
+            choices,
+            set_name=set_name,
+            force=force,
+            duplicates=duplicates,
+            batch_manifest=batch_manifest,
+        ),
         last=GUARD if only else TRANSFORM,
         repair_stale=repair_stale,
     )
@@ -144,16 +168,24 @@ def _spec(spec: SpecOptions, target: TargetOptions) -> Callable[[Target], Compac
 
 
 def _options(
-    target: TargetOptions, choices: RunChoices, *, set_name: str, force: bool, batch_manifest: str
+    target: TargetOptions,
+    choices: RunChoices,
+    *,
+    set_name: str,
+    force: bool,
+    duplicates: str,
+    batch_manifest: str,
 ) -> FlowOptions:
     from engine.flow import FlowOptions
     from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions
     from engine.prices.columns import indicator_set
+    from engine.prices.duplicates import KEEP_LAST, check_rule
     from engine.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
     from engine.transform import TransformOptions
 
     settings = target.settings()
     indicator_set(set_name)  # a wrong name is said before anything is done
+    rule = check_rule(duplicates or (settings.duplicates if settings else KEEP_LAST))
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     given: dict[str, Any] = {}
     if settings:
@@ -165,11 +197,13 @@ def _options(
                 settings.expected_min_records if settings else EXPECTED_MIN_RECORDS,
                 settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE,
             ),
+            duplicates_rule=rule,
             spec_overrides=given,
         ),
         indicators=IndicatorsOptions(
             set_name=set_name,
             lookback_days=settings.indicators_lookback_days if settings else LOOKBACK_DAYS,
+            duplicates_rule=rule,
             **given,
         ),
         compacted_subdir=target.compacted_subdir

@@ -32,6 +32,14 @@ def indicators(
         int | None,
         option(RUN, "Sessions to read at least. [default: the environment's, else 252]", min=1),
     ] = None,
+    duplicates: Annotated[
+        str,
+        option(
+            RUN,
+            "Of conflicting records of one symbol: keep_last, reject or fail. "
+            "[default: the environment's, else keep_last]",
+        ),
+    ] = "",
     repair_stale: Annotated[
         bool,
         option(RUN, "Also compute later days whose indicators have not read these prices.", "--repair-stale"),
@@ -45,6 +53,7 @@ def indicators(
     from config.model import load_environment
     from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, indicators_day
     from engine.indicators_days import indicators_days
+    from engine.prices.duplicates import KEEP_LAST
     from engine.report import Progress
 
     settings = load_environment(env, env=_environment()) if env else None
@@ -53,6 +62,7 @@ def indicators(
     options = IndicatorsOptions(
         set_name=set_name,
         lookback_days=lookback_days or least,
+        duplicates_rule=duplicates or (settings.duplicates if settings else KEEP_LAST),
         schema_fingerprint=stage.schema_fingerprint,
         run=run.resolve(force=stage.force, unsafe_store=stage.unsafe_store),
         **stage.sizes(settings),

@@ -18,11 +18,17 @@ from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.lake import database_name
 from orchestration.constructs.retention import retention
 
-MEMORY_MIB = {"preflight": 1024, "guard": 512, "catalog": 256, "trigger": 256}  # preflight lists raw days
+MEMORY_MIB = {
+    "preflight": 1024,
+    "guard": 512,
+    "results": 256,
+    "catalog": 256,
+    "trigger": 256,
+}  # preflight lists raw days
 
 
 class Functions(Construct):
-    """``preflight``, ``guard`` and ``catalog``, which the flow calls, and what ``trigger`` is made with."""
+    """``preflight``, ``guard``, ``results`` and ``catalog``, which the flow calls; ``trigger`` is made here, too."""
 
     def __init__(self, scope: Construct, name: str, settings: Settings, *, source: Path) -> None:
         super().__init__(scope, name)
@@ -48,6 +54,7 @@ class Functions(Construct):
             ],
         )
         self.guard = self.function("guard", may.read(settings.curated_bucket))
+        self.results = self.function("results", may.read(settings.artifacts_bucket))
         self.catalog = self.function(
             "catalog",
             [

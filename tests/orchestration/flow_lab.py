@@ -74,7 +74,7 @@ class FlowLab:
     def deploy(self) -> None:
         for bucket in (RAW, CURATED, ARTIFACTS):
             self.s3.create_bucket(Bucket=bucket)
-        for name in ("preflight", "guard", "catalog"):
+        for name in ("preflight", "guard", "results", "catalog"):
             self.function(name, name)
         glue = self.client("glue")
         for name in JOBS.values():
@@ -123,6 +123,7 @@ class FlowLab:
         return {
             "PreflightFunction": "arn:aws:lambda:us-east-1:000000000000:function:preflight",
             "GuardFunction": "arn:aws:lambda:us-east-1:000000000000:function:guard",
+            "ResultsFunction": "arn:aws:lambda:us-east-1:000000000000:function:results",
             "CatalogFunction": "arn:aws:lambda:us-east-1:000000000000:function:catalog",
             "ClusterArn": "arn:aws:ecs:us-east-1:000000000000:cluster/lab",
             "TaskDefinitionArn": "arn:aws:ecs:us-east-1:000000000000:task-definition/compaction:1",
