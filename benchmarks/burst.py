@@ -8,6 +8,7 @@ full jitter any time between nothing and that.
 from __future__ import annotations
 
 import heapq
+import json
 import random
 import sys
 from collections.abc import Mapping
@@ -32,12 +33,12 @@ class Burst:
 
 def policy_of(error: str = REFUSED) -> Mapping[str, Any]:
     """The retries of the flow's Glue tasks for an error; all of them have the same."""
-    import json
-
     flow = json.loads(definition())
     states = {**flow["States"], **flow["States"]["EachDay"]["ItemProcessor"]["States"]}
     tasks = [s for s in states.values() if s.get("Resource") == "arn:aws:states:::glue:startJobRun.sync"]
-    found = [next(r for r in task["Retry"] if error in r["ErrorEquals"]) for task in tasks]
+    found: list[dict[str, Any]] = [
+        next(r for r in task["Retry"] if error in r["ErrorEquals"]) for task in tasks
+    ]
     assert all(retry == found[0] for retry in found), "the tasks wait differently"
     assert found[0]["JitterStrategy"] == "FULL"
     return found[0]

@@ -29,7 +29,7 @@ With `--json` one document goes to stdout and nothing else does; progress and me
 | 3 | nothing to do: no raw objects, or none with records |
 | 4 | bad input or contract: another engine would fail the same way |
 | 5 | reject limit or data quality |
-| 143 | stopped by SIGTERM; what readers see is whole: as it was, or a publish that had begun and was finished |
+| 143 | stopped by SIGTERM: what readers see is as it was, or a publish that had begun and was ended |
 """
 
 

@@ -28,7 +28,7 @@ MEMORY_MIB = {
 
 
 class Functions(Construct):
-    """``preflight``, ``guard``, ``results`` and ``catalog``, which the flow calls; ``trigger`` is made here, too."""
+    """``preflight``, ``guard``, ``results``, ``catalog`` for the flow, and what ``trigger`` is made with."""
 
     def __init__(self, scope: Construct, name: str, settings: Settings, *, source: Path) -> None:
         super().__init__(scope, name)

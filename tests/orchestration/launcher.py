@@ -126,6 +126,9 @@ def run_task(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
     fault = next_fault(ds, "ecs")
     trace(service="ecs", ds=ds, command=command, asked=asked, fault=fault)
     raise_if_asked(fault)
+    client = boto3.client("s3", endpoint_url=ENDPOINT)
+    if "before" in fault:  # what somebody else does between preflight and the compaction
+        client.put_object(**fault["before"])
     python = ["-m", "orchestration.container"] if "kill" not in fault else ["-c", DYING, fault["kill"]]
     ended = subprocess.run(
         [sys.executable, *python, *command],
@@ -139,7 +142,9 @@ def run_task(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
     code = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
     trace(service="ecs", ds=ds, exit_code=code)
     if "put" in fault:  # what somebody else does between the compaction and the guard
-        boto3.client("s3", endpoint_url=ENDPOINT).put_object(**fault["put"])
+        client.put_object(**fault["put"])
+    for key in fault.get("delete", ()):
+        client.delete_object(**key)
     task = {
         "TaskArn": f"arn:aws:ecs:us-east-1:000000000000:task/lab/{time.monotonic_ns():032x}",
         "ClusterArn": asked["Cluster"],

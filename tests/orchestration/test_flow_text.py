@@ -114,7 +114,7 @@ def test_the_names_in_the_text_are_those_that_a_deployment_is_told_to_give():
     assert names_in(definition()) == {name for name, _ in SUBSTITUTIONS}
 
 
-# The two ways back: a plan that changed is made again, at most twice; indicators, a run for each chunk of days.
+# The two ways back: a plan that changed is made again, at most twice; a run for each chunk of days.
 BACK = {("PlanLater", "PreflightDay"), ("Settle", "MoreIndicators")}
 
 
