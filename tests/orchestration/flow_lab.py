@@ -32,7 +32,7 @@ RAW, CURATED, ARTIFACTS = "lab-raw", "lab-curated", "lab-artifacts"
 FLOW = "arn:aws:states:us-east-1:000000000000:stateMachine:flow"
 ROLE = "arn:aws:iam::000000000000:role/lab"
 JOBS = {"CompactionJob": "compaction", "TransformJob": "transform", "IndicatorsJob": "indicators"}
-WAIT_SECONDS = 300.0
+WAIT_SECONDS = 540.0
 SETTINGS = {  # over the environment dev
     "BRIQUETTE_RAW_URL": f"s3://{RAW}",
     "BRIQUETTE_CURATED_URL": f"s3://{CURATED}",
