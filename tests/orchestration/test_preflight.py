@@ -220,6 +220,7 @@ def test_a_new_day_has_the_pipelines_arguments_by_hand(account):
         "--target_file_mb": "256",
         "--expected_min_records": "100",
         "--max_critical_error_rate": "5.0",
+        "--duplicates": "keep_last",
         "--ds": DS,
         "--file_type": "json",
         "--interval": "1d",
@@ -252,6 +253,7 @@ def test_a_new_day_has_the_pipelines_arguments_by_hand(account):
         "--codec": "zstd",
         "--target_file_mb": "256",
         "--lookback_days": "252",
+        "--duplicates": "keep_last",
         "--ds": DS,
     }
     json.dumps(answer)
@@ -371,7 +373,7 @@ def test_a_late_raw_object_is_work_again_though_the_curated_day_exists(account):
     account.transform()
     missing = handler({**EVENT, "ds": DS}, None)
     assert (missing["proceed"], missing["state"]) == (True, "STALE")
-    assert missing["reason"] == "its indicators are missing"
+    assert missing["reason"] == f"changed since: {DS}"
     account.compute_indicators()
     assert handler({**EVENT, "ds": DS}, None) == SKIPPED
 
