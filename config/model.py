@@ -114,6 +114,11 @@ class Settings:
     # Data quality
     expected_min_records: int = key("fewer records in a partition are a warning", at_least=0)
     max_critical_error_rate: float = key("per cent of records with a critical error that fail it", at_least=0)
+    duplicates: str = key(
+        "which of the conflicting records of one key stay, in every stage",
+        default="keep_last",
+        choices=("keep_last", "reject", "fail"),
+    )
 
     # Operations
     alert_topic_arn: str = key(

@@ -10,6 +10,8 @@ from typing import Any
 
 from engine.errors import EXIT_EMPTY, EXIT_OK, EXIT_RETRYABLE
 from engine.flow import DayResult
+from engine.indicators_days import IndicatorsOfDay
+from engine.lookback import Stale
 from engine.model import Status
 from engine.target import Target
 from engine.value import Value
@@ -20,6 +22,8 @@ class BackfillResult(Value):
     """What became of each day, in the order of the days."""
 
     days: tuple[DayResult, ...]
+    stale: tuple[Stale, ...] = ()  # days whose indicators have not read the prices that are there now
+    repaired: tuple[IndicatorsOfDay, ...] = ()  # later days that were computed again
 
     @property
     def failed(self) -> tuple[DayResult, ...]:
@@ -29,6 +33,7 @@ class BackfillResult(Value):
     def exit_code(self) -> int:
         """0 when all is well, 3 when no day had anything, else a failed day's: one worth a retry first."""
         codes = {day.exit_code for day in self.failed}
+        codes |= {day.error.exit_code for day in self.repaired if day.error is not None}
         if codes:
             return EXIT_RETRYABLE if EXIT_RETRYABLE in codes else min(codes)
         return EXIT_EMPTY if all(day.status == Status.EMPTY for day in self.days) else EXIT_OK
@@ -37,8 +42,10 @@ class BackfillResult(Value):
         """The document of ``backfill --json``: the execution's payload of docs/flow.md."""
         counts = Counter(day.status for day in self.days)
         return {
-            "ok": not self.failed,
+            "ok": self.exit_code in (EXIT_OK, EXIT_EMPTY),
             "partitions": [day.to_dict() for day in self.days],
+            "stale": [day.to_dict() for day in self.stale],
+            "repaired": [day.to_dict() for day in self.repaired],
             "stats": {
                 "days": len(self.days),
                 "failed": len(self.failed),
@@ -57,8 +64,11 @@ def backfill(
     *,
     days_at_once: int = 1,
     on_day: Callable[[DayResult], None] | None = None,
+    then: Callable[[Sequence[DayResult]], BackfillResult] | None = None,
 ) -> BackfillResult:
     """Run every target; ``on_day`` hears of each as it ends, in the calling thread.
+
+    ``then`` does what needs every day's run to have ended: the indicators, which read the days before.
 
     ``run`` gives its errors in its result (``engine.flow.run_day`` does); what it raises all the same, a
     defect or Ctrl-C, ends the backfill.
@@ -74,4 +84,5 @@ def backfill(
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    return BackfillResult(tuple(results[i] for i in range(len(targets))))
+    ended = tuple(results[i] for i in range(len(targets)))
+    return then(ended) if then else BackfillResult(ended)

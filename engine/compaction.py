@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -48,11 +48,13 @@ from engine.spec import check_spec as check_spec  # noqa: PLC0414 - likewise
 from engine.spec import checked_overrides, limits_of, spec_of
 from engine.store import Store, open_store
 from engine.stores import stopping
-from engine.target import Target, anywhere, daily, day_prefix
+from engine.target import Target
+from engine.target import resolve_target as resolve_target  # noqa: PLC0414 - likewise
+from engine.undeclared import infer_target as infer_target  # noqa: PLC0414 - likewise
+from engine.undeclared import inferred_schema as inferred_schema  # noqa: PLC0414 - likewise
 from engine.value import Value
 
 if TYPE_CHECKING:
-    from engine.infer import Inferred
     from engine.publishing.drafts import Drafts
 
 log = logging.getLogger(__name__)
@@ -133,45 +135,6 @@ def _text(url: str | os.PathLike[str] | None) -> str:
     return "" if url is None else os.fspath(url)
 
 
-def resolve_target(
-    *,
-    input_url: str = "",
-    output_url: str = "",
-    raw: str = "",
-    curated: str = "",
-    domain: str = "",
-    table: str = "",
-    interval: str = "",
-    data_source: str = "",
-    ds: str = "",
-    compacted_subdir: str = "compacted",
-) -> Target:
-    """The one target that the given words name; raises ``UsageError`` when they name none or two."""
-    names = {"domain": domain, "table": table, "interval": interval, "data_source": data_source}
-    if bool(input_url or output_url) == bool(raw or curated):
-        raise UsageError(
-            "a target is either input and output, or raw and curated.",
-            hint="Pass --input URL --output URL, or --raw URL --curated URL (or --env NAME) with --ds.",
-        )
-    if input_url or output_url:
-        if not (input_url and output_url) or any(names.values()) or ds:
-            raise UsageError(
-                "input and output go together, without ds, domain, table, interval or data_source.",
-                hint="Put the day into the two URLs, for instance --output out/ds=2025-09-09.",
-            )
-        return anywhere(input_url=input_url, output_url=output_url)
-    missing = [n for n, v in {"raw": raw, "curated": curated, "ds": ds}.items() if not v]
-    if missing:
-        raise UsageError(f"the target lacks {', '.join(missing)}.", hint="Pass --raw, --curated and --ds.")
-    if not any(names.values()):
-        return day_prefix(raw=raw, curated=curated, ds=ds)
-    missing = [n for n, v in names.items() if not v]
-    if missing:
-        flags = ", ".join("--" + n.replace("_", "-") for n in missing)
-        raise UsageError(f"the target lacks {', '.join(missing)}.", hint=f"Pass {flags}.")
-    return daily(raw=raw, curated=curated, ds=ds, compacted_subdir=compacted_subdir, **names)
-
-
 def resolve_spec(
     target: Target, schema: Schema | str | os.PathLike[str] | None, overrides: dict[str, Any]
 ) -> CompactionSpec:
@@ -193,38 +156,6 @@ def resolve_spec(
         except EmptyInput:  # C15.1: nothing to do is no error; there is no column to ask of nothing either
             return CompactionSpec(Schema(()), **checked_overrides({**overrides, "unique_key": None}))
     return spec_of(declared, overrides)
-
-
-def inferred_schema(target: Target, *, limits: Limits | None = None) -> Schema:
-    """A schema that holds every record of the target; what a person should know about it is logged."""
-    inferred, _ = infer_target(target, limits=limits)
-    for warning in inferred.warnings:
-        log.warning("%s", warning)
-    return inferred.schema
-
-
-def infer_target(target: Target, name: str = "", *, limits: Limits | None = None) -> tuple[Inferred, str]:
-    """A schema that holds every record of the target (C4), and its TOML; reads each raw object once."""
-    from engine.infer import infer_schema
-    from engine.schema import dump_schema
-
-    target.apart()
-    store = open_store(target.raw.url)
-    listing = list_partition(store, target.raw, CompactionSpec(Schema(())), check_batch_manifest=False)
-    if not listing.objects:
-        raise EmptyInput(f"there are no raw objects under {target.raw}.", hint="Check the path and the day.")
-    refused = {o.key: o.refused for o in listing.objects if o.refused}
-
-    def bodies(keys: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
-        chosen = tuple(o for o in listing.objects if not o.refused and (keys is None or o.key in keys))
-        return ((o.key, body) for o, body in zip(chosen, store.get_many(chosen), strict=True))
-
-    part = target.partition
-    full_name = name or f"{part.domain}.{part.table}".strip(".") or "inferred"
-    inferred = infer_schema(bodies(), name=full_name, again=bodies, refused=refused.items(), limits=limits)
-    folders = warnings_of(listing.objects, target.raw.prefix)
-    inferred = replace(inferred, warnings=(*folders, *inferred.warnings))
-    return inferred, dump_schema(inferred.schema, comments=inferred.comments)
 
 
 def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:
@@ -346,10 +277,33 @@ def run_plan(
         check_apart(plan.raw, plan.output)  # a stored plan, or one made by hand
     if work.stage != plan.stage.name:
         raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
-    options = options or RunOptions()
-    started = time.monotonic() if started is None else started
-    stopping.begin_run()
     store = open_store(plan.output.url)
+    with publish.running(store, plan.output):
+        return _run(
+            plan,
+            options or RunOptions(),
+            store,
+            executor=executor,
+            progress=progress,
+            started=time.monotonic() if started is None else started,
+            work=work,
+            early=early,
+        )
+
+
+def _run(
+    plan: Plan,
+    options: RunOptions,
+    store: Store,
+    *,
+    executor: Executor | None,
+    progress: Progress | None,
+    started: float,
+    work: assembly.Work,
+    early: Early | None,
+) -> CompactionResult:
+    from engine import publish
+
     # What is there before the work begins is what the publish may replace; anything newer is a conflict.
     seen = early.seen() if early else publish.observe(store, plan.output, force=options.force)
     published = seen.manifest
@@ -429,6 +383,11 @@ def run_plan(
         )
     log.info("published", extra={"fields": told | {"rows": manifest.rows, "rejects": manifest.rejects}})
     return done(status=Status.PUBLISHED, manifest=manifest, rejects=manifest.rejects, splits_reused=len(kept))
+
+
+def finishing_of(result: CompactionResult) -> AbstractContextManager[None]:
+    """While the block does what belongs to a publish, SIGTERM does not cut it off from what readers see."""
+    return stopping.finishing() if result.status is Status.PUBLISHED else nullcontext()
 
 
 def _drafting(

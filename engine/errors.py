@@ -112,6 +112,10 @@ class MissingColumns(InputError):
     """A table lacks columns that a stage needs."""
 
 
+class SeveralBars(InputError):
+    """Prices that indicators read have more than one bar of a symbol in a day."""
+
+
 class PartitionConflict(InputError):
     """The output path holds another partition (other interval or data source)."""
 

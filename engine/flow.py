@@ -6,14 +6,16 @@ The steps and the words of a day's result are those of docs/flow.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.again import look_again
 from engine.compaction import CompactionResult, RunOptions, make_plan, run_plan
 from engine.errors import EXIT_EMPTY, EXIT_OK, BriquetteError, VerificationFailed
-from engine.indicators import IndicatorsOptions, indicators_day, places
+from engine.indicators import IndicatorsOptions, IndicatorsResult, places
+from engine.indicators_days import IndicatorsOfDay, IndicatorsOfDays, indicators_days
+from engine.lookback import Stale
 from engine.model import CompactionSpec, Location, Plan, State, Status
 from engine.store import open_store
 from engine.target import Target, below
@@ -56,6 +58,8 @@ class DayResult(Value):
     bytes: int = 0
     files: int = 0
     error: BriquetteError | None = None
+    stale: tuple[Stale, ...] = ()  # days whose indicators have not read the prices that are there now
+    repaired: tuple[str, ...] = ()  # later days that were computed again
 
     @property
     def exit_code(self) -> int:
@@ -79,6 +83,10 @@ class DayResult(Value):
                 for s in self.steps
             ],
         }
+        if self.stale:
+            document["stale"] = [day.to_dict() for day in self.stale]
+        if self.repaired:
+            document["repaired"] = list(self.repaired)
         if self.error is not None:
             failed = next((s.name for s in self.steps if s.outcome == FAILED), "")
             document |= {"error": self.error.name, "cause": self.error.message, "step": failed}
@@ -87,13 +95,14 @@ class DayResult(Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FlowOptions(Value):
-    """What the stages of a day may decide; ``only_compaction`` ends after the guard."""
+    """What the stages of a day may decide; ``last`` is the step that a day ends with."""
 
     run: RunOptions = field(default_factory=RunOptions)
     transform: TransformOptions = field(default_factory=TransformOptions)
     indicators: IndicatorsOptions = field(default_factory=IndicatorsOptions)
     compacted_subdir: str = "compacted"
-    only_compaction: bool = False
+    last: str = INDICATORS
+    repair_stale: bool = False  # compute later days too that have not read this day's prices
 
 
 def run_day(
@@ -124,10 +133,11 @@ class _Day:
         self.steps: list[Step] = []
         self.compaction: CompactionResult | None = None
         self.plan: Plan | None = None
+        self.stale: tuple[Stale, ...] = ()
+        self.repaired: tuple[str, ...] = ()
 
     def run(self) -> DayResult:
-        last = GUARD if self.options.only_compaction else INDICATORS
-        wanted = STEPS[: STEPS.index(last) + 1]
+        wanted = STEPS[: STEPS.index(self.options.last) + 1]
         goes_on = True
         for name in wanted:
             if not goes_on:
@@ -156,6 +166,8 @@ class _Day:
             rows=sum(f.rows for f in files),
             bytes=sum(f.size_bytes for f in files),
             files=len(files),
+            stale=self.stale,
+            repaired=self.repaired,
         )
 
     # -- the steps: whether the day goes on, and a sentence ------------------------------------------
@@ -206,15 +218,83 @@ class _Day:
         return True, f"{result.status.value}, {day.output}{found}"
 
     def _indicators(self) -> tuple[bool, str]:
-        part = self.target.partition
-        table = places_of(self.target, self.options.compacted_subdir).table
-        above = Location(table.url, table.prefix.rstrip("/").rpartition("/")[0] + "/")
-        place = places(table, below(above, "indicators"), domain=part.domain, ds=part.ds)
-        result = indicators_day(place, replace(self.options.indicators, run=self._later_run()))
-        return True, f"{result.status.value}, set {result.set_name} over {_count(result.sessions, 'session')}"
+        made = _days_indicators(self.target, (self.target.partition.ds,), self.options)
+        first, *repaired = made.days
+        if first.error is not None:
+            raise first.error
+        assert first.result is not None
+        self.stale, self.repaired = made.stale, tuple(day.ds for day in repaired)
+        return True, _sentence(first.result)
 
     def _later_run(self) -> RunOptions:
-        return replace(self.options.run, on_empty=RunOptions().on_empty)
+        return _later_run(self.options)
+
+
+# -- indicators of many days -----------------------------------------------------------------------
+
+
+def indicators_in_order(
+    targets: Sequence[Target],
+    days: Sequence[DayResult],
+    options: FlowOptions,
+    *,
+    on_day: Callable[[DayResult], None] | None = None,
+) -> tuple[tuple[DayResult, ...], IndicatorsOfDays]:
+    """The last step of days that ended with their transform, oldest first, and what it made stale.
+
+    A day that failed or had nothing to transform is handed on as it is.
+    """
+    results = {day.ds: day for day in days}
+    ready = [day.ds for day in days if day.steps and day.steps[-1].name == TRANSFORM and _went_on(day)]
+    started = time.monotonic()
+
+    def ended(found: IndicatorsOfDay) -> None:
+        nonlocal started
+        seconds, started = time.monotonic() - started, time.monotonic()
+        if found.ds not in results or found.repaired:
+            return
+        before = results[found.ds]
+        if found.error is not None:
+            step = Step(INDICATORS, FAILED, f"{found.error.name}: {found.error}", seconds)
+            made = replace(before, status=FAILED, error=found.error, steps=(*before.steps, step))
+        else:
+            assert found.result is not None
+            step = Step(INDICATORS, DONE, _sentence(found.result), seconds)
+            made = replace(before, steps=(*before.steps, step))
+        results[found.ds] = made
+        if on_day:
+            on_day(made)
+
+    if not ready:
+        return tuple(days), IndicatorsOfDays((), ())
+    found = _days_indicators(targets[0], ready, options, ended)
+    return tuple(results[day.ds] for day in days), found
+
+
+def _went_on(day: DayResult) -> bool:
+    return day.error is None and day.steps[-1].outcome == DONE
+
+
+def _days_indicators(
+    target: Target,
+    days: Sequence[str],
+    options: FlowOptions,
+    on_day: Callable[[IndicatorsOfDay], None] | None = None,
+) -> IndicatorsOfDays:
+    part = target.partition
+    table = places_of(target, options.compacted_subdir).table
+    above = Location(table.url, table.prefix.rstrip("/").rpartition("/")[0] + "/")
+    place = places(table, below(above, "indicators"), domain=part.domain, ds=part.ds)
+    chosen = replace(options.indicators, run=_later_run(options))
+    return indicators_days(place, days, chosen, repair_stale=options.repair_stale, on_day=on_day)
+
+
+def _later_run(options: FlowOptions) -> RunOptions:
+    return replace(options.run, on_empty=RunOptions().on_empty)
+
+
+def _sentence(made: IndicatorsResult) -> str:
+    return f"{made.status.value}, set {made.set_name} over {_count(made.sessions, 'session')}"
 
 
 def _count(number: int, noun: str) -> str:

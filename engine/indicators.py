@@ -8,19 +8,37 @@ a panel of 8,000 symbols is computed in less time than it would take to ship it 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, digest
 from engine.apart import check_apart
-from engine.compaction import CompactionResult, RunOptions, check_spec, run_plan
+from engine.compaction import CompactionResult, RunOptions, check_spec, finishing_of, run_plan
 from engine.encode import encode
-from engine.errors import DataQualityFailed, NoPrices, OutputOccupied, UsageError
+from engine.errors import (
+    DataQualityFailed,
+    InputError,
+    NoPrices,
+    OutputOccupied,
+    SourceChanged,
+    UsageError,
+)
+from engine.lookback import (
+    INDICATORS,
+    READ,
+    SESSIONS,
+    PublishedDays,
+    Session,
+    Stale,
+    read_text,
+    stale_after,
+    stale_reason,
+)
 from engine.model import (
     MIB,
     CompactionSpec,
@@ -36,13 +54,14 @@ from engine.model import (
 )
 from engine.plan import plan_partition
 from engine.prices.columns import IndicatorSet, indicator_set, sessions_needed
+from engine.prices.duplicates import FAIL, KEEP_LAST, check_rule
 from engine.prices.indicators import compute
 from engine.prices.panel import (
     panel_from_tables,
 )
 from engine.schema import type_word
 from engine.schema_record import record_schema
-from engine.sessions import Session, days_of, ds_of, schema_of, sessions_until
+from engine.sessions import SessionRows, days_of, ds_of, schema_of
 from engine.store import open_store, parse_url
 from engine.target import below, check_ds
 from engine.value import Value
@@ -51,8 +70,11 @@ if TYPE_CHECKING:
     from engine.compaction import Progress
     from engine.executors import Executor
 
-INDICATORS, VERSION = "indicators", 1
+VERSION = 2
 LOOKBACK_DAYS = 252
+# How often a day is computed when prices of its look-back are published meanwhile; then it is named as stale.
+MOST_ROUNDS = 3
+_log = logging.getLogger(__name__)
 # One split, whatever its size: a panel is computed as a whole.
 WHOLE = 1 << 40
 
@@ -66,6 +88,20 @@ class IndicatorsTarget(Value):
     output: Location
     quarantine: Location
 
+    @property
+    def table(self) -> Location:
+        """The folder above the ``ds=<ds>/`` folders of the indicators."""
+        return _above(self.output)
+
+    def on(self, ds: str) -> IndicatorsTarget:
+        """The same places on another day."""
+        return places(self.prices, self.table, domain=self.partition.domain, ds=ds)
+
+
+def _above(day: Location) -> Location:
+    folder = day.prefix.rstrip("/").rpartition("/")[0]
+    return Location(day.url, f"{folder}/" if folder else "")
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class IndicatorsResult(Value):
@@ -76,6 +112,7 @@ class IndicatorsResult(Value):
     sessions: int
     findings: Mapping[str, Any]
     schema_changed: bool | None = None  # None: no place to record the schema was given
+    stale: tuple[Stale, ...] = ()  # later days that have not read these prices, and this one if it has not
 
     @property
     def status(self) -> Status:
@@ -89,6 +126,7 @@ class IndicatorsResult(Value):
             "sessions": self.sessions,
             "findings": dict(self.findings),
             "schema_changed": self.schema_changed,
+            "stale": [day.to_dict() for day in self.stale],
         }
 
 
@@ -115,6 +153,7 @@ class IndicatorsOptions(Value):
 
     set_name: str = "A"
     lookback_days: int = LOOKBACK_DAYS
+    duplicates_rule: str = KEEP_LAST
     schema_fingerprint: str = ""
     codec: str = "zstd"
     target_file_mb: float = 256
@@ -144,21 +183,61 @@ def indicators_day(
     *,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    prices: PublishedDays | None = None,
 ) -> IndicatorsResult:
-    """What ``indicators``, the command and the Glue job call.
+    """What ``indicators``, the command and the Glue job call; ``prices`` are those that are known already.
 
-    More sessions than ``lookback_days`` are read where the set's windows and recursions need them. Raises
-    ``NoPrices`` where the day has no published prices, ``DataQualityFailed`` after putting the day's prices
-    into quarantine, and the errors of a compaction.
+    More sessions than ``lookback_days`` are read where the set's windows and recursions need them. Where
+    prices of the look-back are published meanwhile the day is computed again; ``stale`` of the result names
+    the days that have not read what is there now. Raises ``NoPrices`` where the day has no published prices,
+    ``DataQualityFailed`` after putting the day's prices into quarantine, and the errors of a compaction.
     """
+    ds = target.partition.ds
+    prices = prices or PublishedDays(open_store(target.prices.url), target.prices)
+    for tries_left in reversed(range(MOST_ROUNDS)):
+        try:
+            result = _computed(target, options, prices, executor=executor, progress=progress)
+        except SourceChanged:
+            if not tries_left:
+                raise
+            prices = prices.again()
+            continue
+        prices = prices.again()
+        made = result.run.manifest if result.status is not Status.EMPTY else None
+        late = stale_reason(ds, made, prices) if made else ""
+        if not late:
+            break
+        _log.warning("%s: %s while its indicators were computed", ds, late)
+    days = PublishedDays(open_store(target.output.url), target.table)
+    stale = (*((Stale(ds, late),) if late else ()), *stale_after(prices, days, ds))
+    if stale:
+        _log.warning("%s", stale_text(stale))
+    return replace(result, stale=stale)
+
+
+def stale_text(stale: Sequence[Stale]) -> str:
+    """The stale days in one sentence."""
+    shown = "; ".join(f"{day.ds} ({day.reason})" for day in stale[:5])
+    more = f"; and {len(stale) - 5} more" if len(stale) > 5 else ""
+    return f"indicators that have not read the prices that are there now: {shown}{more}"
+
+
+def _computed(
+    target: IndicatorsTarget,
+    options: IndicatorsOptions,
+    prices: PublishedDays,
+    *,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> IndicatorsResult:
     started = time.monotonic()
-    chosen = indicator_set(options.set_name)
+    chosen, rule = indicator_set(options.set_name), check_rule(options.duplicates_rule)
     wanted = max(options.lookback_days, sessions_needed(chosen))
     ds = target.partition.ds
     for written in (target.output, target.quarantine):
         check_apart(target.prices, written, folders="ds=")
     store = open_store(target.prices.url)
-    sessions = sessions_until(store, target.prices, ds, wanted)
+    sessions = tuple(prices.pinned(session) for session in prices.until(ds, wanted))
     if not sessions or sessions[-1].ds != ds:
         why, hint = store.why_nothing(target.prices.prefix)
         if why:
@@ -169,12 +248,17 @@ def indicators_day(
         )
     plan = plan_indicators(target, sessions, chosen, wanted, options)
     aside = Quarantine(target.quarantine, sessions[-1], target.prices, options.run)
-    work = ComputeIndicators(chosen.name, aside)
+    intervals = {session.ds: session.interval for session in sessions}
+    work = ComputeIndicators(chosen.name, aside, rule, intervals)
     result = run_plan(plan, options.run, executor=executor, progress=progress, started=started, work=work)
     changed = None
     if options.schema_fingerprint:
-        changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
+        with finishing_of(result):
+            changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
     return IndicatorsResult(result, chosen.name, len(sessions), work.findings, changed)
+
+
+# -- the plan ----------------------------------------------------------------------------------------
 
 
 def plan_indicators(
@@ -193,13 +277,19 @@ def plan_indicators(
         split_objects=WHOLE,
     )
     check_spec(spec)
+    parameters = (
+        ("duplicates", options.duplicates_rule),
+        (READ, read_text(sessions)),
+        (SESSIONS, str(wanted)),
+        ("set", chosen.name),
+    )
     return plan_partition(
         target.partition,
         target.prices,
         target.output,
         spec,
         [part for session in sessions for part in session.parts],
-        stage=Stage(INDICATORS, VERSION, (("sessions", str(wanted)), ("set", chosen.name))),
+        stage=Stage(INDICATORS, VERSION, parameters),
     )
 
 
@@ -218,8 +308,11 @@ class ComputeIndicators:
     stage = INDICATORS
     reuses = False
 
-    def __init__(self, set_name: str, quarantine: Quarantine) -> None:
+    def __init__(
+        self, set_name: str, quarantine: Quarantine, duplicates_rule: str, intervals: Mapping[str, str]
+    ) -> None:
         self.findings: Mapping[str, Any] = {}
+        self._rule, self._intervals = duplicates_rule, intervals
         self._set_name = set_name
         self._quarantine = quarantine
 
@@ -239,6 +332,8 @@ class ComputeIndicators:
             ds=plan.partition.ds,
             prefix=plan.raw.prefix,
             batch_id=int(plan.input_fingerprint[:15], 16),
+            rule=self._rule,
+            intervals=self._intervals,
         )
         try:
             results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
@@ -256,38 +351,48 @@ class ComputeIndicators:
         return results
 
 
-def indicator_split(task: SplitTask, *, set_name: str, ds: str, prefix: str, batch_id: int) -> SplitResult:
+def indicator_split(
+    task: SplitTask,
+    *,
+    set_name: str,
+    ds: str,
+    prefix: str,
+    batch_id: int,
+    rule: str,
+    intervals: Mapping[str, str],
+) -> SplitResult:
     """Read the panel, compute the day's rows and encode them; raises ``DataQualityFailed``."""
     chosen = indicator_set(set_name)
-    days = days_of(open_store(task.raw_url), task.objects, prefix)
-    today = days[-1][1]
-    nameless = today.column("symbol").null_count
-    placed = panel_from_tables(days, only_last_session=True)
-    last = date.fromisoformat(ds)
-    twice = [symbol for session, symbol in placed.duplicates if session == last]
-    if nameless or twice:
-        shown = ", ".join(twice[:5]) + (" ..." if len(twice) > 5 else "")
-        raise DataQualityFailed(
-            f"the prices of {ds} have {len(twice)} records beyond the first of their symbol"
-            f"{f' ({shown})' if twice else ''} and {nameless} without a symbol, of {len(today)}.",
-        )
+    days = days_of(open_store(task.raw_url), task.objects, prefix, rule, intervals)
+    today = days[-1]
+    nameless = today.table.column("symbol").null_count
+    for session in days:
+        _refuse_conflict(session, rule, is_today=session is today)
+    if nameless:
+        raise DataQualityFailed(f"the prices of {ds} have {nameless} records without a symbol.")
+    placed = panel_from_tables([(each.day, each.table) for each in days], only_last_session=True)
     day = compute(placed.panel, chosen, batch_id=batch_id)
     rows = day.table.num_rows
     # The day's records become its rows; those of the look-back are only looked at.
     first = next(i for i, part in enumerate(task.objects) if ds_of(part.key, prefix) == ds)
-    records = [rows if i == first else 0 for i in range(len(task.objects))]
+    mine = today.duplicates
+    repeated = len(mine.dropped) + len(mine.rejected) if mine else 0
+    records = [rows + repeated if i == first else 0 for i in range(len(task.objects))]
+    before = [each.duplicates for each in days[:-1] if each.duplicates]
     findings = {
         "symbols": rows,
         "sessions": len(days),
         "impossible_values": dict(day.impossible),
         "too_large_values": dict(day.too_large),
-        "repeated_records_in_lookback": len(placed.duplicates),
+        "exact_duplicates": mine.exact if mine else 0,
+        "conflicting_duplicates": mine.conflicting if mine else 0,
+        "duplicates_in_lookback": sum(found.exact + found.conflicting for found in before),
     }
     return SplitResult(
         split_index=task.split_index,
-        records=rows,
+        records=rows + repeated,
         rows=rows,
-        duplicates=0,
+        duplicates=repeated,
         rejects=(),
         row_groups=tuple(encode(day.table, task.spec)),
         digest=digest.combine_digests([digest.rows_digest(day.table)]),
@@ -298,6 +403,19 @@ def indicator_split(task: SplitTask, *, set_name: str, ds: str, prefix: str, bat
         decoded_bytes=task.raw_bytes,
         findings=json.dumps(findings).encode(),
     )
+
+
+def _refuse_conflict(day: SessionRows, rule: str, *, is_today: bool) -> None:
+    """By the rule ``fail`` a contradiction ends the day, whichever session it is in."""
+    found = day.duplicates
+    if rule != FAIL or not found or not found.conflicting:
+        return
+    what = (
+        f"{found.conflicting} records of {', '.join(found.examples)} contradict another of their symbol "
+        f"in the prices of {day.day}."
+    )
+    hint = "Mend the source and transform that day again, or set duplicates to keep_last or reject."
+    raise DataQualityFailed(what, hint=hint) if is_today else InputError(what, hint=hint)
 
 
 # -- quarantine ------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from engine.publishing.verify import Findings, examine
 from engine.publishing.versioned import publish_versioned
 from engine.splice import SplicedPart
 from engine.store import ANY, Store, check_writable, if_match
+from engine.stores import stopping
 
 if TYPE_CHECKING:
     from engine.publishing.drafts import Drafts
@@ -43,6 +44,7 @@ __all__ = [
     "read_manifest",
     "remove_dataset",
     "renew_manifest",
+    "running",
     "staging_prefix",
     "verify_dataset",
     "write_rejects",
@@ -56,6 +58,13 @@ _SMALL_BYTES = 10 << 20  # a part up to this is one PUT in every store
 def staging_prefix(output: Location, plan_id: str) -> str:
     """Where the workers of a plan put row groups that are too large to travel."""
     return check_writable(Layout.of(output).staging(plan_id).rstrip("/")) + "/"
+
+
+def running(store: Store, output: Location) -> AbstractContextManager[stopping.Run]:
+    """While the block runs, SIGTERM stops it, or lets it end the publish at ``output`` that it has begun."""
+    layout = Layout.of(output)
+    hidden = (layout.all_staging, layout.all_versions, layout.all_rejects)
+    return stopping.running(store.url, layout.live, hidden)
 
 
 def publish(

@@ -8,10 +8,10 @@ the same staged objects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import digest, scan, unique
 from engine.decode import Decoded, Refused, decode_in_turn, decode_objects
@@ -62,7 +62,8 @@ def change_split(task: SplitTask, source: CompactionSpec, change: Change) -> Spl
     """Fetch one split, decode it as ``source`` says, change its rows, and encode them as ``task.spec`` says.
 
     ``change`` gives each block's new rows, as many as it got, and what it counted in them; the blocks' bytes
-    are joined in ``findings``, so they must say themselves where they end. Raises as ``compact_split``.
+    are joined in ``findings``, so they must say themselves where they end. The task's ``drop_rows`` are left
+    out of the new rows and count as duplicates. Raises as ``compact_split``.
     """
     store = open_store(task.raw_url)
     if scan.worthwhile(task.plan_bytes) and not task.objects[0].key.endswith(".parquet"):
@@ -72,10 +73,35 @@ def change_split(task: SplitTask, source: CompactionSpec, change: Change) -> Spl
     digests: list[str] = []
     findings: list[bytes] = []
     for block in _blocks(store, replace(task, spec=source)):
+        first = counts.rows
         table, found = change(counts.add(block))
         findings.append(found)
-        digests.append(sink.add_rows(table))
-    return replace(counts.result(task, sink, digests), findings=b"".join(findings))
+        losers = [row - first for row in task.drop_rows if first <= row < counts.rows]
+        digests.append(sink.add_rows(unique.without_rows(table, losers)))
+    result = counts.result(task, sink, digests, duplicates=len(task.drop_rows))
+    return replace(result, findings=b"".join(findings))
+
+
+def rows_of_split(task: SplitTask, choose: Callable[[pa.Table], Sequence[int]]) -> tuple[SplitRow, ...]:
+    """Chosen rows of a split, in its order; ``choose`` gives the numbers of those of each block."""
+    found: list[SplitRow] = []
+    counts = _Counts(objects=len(task.objects))
+    for block in _blocks(open_store(task.raw_url), task):
+        first = counts.rows
+        table = counts.add(block)
+        numbers = [int(n) for n in choose(table)]
+        chosen = table.take(numbers).to_pylist() if numbers else []
+        found += [SplitRow(task.split_index, first + n, row) for n, row in zip(numbers, chosen, strict=True)]
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """One row as it was read, and its number among the rows of its split."""
+
+    split_index: int
+    number: int
+    values: dict[str, Any]
 
 
 class _Counts:

@@ -148,7 +148,8 @@ class Requests:
     operation that stands for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "") -> None:
+        self._url = url
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.before: Callable[[str, str], None] | None = None
@@ -156,7 +157,7 @@ class Requests:
     def note(self, verb: str, key: str) -> None:
         if self.before is not None:
             self.before(verb, key)
-        stopping.look(verb, key)
+        stopping.look(self._url, verb, key)
         with self._lock:
             self._counts[verb] += 1
 
@@ -165,7 +166,9 @@ class Requests:
         if self.before is not None:
             for key in keys:
                 self.before(verb, key)
-        stopping.check()
+        if stopping.asked():
+            for key in keys:
+                stopping.look(self._url, verb, key)
         with self._lock:
             self._counts[verb] += len(keys)
 

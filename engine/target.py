@@ -128,3 +128,42 @@ def days(start: str, end: str) -> Iterator[str]:
     if last < first:
         raise UsageError(f"--start {start} is after --end {end}.", hint="Swap them.")
     return (date.fromordinal(n).isoformat() for n in range(first.toordinal(), last.toordinal() + 1))
+
+
+def resolve_target(
+    *,
+    input_url: str = "",
+    output_url: str = "",
+    raw: str = "",
+    curated: str = "",
+    domain: str = "",
+    table: str = "",
+    interval: str = "",
+    data_source: str = "",
+    ds: str = "",
+    compacted_subdir: str = "compacted",
+) -> Target:
+    """The one target that the given words name; raises ``UsageError`` when they name none or two."""
+    names = {"domain": domain, "table": table, "interval": interval, "data_source": data_source}
+    if bool(input_url or output_url) == bool(raw or curated):
+        raise UsageError(
+            "a target is either input and output, or raw and curated.",
+            hint="Pass --input URL --output URL, or --raw URL --curated URL (or --env NAME) with --ds.",
+        )
+    if input_url or output_url:
+        if not (input_url and output_url) or any(names.values()) or ds:
+            raise UsageError(
+                "input and output go together, without ds, domain, table, interval or data_source.",
+                hint="Put the day into the two URLs, for instance --output out/ds=2025-09-09.",
+            )
+        return anywhere(input_url=input_url, output_url=output_url)
+    missing = [n for n, v in {"raw": raw, "curated": curated, "ds": ds}.items() if not v]
+    if missing:
+        raise UsageError(f"the target lacks {', '.join(missing)}.", hint="Pass --raw, --curated and --ds.")
+    if not any(names.values()):
+        return day_prefix(raw=raw, curated=curated, ds=ds)
+    missing = [n for n, v in names.items() if not v]
+    if missing:
+        flags = ", ".join("--" + n.replace("_", "-") for n in missing)
+        raise UsageError(f"the target lacks {', '.join(missing)}.", hint=f"Pass {flags}.")
+    return daily(raw=raw, curated=curated, ds=ds, compacted_subdir=compacted_subdir, **names)

@@ -9,14 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import assembly, wire
 from engine.apart import check_apart
-from engine.compaction import CompactionResult, Progress, RunOptions, resolve_target, run_plan
+from engine.compaction import (
+    CompactionResult,
+    Progress,
+    RunOptions,
+    finishing_of,
+    resolve_target,
+    run_plan,
+)
 from engine.errors import DataQualityFailed, NoRawData, OutputOccupied, UsageError
 from engine.model import (
     CompactionSpec,
@@ -29,10 +36,12 @@ from engine.model import (
     Status,
 )
 from engine.plan import plan_partition
-from engine.prices import adjust, quality
+from engine.prices import adjust, duplicates, quality
+from engine.prices.duplicates import Settled
 from engine.prices.quality import Quality, Thresholds
 from engine.schema_record import record_schema
 from engine.store import open_store
+from engine.transform_duplicates import framed, unframed, without_duplicates
 from engine.transform_source import QUARANTINE, Places, Source, check_columns, find_source, places_of
 from engine.value import Value
 
@@ -41,7 +50,7 @@ if TYPE_CHECKING:
 
     from engine.executors import Executor
 
-STAGE, STAGE_VERSION = "transform", 1
+STAGE, STAGE_VERSION = "transform", 2
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +58,14 @@ _log = logging.getLogger(__name__)
 # -- the plan --------------------------------------------------------------------------------------
 
 
-def plan_transform(places: Places, source: Source, thresholds: Thresholds) -> Plan:
+def plan_transform(
+    places: Places, source: Source, thresholds: Thresholds, duplicates_rule: str = duplicates.KEEP_LAST
+) -> Plan:
     """The plan of a day; raises ``MissingColumns`` and ``InputError`` for rows that cannot be adjusted."""
     check_columns(source)
     spec = replace(source.spec, schema=adjust.adjusted_schema(source.schema), extra_fields=ExtraFields.IGNORE)
     parameters = (
+        ("duplicates", duplicates_rule),
         ("expected_min_records", str(thresholds.expected_min_records)),
         ("max_critical_error_rate", repr(float(thresholds.max_critical_error_rate))),
         ("reads", wire.spec_fingerprint(source.spec)),
@@ -73,9 +85,10 @@ def plan_transform(places: Places, source: Source, thresholds: Thresholds) -> Pl
 # -- what is made of a split -----------------------------------------------------------------------
 
 
-def adjusted_rows(table: pa.Table) -> tuple[pa.Table, bytes]:
+def adjusted_rows(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, bytes]:
     """A ``split.Change``: the adjusted rows, and the findings on the rows as they were read."""
-    return adjust.adjust(table), quality.findings_to_bytes(quality.count(table))
+    counted = quality.findings_to_bytes(quality.count(table))
+    return adjust.adjust(table), framed(counted, duplicates.key_hashes(table, keys))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -91,6 +104,8 @@ class TransformSplits(Value):
     quarantine: Location
     options: RunOptions
     on_quality: Callable[[Quality], None]
+    on_duplicates: Callable[[Settled], None]
+    duplicates_rule: str
     stage: str = STAGE
     reuses: bool = False  # a manifest does not hold the findings of a split
 
@@ -106,8 +121,13 @@ class TransformSplits(Value):
         from engine.publish import write_rejects
         from engine.split import change_split
 
-        kernel = partial(change_split, source=self.source, change=adjusted_rows)
-        results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
+        keys = duplicates.key_columns([f.name for f in self.source.schema.fields], plan.partition.interval)
+        kernel = partial(change_split, source=self.source, change=partial(adjusted_rows, keys=keys))
+        read = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
+        results, settled = without_duplicates(
+            plan, executor, read, self.source, keys, self.duplicates_rule, kernel
+        )
+        self.on_duplicates(settled)
         store = open_store(plan.output.url)
         totals = assembly.total(results)
         keep_rejects = partial(
@@ -120,8 +140,16 @@ class TransformSplits(Value):
                 f"no rows in the {len(plan.listing)} objects under {plan.raw}; nothing was written.",
                 hint="Check the ingestion of that day.",
             )
-        found = quality.judge((r.findings for r in results), self.thresholds)
+        found = quality.judge((unframed(r.findings)[0] for r in read), self.thresholds)
         self.on_quality(found)
+        if settled.conflicting and self.duplicates_rule == duplicates.FAIL:
+            self._set_aside(plan, executor)
+            raise DataQualityFailed(
+                f"{settled.conflicting} records of {', '.join(settled.examples)} contradict another of their "
+                f"{' and '.join(keys)}. The rows as they were read are in {self.quarantine}; "
+                f"nothing changed under {plan.output}.",
+                hint="Mend the source, or set duplicates to keep_last or reject.",
+            )
         if not found.passed:
             aside = f"The rows as they were read are in {self.quarantine};"
             try:
@@ -162,6 +190,7 @@ class TransformResult(Value):
     source: str  # compacted, parquet or raw
     read_from: Location
     schema_changed: bool | None = None  # None: no place to record the schema was given
+    duplicates: Settled | None = None  # likewise None when nothing had to be read
 
     @property
     def status(self) -> Status:
@@ -175,6 +204,8 @@ class TransformResult(Value):
             "read_from": str(self.read_from),
             "quality": self.quality.to_dict() if self.quality else None,
             "schema_changed": self.schema_changed,
+            "exact_duplicates": self.duplicates.exact if self.duplicates else None,
+            "conflicting_duplicates": self.duplicates.conflicting if self.duplicates else None,
         }
 
 
@@ -193,6 +224,7 @@ def transform(
     schema: Schema | str | os.PathLike[str] | None = None,
     expected_min_records: int = quality.EXPECTED_MIN_RECORDS,
     max_critical_error_rate: float = quality.MAX_CRITICAL_ERROR_RATE,
+    duplicates_rule: str = duplicates.KEEP_LAST,
     schema_fingerprint: str = "",
     options: RunOptions | None = None,
     progress: Progress | None = None,
@@ -222,6 +254,7 @@ def transform(
         TransformOptions(
             thresholds=Thresholds(expected_min_records, max_critical_error_rate),
             schema=schema,
+            duplicates_rule=duplicates_rule,
             schema_fingerprint=schema_fingerprint,
             run=options or RunOptions(),
             spec_overrides=spec_overrides,
@@ -235,6 +268,7 @@ class TransformOptions(Value):
     """What a run may decide beyond its places."""
 
     thresholds: Thresholds = field(default_factory=Thresholds)
+    duplicates_rule: str = duplicates.KEEP_LAST
     schema: Schema | str | os.PathLike[str] | None = None
     schema_fingerprint: str = ""
     run: RunOptions = field(default_factory=RunOptions)
@@ -254,22 +288,34 @@ def transform_day(
     for read in (places.compacted, places.raw):
         for written in (places.output, places.quarantine):
             check_apart(read, written)
+    duplicates.check_rule(options.duplicates_rule)
     source = find_source(places, options.run, options.schema, options.spec_overrides)
     if source.note:
         _log.warning("%s", source.note)
-    plan = plan_transform(places, source, options.thresholds)
+    plan = plan_transform(places, source, options.thresholds, options.duplicates_rule)
     found: list[Quality] = []
-    work = TransformSplits(source.spec, options.thresholds, places.quarantine, options.run, found.append)
+    settled: list[Settled] = []
+    work = TransformSplits(
+        source.spec,
+        options.thresholds,
+        places.quarantine,
+        options.run,
+        found.append,
+        settled.append,
+        options.duplicates_rule,
+    )
     result = run_plan(plan, options.run, executor=executor, progress=progress, started=started, work=work)
     changed = None
     if options.schema_fingerprint:
-        changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
+        with finishing_of(result):
+            changed = record_schema(options.schema_fingerprint, plan.spec.schema, plan.spec.codec)
     return TransformResult(
         replace(result, message=source.note or result.message),
         found[-1] if found else None,
         source.kind,
         source.place,
         changed,
+        settled[-1] if settled else None,
     )
 
 

@@ -6,6 +6,7 @@ arguments. The plan, the kernel and the publish are the engine's own, so the byt
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ ARGUMENTS = (
     Argument("force", flag, default=False),
     Argument("batch_manifest_name", default=BATCH_MANIFEST_NAME),
     Argument("max_reject_ratio", number, default=None),
+    Argument("result_uri"),
 )
 
 
@@ -66,7 +68,13 @@ def compact(run: GlueRun) -> Mapping[str, Any]:
     result = run_plan(plan, options, executor=run.executor)
     if result.message:
         log(result.message)
-    return result.to_dict()
+    document = result.to_dict()
+    if arguments["result_uri"]:
+        folder, slash, name = arguments["result_uri"].rpartition("/")
+        place = parse_url(folder or slash or ".")
+        left = document | {"engine": "glue", "error": None}
+        open_store(place.url).put(place.prefix + name, json.dumps(left, ensure_ascii=False).encode())
+    return document
 
 
 def target_of(arguments: Arguments) -> Target:

@@ -6,13 +6,16 @@ arguments. The bytes are those of ``briquette indicators``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from engine.compaction import CODECS, RunOptions
 from engine.errors import UsageError
-from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, IndicatorsTarget, indicators_day, places
-from engine.store import parse_url
+from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, IndicatorsTarget, places
+from engine.indicators_days import IndicatorsOfDay, IndicatorsOfDays, indicators_days
+from engine.prices.duplicates import KEEP_LAST, RULES
+from engine.store import open_store, parse_url
 from engine.target import below, check_ds
 from glue_wrappers.arguments import Argument, Arguments, flag, one_of, positive, whole
 from glue_wrappers.compaction_job import bucket_url
@@ -31,7 +34,11 @@ ARGUMENTS = (
     Argument("lookback_days", whole, default=LOOKBACK_DAYS),
     Argument("ds", required=True),
     Argument("indicator_set", one_of(str, ("A", "B")), default="A"),
+    Argument("duplicates", one_of(str, RULES), default=KEEP_LAST),
     Argument("force", flag, default=False),
+    Argument("days"),
+    Argument("repair_stale", flag, default=False),
+    Argument("result_uri"),
 )
 
 
@@ -42,13 +49,48 @@ def compute(run: GlueRun) -> Mapping[str, Any]:
     options = IndicatorsOptions(
         set_name=arguments["indicator_set"],
         lookback_days=arguments["lookback_days"],
+        duplicates_rule=arguments["duplicates"],
         schema_fingerprint=arguments["schema_fingerprint_s3_uri"],
         codec=arguments["codec"],
         target_file_mb=arguments["target_file_mb"],
         run=RunOptions(force=arguments["force"]),
     )
     log(f"indicators {options.set_name} of {target.prices} into {target.output}")
-    return indicators_day(target, options, executor=run.executor).to_dict()
+    days = [word for word in arguments["days"].split(",") if word] or [arguments["ds"]]
+    for day in days:
+        check_ds(day)
+    left: list[IndicatorsOfDay] = []
+
+    def leave(day: IndicatorsOfDay) -> None:
+        """After every day, so that a run that is stopped has told of those before."""
+        left.append(day)
+        log(f"{day.ds}: {day.error or (day.result and day.result.status.value)}")
+        _leave(arguments["result_uri"], IndicatorsOfDays(tuple(left), ()))
+
+    made = indicators_days(
+        target,
+        days,
+        options,
+        repair_stale=arguments["repair_stale"],
+        executor=run.executor,
+        on_day=leave,
+    )
+    _leave(arguments["result_uri"], made)
+    if made.errors:
+        raise made.errors[0]
+    if len(made.days) > 1:
+        return made.to_dict()
+    (only,) = made.days
+    assert only.result is not None
+    return only.result.to_dict()
+
+
+def _leave(uri: str, made: IndicatorsOfDays) -> None:
+    """Write the result document, if one was asked for."""
+    if uri:
+        folder, slash, name = uri.rpartition("/")
+        place = parse_url(folder or slash or ".")
+        open_store(place.url).put(place.prefix + name, json.dumps(made.to_dict()).encode())
 
 
 def target_of(arguments: Arguments) -> IndicatorsTarget:

@@ -12,6 +12,7 @@ from typing import Any
 from engine.compaction import CODECS, RunOptions
 from engine.errors import UnsupportedFormat
 from engine.plan import BATCH_MANIFEST_NAME
+from engine.prices.duplicates import KEEP_LAST, RULES
 from engine.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
 from engine.store import parse_url
 from engine.target import below
@@ -42,6 +43,7 @@ ARGUMENTS = (
     Argument("domain"),
     Argument("table_name"),
     Argument("schema"),
+    Argument("duplicates", one_of(str, RULES), default=KEEP_LAST),
     Argument("force", flag, default=False),
     Argument("batch_manifest_name", default=BATCH_MANIFEST_NAME),
 )
@@ -58,6 +60,7 @@ def transform(run: GlueRun) -> Mapping[str, Any]:
     options = TransformOptions(
         thresholds=Thresholds(arguments["expected_min_records"], arguments["max_critical_error_rate"]),
         schema=arguments["schema"] or None,
+        duplicates_rule=arguments["duplicates"],
         schema_fingerprint=arguments["schema_fingerprint_s3_uri"],
         run=RunOptions(force=arguments["force"], batch_manifest=arguments["batch_manifest_name"]),
         spec_overrides={n: arguments[n] for n in ("codec", "target_file_mb")},

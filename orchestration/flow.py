@@ -14,6 +14,7 @@ FILE = Path(__file__).with_name("flow.asl.json")
 SUBSTITUTIONS = (
     ("PreflightFunction", "ARN of the preflight Lambda"),
     ("GuardFunction", "ARN of the guard Lambda"),
+    ("ResultsFunction", "ARN of the results Lambda"),
     ("CatalogFunction", "ARN of the catalog Lambda"),
     ("AlertFunction", "ARN of the Lambda that writes the message about a failure"),
     ("ClusterArn", "ECS cluster of the compaction"),

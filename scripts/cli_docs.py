@@ -30,7 +30,7 @@ With `--json` one document goes to stdout and nothing else does; progress and me
 | 4 | bad input or contract: another engine would fail the same way |
 | 5 | reject limit or data quality |
 | 6 | refused by a store: keys, rights, the bucket's name or region, space; another engine would fare alike |
-| 130, 143 | stopped by Ctrl-C or SIGTERM; nothing was made visible |
+| 130, 143 | stopped by Ctrl-C or SIGTERM: readers see what was there, or a publish that had begun, ended |
 """
 
 

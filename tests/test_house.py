@@ -53,7 +53,7 @@ ROOMS = (
     ),
     Room(
         "text",
-        ("engine.wire", "engine.typewords", "engine.outcome", "engine.prices.fingerprint"),
+        ("engine.limits", "engine.wire", "engine.typewords", "engine.outcome", "engine.prices.fingerprint"),
         may_import=("nouns", "text"),
         libraries=(),
         why="values to text and back; a Lambda handler reads manifests and names columns with it",
@@ -129,10 +129,10 @@ ROOMS = (
     ),
     Room(
         "publish",
-        ("engine.publish", "engine.publishing.*"),
+        ("engine.publish", "engine.publishing.*", "engine.lookback"),
         may_import=("nouns", "text", "bytes", "store", "places"),
         libraries=(),
-        why="the protocol of visibility; the guard's Lambda runs its verification, so no Arrow here",
+        why="the protocol of visibility, and what is published; Lambdas ask both, so no Arrow here",
     ),
     Room(
         "again",
@@ -180,13 +180,16 @@ ROOMS = (
             "engine.backfill",
             "engine.flow",
             "engine.indicators",
+            "engine.indicators_days",
             "engine.schema_record",
             "engine.sessions",
+            "engine.undeclared",
             "engine.transform",
+            "engine.transform_duplicates",
             "engine.transform_source",
         ),
         may_import=(*(room for room in LIBRARY if room != "story"), "prices"),
-        libraries=("pyarrow",),
+        libraries=("numpy", "pyarrow"),
         why="list, plan, map, pack, verify, publish; it picks an executor by name and never sees Dask",
     ),
     Room(
@@ -267,6 +270,7 @@ ROOMS = (
 LIGHT = (
     "engine",
     "engine.cli",
+    "engine.lookback",
     "engine.model",
     "engine.plan",
     "engine.publish",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +34,18 @@ FORCE = Annotated[
     bool, option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force")
 ]
 SET = Annotated[str, option(OUTPUT, "Which indicators: A (27 columns) or B (60).", "--set")]
+REPAIR_STALE = Annotated[
+    bool,
+    option(RUN, "Also compute later days whose indicators have not read these prices.", "--repair-stale"),
+]
+DUPLICATES = Annotated[
+    str,
+    option(
+        RUN,
+        "Of conflicting records of one key: keep_last, reject or fail. "
+        "[default: the environment's, else keep_last]",
+    ),
+]
 BATCH_MANIFEST = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 MARKS = {"DONE": "done", "SKIPPED": "skip", "FAILED": "FAIL"}
 
@@ -47,6 +59,8 @@ def run(
     *,
     set_name: SET = "A",
     force: FORCE = False,
+    duplicates: DUPLICATES = "",
+    repair_stale: REPAIR_STALE = False,
     batch_manifest: BATCH_MANIFEST = "check",
 ) -> None:
     """Take a day through all stages on this machine.
@@ -58,10 +72,20 @@ def run(
 
     place = target.resolve()
     _require_daily(place)
-    options = _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest)
+    options = replace(
+        _options(
+            target,
+            choices,
+            set_name=set_name,
+            force=force,
+            duplicates=duplicates,
+            batch_manifest=batch_manifest,
+        ),
+        repair_stale=repair_stale,
+    )
     quiet = common.quiet or common.json_output
     result = run_day(place, _spec(spec, target), options, on_step=None if quiet else _print_step)
-    say(result.to_dict(), f"{result.status}  {place.partition}")
+    say(result.to_dict(), "\n".join([f"{result.status}  {place.partition}", *_stale_lines(result)]))
     _end(result.exit_code, result.error)
 
 
@@ -78,39 +102,53 @@ def backfill(
     days_at_once: Annotated[int, option(RUN, "Days that run side by side.", min=1, max=64)] = 1,
     set_name: SET = "A",
     force: FORCE = False,
+    duplicates: DUPLICATES = "",
+    repair_stale: REPAIR_STALE = False,
     batch_manifest: BATCH_MANIFEST = "check",
 ) -> None:
     """Compact many days, each on its own.
 
     A day that fails stops no other. Run it again: days that are done say UNCHANGED and cost a listing.
+    Indicators read the days before, so they follow in order once every day is transformed.
     """
     begin(common)
+    from engine.backfill import BackfillResult
     from engine.backfill import backfill as run_days
-    from engine.flow import run_day
+    from engine.flow import GUARD, TRANSFORM, indicators_in_order, run_day
     from engine.target import days
 
     if not (start and end) or target.ds:
         raise UsageError("a backfill is from --start to --end.", hint="Pass both, and no --ds.")
     wanted = list(days(start, end))
-    if stages == "all" and days_at_once > 1:
-        raise UsageError(
-            "indicators read the days before, so all stages go day by day.", hint="Leave out --days-at-once."
-        )
     only = choice("stages", stages, ("compaction", "all")) == "compaction"
     options = replace(
-        _options(target, choices, set_name=set_name, force=force, batch_manifest=batch_manifest),
-        only_compaction=only,
+        _options(
+            target,
+            choices,
+            set_name=set_name,
+            force=force,
+            duplicates=duplicates,
+            batch_manifest=batch_manifest,
+        ),
+        last=GUARD if only else TRANSFORM,
+        repair_stale=repair_stale,
     )
     places = [replace(target, ds=day).resolve() for day in wanted]
     for place in places[:1]:
         _require_daily(place)
     make_spec = _spec(spec, target)
     view = _DayLines(len(places), shown=not (common.quiet or common.json_output))
+
+    def then(ended: Sequence[DayResult]) -> BackfillResult:
+        made, found = indicators_in_order(places, ended, options, on_day=view)
+        return BackfillResult(made, found.stale, tuple(day for day in found.days if day.repaired))
+
     result = run_days(
         places,
         lambda place: run_day(place, make_spec, options),
         days_at_once=days_at_once,
-        on_day=view,
+        on_day=view if only else view.unless_more_follows,
+        then=None if only else then,
     )
     for day in result.failed:
         if day.error:
@@ -133,16 +171,24 @@ def _spec(spec: SpecOptions, target: TargetOptions) -> Callable[[Target], Compac
 
 
 def _options(
-    target: TargetOptions, choices: RunChoices, *, set_name: str, force: bool, batch_manifest: str
+    target: TargetOptions,
+    choices: RunChoices,
+    *,
+    set_name: str,
+    force: bool,
+    duplicates: str,
+    batch_manifest: str,
 ) -> FlowOptions:
     from engine.flow import FlowOptions
     from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions
     from engine.prices.columns import indicator_set
+    from engine.prices.duplicates import KEEP_LAST, check_rule
     from engine.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
     from engine.transform import TransformOptions
 
     settings = target.settings()
     indicator_set(set_name)  # a wrong name is said before anything is done
+    rule = check_rule(duplicates or (settings.duplicates if settings else KEEP_LAST))
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     given: dict[str, Any] = {}
     if settings:
@@ -154,11 +200,13 @@ def _options(
                 settings.expected_min_records if settings else EXPECTED_MIN_RECORDS,
                 settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE,
             ),
+            duplicates_rule=rule,
             spec_overrides=given,
         ),
         indicators=IndicatorsOptions(
             set_name=set_name,
             lookback_days=settings.indicators_lookback_days if settings else LOOKBACK_DAYS,
+            duplicates_rule=rule,
             **given,
         ),
         compacted_subdir=target.compacted_subdir
@@ -189,6 +237,11 @@ class _DayLines:
     shown: bool
     done: int = 0
 
+    def unless_more_follows(self, day: DayResult) -> None:
+        """A day that ended before its indicators; of the others the indicators will tell."""
+        if day.error is not None or day.steps[-1].outcome == "SKIPPED":
+            self(day)
+
     def __call__(self, day: DayResult) -> None:
         self.done += 1
         if not self.shown:
@@ -215,4 +268,15 @@ def backfill_text(result: BackfillResult) -> str:
         f"{size_text(stats['bytesWritten'])} written, in {elapsed():.2f} s"
     )
     lines = [f"  {day.ds}  {day.error.name}: {day.error}" for day in result.failed if day.error]
-    return "\n".join([head, *lines])
+    for day in result.repaired:
+        what = f"{day.error.name}: {day.error}" if day.error else "computed again"
+        lines.append(f"  {day.ds}  indicators were stale: {what}")
+    return "\n".join([head, *lines, *_stale_lines(result)])
+
+
+def _stale_lines(result: BackfillResult | DayResult) -> list[str]:
+    """The days that are stale now, a line each, and what to do."""
+    if not result.stale:
+        return []
+    lines = [f"  {day.ds}  indicators are stale: {day.reason}" for day in result.stale]
+    return [*lines, "  next: run it again with --repair-stale, which computes these days too."]

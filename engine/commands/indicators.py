@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from engine.commands.speech import begin, elapsed, say
 from engine.errors import UsageError
@@ -11,6 +13,7 @@ from engine.options import DAILY, OUTPUT, RUN, Common, RunChoices, StageOptions,
 
 if TYPE_CHECKING:
     from engine.indicators import IndicatorsResult, IndicatorsTarget
+    from engine.indicators_days import IndicatorsOfDay
 
 
 @expand
@@ -29,6 +32,18 @@ def indicators(
         int | None,
         option(RUN, "Sessions to read at least. [default: the environment's, else 252]", min=1),
     ] = None,
+    duplicates: Annotated[
+        str,
+        option(
+            RUN,
+            "Of conflicting records of one symbol: keep_last, reject or fail. "
+            "[default: the environment's, else keep_last]",
+        ),
+    ] = "",
+    repair_stale: Annotated[
+        bool,
+        option(RUN, "Also compute later days whose indicators have not read these prices.", "--repair-stale"),
+    ] = False,
 ) -> None:
     """Compute the technical indicators of a day.
 
@@ -36,6 +51,8 @@ def indicators(
     """
     begin(common)
     from engine.indicators import LOOKBACK_DAYS, IndicatorsOptions, indicators_day
+    from engine.indicators_days import indicators_days
+    from engine.prices.duplicates import KEEP_LAST
     from engine.report import Progress
 
     settings = settings_of(env)
@@ -44,14 +61,30 @@ def indicators(
     options = IndicatorsOptions(
         set_name=set_name,
         lookback_days=lookback_days or least,
+        duplicates_rule=duplicates or (settings.duplicates if settings else KEEP_LAST),
         schema_fingerprint=stage.schema_fingerprint,
         run=run.resolve(force=stage.force, unsafe_store=stage.unsafe_store),
         **stage.sizes(settings),
     )
     with Progress(shown=common.shows_progress, what=str(place.partition)) as progress:
         result = indicators_day(place, options, progress=progress)
-    result = replace(result, run=replace(result.run, seconds=elapsed()))
-    say(result.to_dict(), indicators_text(result))
+    result = dataclasses.replace(result, run=dataclasses.replace(result.run, seconds=elapsed()))
+    if not (repair_stale and result.stale):
+        say(result.to_dict(), indicators_text(result))
+        return
+    later = [day.ds for day in result.stale]
+    made = indicators_days(place, later, options)
+    timed = dataclasses.replace(result.run, seconds=elapsed())
+    result = dataclasses.replace(result, run=timed, stale=made.stale)
+    document = result.to_dict() | {"repaired": [day.to_dict() for day in made.days]}
+    say(document, "\n".join([indicators_text(result), *map(_repaired_line, made.days)]))
+    if made.errors:
+        raise typer.Exit(made.errors[0].exit_code)
+
+
+def _repaired_line(day: IndicatorsOfDay) -> str:
+    what = f"{day.error.name}: {day.error}" if day.error else "computed again"
+    return f"  {day.ds}  indicators were stale: {what}"
 
 
 def _target(curated: str, domain: str, table: str, ds: str) -> IndicatorsTarget:
@@ -76,4 +109,8 @@ def indicators_text(result: IndicatorsResult) -> str:
             )
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
-    return f"{result_text(result.run)}\n{rows_of(pairs)}"
+    lines = [f"{result_text(result.run)}\n{rows_of(pairs)}"]
+    lines += [f"  {day.ds}  indicators are stale: {day.reason}" for day in result.stale]
+    if result.stale:
+        lines.append("  next: run it again with --repair-stale, which computes these days too.")
+    return "\n".join(lines)

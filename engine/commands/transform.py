@@ -38,6 +38,14 @@ def transform(
         float | None,
         option(QUALITY, "Per cent of critical errors that may be. [default: the environment's, else 5]"),
     ] = None,
+    duplicates: Annotated[
+        str,
+        option(
+            QUALITY,
+            "Of conflicting records of one key: keep_last, reject or fail. "
+            "[default: the environment's, else keep_last]",
+        ),
+    ] = "",
     schema: Annotated[
         str, option(OUTPUT, "A declared table or a TOML file, for a day that was not compacted.")
     ] = "",
@@ -50,6 +58,7 @@ def transform(
     Too many critical errors: the rows go to quarantine, and what was published stays.
     """
     begin(common)
+    from engine.prices.duplicates import KEEP_LAST
     from engine.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
     from engine.report import Progress
     from engine.transform import TransformOptions, transform_day
@@ -65,6 +74,7 @@ def transform(
             least if expected_min_records is None else expected_min_records,
             most if max_critical_error_rate is None else max_critical_error_rate,
         ),
+        duplicates_rule=duplicates or (settings.duplicates if settings else KEEP_LAST),
         schema=schema or None,
         schema_fingerprint=stage.schema_fingerprint,
         run=run.resolve(
@@ -95,6 +105,13 @@ def transform_text(result: TransformResult) -> str:
         warned += [f"{name} is no decimal" for name in found.not_decimal]
         pairs.append(("quality", found.sentence()))
         pairs.append(("warnings", f"{found.warnings:,}" + (f": {', '.join(warned)}" if warned else "")))
+    if result.duplicates and result.duplicates.found:
+        settled = result.duplicates
+        words = [f"{settled.exact:,} exact dropped"] if settled.exact else []
+        if settled.conflicting:
+            what = f"{len(settled.rejected):,} rejected" if settled.rejected else "the last stays"
+            words.append(f"{settled.conflicting:,} conflicting ({', '.join(settled.examples)} …): {what}")
+        pairs.append(("duplicates", ", ".join(words)))
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
     return f"{result_text(result.compaction)}\n{rows_of(pairs)}"

@@ -24,7 +24,7 @@ class BaseStore(ABC):
     def __init__(self, url: str) -> None:
         self.url = url
         self.endpoint = ""
-        self.requests = Requests()
+        self.requests = Requests(url)
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[Stored]: ...

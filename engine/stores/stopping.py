@@ -2,6 +2,11 @@
 
 Fargate Spot takes a machine back two minutes after SIGTERM. Threads that were uploading abort their uploads
 on the way out; what is only removed from hidden places is still removed.
+
+The signal is the process's, how far one has come is each run's: several runs share a process and its stores
+(``--days-at-once``), and the requests of one run come from many threads. So a run is a token (``Run``) that
+knows its keys, and a request is its own by the key. A run that readers have seen the beginning of is let to
+its end, while its neighbours stop.
 """
 
 from __future__ import annotations
@@ -9,6 +14,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from engine.errors import Interrupted
 
@@ -20,9 +27,25 @@ _VISIBLE_WRITES = frozenset({"PUT", "COMPLETE", "SWAP", "DELETE"})  # an upload'
 _SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 _asked = threading.Event()
-_publishing = threading.Event()
 _obeyed = threading.Event()
 _by: signal.Signals = signal.SIGTERM
+_lock = threading.Lock()  # over the registry of runs
+_runs: tuple[Run, ...] = ()  # replaced, never changed: a request looks at it without the lock
+_thread = threading.local()  # .finishing: how many blocks of ``finishing`` the thread is in
+
+
+class Run:
+    """One run's token: its keys in a store, and whether readers have seen something of it."""
+
+    __slots__ = ("_prefixes", "_url", "publishing")
+
+    def __init__(self, url: str, live: str, hidden: tuple[str, ...]) -> None:
+        self._url, self._prefixes = url, (live, *hidden)
+        self.publishing = False
+
+    def owns(self, url: str, key: str) -> bool:
+        """Whether a request to this key is one of the run's publish."""
+        return url == self._url and key.startswith(self._prefixes)
 
 
 def listen() -> None:
@@ -55,38 +78,68 @@ def ask(by: signal.Signals = signal.SIGTERM) -> None:
         last.start()
 
 
+def asked() -> bool:
+    """Whether this process was told to stop."""
+    return _asked.is_set()
+
+
 def obeyed() -> bool:
     """Whether something was cut short because this process was told to stop."""
     return _obeyed.is_set()
 
 
-def begin_run() -> None:
-    """Nothing of this run is visible yet."""
-    _publishing.clear()
+@contextmanager
+def running(url: str, live: str, hidden: tuple[str, ...]) -> Iterator[Run]:
+    """A run that publishes below ``live`` of a store, by way of the prefixes ``hidden``.
+
+    Raises ``Interrupted`` instead of beginning where this process was told to stop.
+    """
+    global _runs  # noqa: PLW0603 - the registry of this process
     check()
+    run = Run(url, live, hidden)
+    with _lock:
+        _runs = (*_runs, run)
+    try:
+        yield run
+    finally:
+        with _lock:
+            _runs = tuple(other for other in _runs if other is not run)
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """What this thread asks of a store belongs to something that has been published, or says how it ended."""
+    _thread.finishing = getattr(_thread, "finishing", 0) + 1
+    try:
+        yield
+    finally:
+        _thread.finishing -= 1
 
 
 def check() -> None:
-    """Raise ``Interrupted`` if this process was told to stop and readers have seen nothing of the run."""
-    if _asked.is_set() and not _publishing.is_set():
+    """Raise ``Interrupted`` if this process was told to stop, unless this thread is ``finishing``."""
+    if _asked.is_set() and not getattr(_thread, "finishing", 0):
         _obeyed.set()
         raise Interrupted(
-            f"the run was told to stop ({_SIGNALS[_by]}); nothing was published.",
+            f"the run was told to stop ({_SIGNALS[_by]}); nothing more was published.",
             hint="Run it again: it begins anew.",
         )
 
 
-def look(verb: str, key: str) -> None:
+def look(url: str, verb: str, key: str) -> None:
     """Ahead of every request to a store: raise ``Interrupted``, or note the first write that readers see."""
-    if verb == "GET":  # thousands of times, and nothing to decide
-        check()
+    if verb == "GET" and not _asked.is_set():  # thousands of times, and nothing to decide
         return
     hidden = _is_hidden(key)
     if verb in ("LIST", "DELETE") and hidden:
         return  # how a run that stops cleans up
+    own = [run for run in _runs if run.owns(url, key)]
+    if any(run.publishing for run in own):
+        return
     check()
     if verb in _VISIBLE_WRITES and not hidden:
-        _publishing.set()
+        for run in own:
+            run.publishing = True
 
 
 def _is_hidden(key: str) -> bool:

@@ -46,7 +46,10 @@ class Flow(Construct):
         machine_name = f"{settings.resource_prefix}-daily-prices-data-processing"
         self.machine_arn = may.arn("states", f"stateMachine:{machine_name}")
         children = may.arn("states", f"execution:{machine_name}/*")
-        called = (functions.preflight, functions.guard, functions.catalog, functions.alert)
+        called = (
+            *(functions.preflight, functions.guard, functions.results),
+            *(functions.catalog, functions.alert),
+        )
         role = may.role(
             self,
             "Role",
@@ -57,6 +60,8 @@ class Flow(Construct):
                 *stages.permissions_to_run(),
                 # The container leaves its result here, and Step Functions reads it.
                 *may.read(settings.artifacts_bucket),
+                # The Map leaves the days' results there, in pieces where they are many.
+                may.write_results(settings.artifacts_bucket),
                 *may.publish(topic.topic_arn, topic_key),
                 # A day is a child execution of the Map.
                 may.allow(("states:StartExecution",), (self.machine_arn,)),
@@ -89,6 +94,7 @@ class Flow(Construct):
                 {
                     "PreflightFunction": functions.preflight.function_arn,
                     "GuardFunction": functions.guard.function_arn,
+                    "ResultsFunction": functions.results.function_arn,
                     "CatalogFunction": functions.catalog.function_arn,
                     "AlertFunction": functions.alert.function_arn,
                     "ClusterArn": task.cluster.cluster_arn,

@@ -19,11 +19,18 @@ from orchestration.constructs.lake import database_name
 from orchestration.constructs.retention import retention
 
 # Preflight lists raw days.
-MEMORY_MIB = {"preflight": 1024, "guard": 512, "catalog": 256, "trigger": 256, "alert": 256}
+MEMORY_MIB = {
+    "preflight": 1024,
+    "guard": 512,
+    "results": 256,
+    "catalog": 256,
+    "trigger": 256,
+    "alert": 256,
+}
 
 
 class Functions(Construct):
-    """``preflight``, ``guard``, ``catalog`` and ``alert``, which the flow calls; ``function`` makes more."""
+    """The flow's own functions (``preflight``, ``guard``, …); ``function`` makes the trigger's."""
 
     def __init__(self, scope: Construct, name: str, settings: Settings, *, source: Path) -> None:
         super().__init__(scope, name)
@@ -50,6 +57,7 @@ class Functions(Construct):
         )
         self.guard = self.function("guard", may.read(settings.curated_bucket))
         self.alert = self.function("alert", [], environment={"RESOURCE_PREFIX": settings.resource_prefix})
+        self.results = self.function("results", may.read(settings.artifacts_bucket))
         self.catalog = self.function(
             "catalog",
             [

@@ -74,6 +74,12 @@ def read_write(bucket: str, *prefixes: str) -> list[iam.PolicyStatement]:
     return [_listing(bucket, prefixes), allow((*_READ, *_WRITE), _objects(bucket, prefixes))]
 
 
+def write_results(bucket: str) -> iam.PolicyStatement:
+    """What a Distributed Map's ResultWriter needs, below any ``_runs/days/`` of a bucket."""
+    actions = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
+    return allow(actions, _objects(bucket, ("*/_runs/days/",)))
+
+
 def write_logs(group: logs.ILogGroup) -> iam.PolicyStatement:
     """Streams and lines of one log group."""
     return allow(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))

@@ -39,11 +39,6 @@ class Command:
     result_uri: str
     options: RunOptions
 
-    @property
-    def stores(self) -> tuple[str, ...]:
-        """URLs that are known before there is a plan."""
-        return (self.target.raw.url, self.target.output.url) if self.target else ()
-
     def plan(self) -> Plan:
         """The stored plan, or one made now; where no schema is declared it is inferred from the records."""
         if self.plan_uri:

@@ -13,8 +13,8 @@ from typing import Any
 from engine.compaction import CompactionResult, run_plan
 from engine.errors import EXIT_EMPTY, EXIT_OK, EXIT_RETRYABLE, BriquetteError, Interrupted
 from engine.model import Partition, Plan, Status
+from engine.stores import stopping
 from orchestration.container.command import Command, write
-from orchestration.container.stop import EXIT_STOPPED, Stop, said_stopped
 from orchestration.handlers.surroundings import environment_name
 from orchestration.handlers.telemetry import log, put_metrics
 
@@ -22,24 +22,22 @@ ENGINE = "dask"
 Document = dict[str, Any]
 
 
-def run(told: Callable[[], Command], stop: Stop) -> int:
+def run(told: Callable[[], Command]) -> int:
     """Run what ``told`` says; returns the engine's exit code, or 143 when it was stopped."""
     started = time.monotonic()
     command: Command | None = None
     plan: Plan | None = None
     try:
         command = told()
-        stop.watch(command.stores)
         plan = command.plan()
-        stop.watch({plan.raw.url, plan.output.url}, plan.output.prefix)
         log("INFO", "compacting", correlation(plan.partition), plan_id=plan.plan_id, output=str(plan.output))
         result = run_plan(plan, command.options)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - whatever it was has to be said
-        stop.release()
-        return _failed(error, command, plan, stop, _since(started))
-    stop.release()
-    said_stopped(stop, correlation(plan.partition))
-    _succeeded(result, command)
+        with stopping.finishing():  # how it ended is still to be said
+            return _failed(error, command, plan, _since(started))
+    _say_stopped(correlation(plan.partition), published=True)
+    with stopping.finishing():
+        _succeeded(result, command)
     return EXIT_EMPTY if result.status is Status.EMPTY else EXIT_OK
 
 
@@ -70,9 +68,9 @@ def _succeeded(result: CompactionResult, command: Command) -> None:
     _write_result(command, document)
 
 
-def _failed(error: BaseException, command: Command | None, plan: Plan | None, stop: Stop, ms: int) -> int:
+def _failed(error: BaseException, command: Command | None, plan: Plan | None, ms: int) -> int:
     stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-    code = EXIT_STOPPED if stopped else _exit_code(error)
+    code = stopping.EXIT_STOPPED if stopped else _exit_code(error)
     who = plan.partition if plan else command.target.partition if command and command.target else None
     said: Document = {
         "name": type(error).__name__,
@@ -80,7 +78,7 @@ def _failed(error: BaseException, command: Command | None, plan: Plan | None, st
         "hint": error.hint if isinstance(error, BriquetteError) else "",
         "exit_code": code,
     }
-    said_stopped(stop, correlation(who) if who else "")
+    _say_stopped(correlation(who) if who else "", published=False)
     if not isinstance(error, BriquetteError):
         said["traceback"] = "".join(traceback.format_exception(error))[-4_000:]
     log("WARNING" if stopped else "ERROR", "compaction ended", correlation(who) if who else "", error=said)
@@ -96,6 +94,12 @@ def _failed(error: BaseException, command: Command | None, plan: Plan | None, st
         }
         _write_result(command, document)
     return code
+
+
+def _say_stopped(correlation_id: str, *, published: bool) -> None:
+    """One line in the log, if the container was told to stop at all."""
+    if stopping.asked():
+        log("WARNING", "told to stop", correlation_id, published=published)
 
 
 def _write_result(command: Command, document: Document) -> None:

@@ -45,7 +45,7 @@ def alert(event: Mapping[str, Any], environment: str, prefix: str = "") -> Docum
     """
     summary, request = _mapping(event.get("summary")), _mapping(event.get("request"))
     execution = str(event.get("execution") or "")
-    failed = [day for day in _days(summary) if day.get("status") == "FAILED"]
+    failed = [day for day in _days(summary) if day.get("error")]
     document = {
         **summary,
         "environment": environment,
@@ -142,7 +142,7 @@ def _as_json(document: Document) -> str:
     text = json.dumps(document, indent=1, ensure_ascii=True)
     if len(text) <= MESSAGE_BYTES:
         return text
-    failed = [day for day in _days(document) if day.get("status") == "FAILED"]
+    failed = [day for day in _days(document) if day.get("error")]
     short = {**document, "partitions": failed[:MOST_DAYS], "partitions_left_out": len(_days(document))}
     return json.dumps(short, indent=1, ensure_ascii=True)[:MESSAGE_BYTES]
 

@@ -30,6 +30,7 @@ def glue_args(request: Request, settings: Settings, ds: str) -> Strings:
         "--target_file_mb": str(settings.compaction_target_file_mb),
         "--expected_min_records": str(settings.expected_min_records),
         "--max_critical_error_rate": str(settings.max_critical_error_rate),
+        "--duplicates": settings.duplicates,
         "--ds": ds,
         "--file_type": request.file_type,
         "--interval": request.interval,
@@ -43,10 +44,13 @@ _OF_COMPACTION = (
 )
 
 
-def compaction_args(request: Request, shared: Strings, plan_uri: str) -> Strings:
-    """The arguments of a Glue run that finishes the stored plan, or plans itself where there is none."""
+def compaction_args(request: Request, shared: Strings, plan_uri: str, result_uri: str) -> Strings:
+    """The arguments of a Glue run that finishes the stored plan, or plans itself where there is none.
+
+    It leaves its result where the container would.
+    """
     chosen = {f"--{name}": shared[f"--{name}"] for name in _OF_COMPACTION if f"--{name}" in shared}
-    stored = {"--plan_uri": plan_uri} if plan_uri else {}
+    stored = {"--result_uri": result_uri} | ({"--plan_uri": plan_uri} if plan_uri else {})
     return chosen | _table(request) | stored | _force(request)
 
 
@@ -80,6 +84,7 @@ def indicators_args(request: Request, settings: Settings, shared: Strings) -> St
         "--codec": shared["--codec"],
         "--target_file_mb": shared["--target_file_mb"],
         "--lookback_days": str(settings.indicators_lookback_days),
+        "--duplicates": shared["--duplicates"],
         "--ds": shared["--ds"],
     } | _force(request)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.model import Settings
 from engine import wire
 from engine.again import look_again
 from engine.errors import PreconditionFailed
 from engine.listing import list_partition
+from engine.lookback import PublishedDays, Stale, followers, stale_after, stale_reason
 from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Schema, State
 from engine.plan import check_identity, plan_partition
 from engine.publish import Snapshot, observe
@@ -20,7 +21,7 @@ from engine.target import Target, below, daily
 from orchestration.handlers.arguments import INDICATORS, artifact_uri
 from orchestration.handlers.request import Request
 
-FORCED, UNPLANNED = "FORCED", "UNPLANNED"
+FORCED, UNPLANNED, STALE = "FORCED", "UNPLANNED", "STALE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,11 @@ class Day:
     target: Target
     listing: tuple[RawObject, ...]
     plan: Plan | None
-    state: str  # of engine.model.State, or FORCED, or UNPLANNED
-    done: bool  # compacted, transformed and followed by indicators, all from these very raw objects
+    state: str  # of engine.model.State, or FORCED, UNPLANNED, or STALE: only its indicators are to do
+    done: bool  # compacted, transformed and followed by indicators, all from what is there now
+    reason: str = ""  # why it is STALE
+    stale: tuple[Stale, ...] = ()  # later days whose indicators have not read what is there now
+    makes_stale: tuple[str, ...] = ()  # later days that have read this one, which is about to change
 
     @property
     def input_bytes(self) -> int:
@@ -89,8 +93,12 @@ def look_at(request: Request, settings: Settings, ds: str) -> Day:
     if plan is not None and seen.manifest is not None:
         check_identity(plan, seen.manifest)
     state = _state(request, found.objects, plan, seen, curated)
-    done = state == State.UNCHANGED and _is_done(curated, settings, target, seen)
-    return Day(target, found.objects, plan, state, done)
+    day = Day(target, found.objects, plan, state, done=False)
+    if target.partition.table == INDICATORS:
+        return replace(
+            day, done=state == State.UNCHANGED and _is_transformed(curated, settings, target, seen)
+        )
+    return _with_indicators(day, curated, settings, seen)
 
 
 def declared_spec(request: Request, options: dict[str, object]) -> CompactionSpec | None:
@@ -121,17 +129,42 @@ def _state(
 # -- whether the later stages have followed ----------------------------------------------------------
 
 
-def _is_done(store: Store, settings: Settings, target: Target, compacted: Snapshot) -> bool:
-    """Whether the curated day was made from these very parts, and the indicators after it."""
+def _is_transformed(store: Store, settings: Settings, target: Target, compacted: Snapshot) -> bool:
+    """Whether the curated day was made from these very parts."""
     part, root = target.partition, parse_url(settings.curated_url)
-    prices = observe(store, below(root, part.domain, part.table, f"ds={part.ds}"))
-    if not _follows(store, prices, compacted):
-        return False
-    if part.table == INDICATORS:
-        return True
-    indicators = observe(store, below(root, part.domain, INDICATORS, f"ds={part.ds}"))
-    published = _published_seconds(indicators)
-    return bool(published) and published >= _published_seconds(prices)
+    return _follows(store, observe(store, below(root, part.domain, part.table, f"ds={part.ds}")), compacted)
+
+
+def _with_indicators(day: Day, store: Store, settings: Settings, seen: Snapshot) -> Day:
+    """Whether the day's indicators have read the whole look-back as it is, and which later ones have not."""
+    part, root = day.target.partition, parse_url(settings.curated_url)
+    if day.state == State.EMPTY:
+        return day
+    prices = PublishedDays(store, below(root, part.domain, part.table))
+    indicators = PublishedDays(store, below(root, part.domain, INDICATORS))
+    if day.state != State.UNCHANGED or not _is_transformed(store, settings, day.target, seen):
+        return replace(day, makes_stale=followers(prices, indicators, part.ds))
+    reason = _not_current(part.ds, prices, indicators, settings)
+    return replace(
+        day,
+        state=STALE if reason else day.state,
+        done=not reason,
+        reason=reason,
+        stale=stale_after(prices, indicators, part.ds),
+    )
+
+
+def _not_current(ds: str, prices: PublishedDays, indicators: PublishedDays, settings: Settings) -> str:
+    """Why a day's indicators are to be computed; of plain Spark's output only the time is known."""
+    published = indicators.manifests([ds]).get(ds)
+    if published is not None:
+        return stale_reason(ds, published, prices)
+    plain = indicators.modified_seconds(ds)
+    if not plain:
+        return "its indicators are missing"
+    sessions = prices.until(ds, settings.indicators_lookback_days)
+    newer = [s.ds for s in sessions if prices.modified_seconds(s.ds) > plain]
+    return f"its indicators are older than the prices of {newer[-1]}" if newer else ""
 
 
 def _follows(store: Store, later: Snapshot, compacted: Snapshot) -> bool:

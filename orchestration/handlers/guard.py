@@ -16,6 +16,7 @@ from orchestration.handlers.surroundings import environment_name
 from orchestration.handlers.telemetry import log, put_metrics
 
 PARQUET = ".parquet"
+FRESH, EMPTY, STALE, MISSING = "FRESH", "EMPTY", "STALE", "MISSING"  # what lies where the day should
 Document = dict[str, Any]
 
 
@@ -28,7 +29,9 @@ def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG
     answer = inspect(event, os.environ)
     table = _table_of(answer["partitionPrefix"])
     correlation = str(event.get("correlationId") or ":".join((*table, answer["ds"])))
-    said = {name: answer[name] for name in ("s3Uri", "objectCount", "shouldProcess", "reason", "rows")}
+    said = {
+        name: answer[name] for name in ("s3Uri", "objectCount", "shouldProcess", "state", "reason", "rows")
+    }
     log("INFO", "compaction output inspected", correlation, **said)
     if answer["shouldProcess"]:
         environment = environment_name(os.environ)
@@ -81,14 +84,13 @@ def _verdict(store: Store, seen: Snapshot, wanted: str) -> Document:
         return _without_manifest(seen, wanted)
     _refuse_torn(store, seen)
     published = seen.manifest
-    reason = "the manifest, its parts and their rows are there"
-    if published.rows == 0:
-        reason = "the published dataset has no rows"
-    elif wanted and published.input_fingerprint != wanted:
-        reason = "the published dataset was made from other raw objects, or by another spec"
-    fits = published.rows > 0 and wanted in ("", published.input_fingerprint)
+    state, reason = FRESH, "the manifest, its parts and their rows are there"
+    if wanted and published.input_fingerprint != wanted:
+        state, reason = STALE, "the published dataset was made from other raw objects, or by another spec"
+    elif published.rows == 0:
+        state, reason = EMPTY, "the published dataset has no rows"
     size = sum(f.size_bytes for f in published.files)
-    return _answer(len(published.files), fits, reason, published.rows, size, published.plan_id)
+    return _answer(len(published.files), state, reason, published.rows, size, published.plan_id)
 
 
 def _without_manifest(seen: Snapshot, wanted: str) -> Document:
@@ -100,18 +102,19 @@ def _without_manifest(seen: Snapshot, wanted: str) -> Document:
     plain = [s for s in seen.visible if s.key.endswith(PARQUET) and s.size_bytes]
     size = sum(s.size_bytes for s in plain)
     if not plain:
-        return _answer(0, False, "there is no manifest and no Parquet", 0, 0, "")
+        return _answer(0, MISSING, "there is no manifest and no Parquet", 0, 0, "")
     if wanted:
         reason = "there is no manifest, so nothing says that these files were made from the raw objects"
     else:
         reason = "there is no manifest: plain Parquet of another program, taken as it is"
-    return _answer(len(plain), not wanted, reason, 0, size, "")
+    return _answer(len(plain), STALE if wanted else FRESH, reason, 0, size, "")
 
 
-def _answer(count: int, fits: bool, reason: str, rows: int, size: int, plan_id: str) -> Document:  # noqa: FBT001
+def _answer(count: int, state: str, reason: str, rows: int, size: int, plan_id: str) -> Document:
     return {
         "objectCount": count,
-        "shouldProcess": fits,
+        "shouldProcess": state == FRESH,
+        "state": state,
         "reason": reason,
         "rows": rows,
         "bytes": size,

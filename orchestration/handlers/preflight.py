@@ -11,6 +11,7 @@ from typing import Any
 
 from config.model import Settings
 from engine.errors import EXIT_BAD_INPUT, EXIT_USAGE, BriquetteError
+from engine.store import parse_url
 from orchestration.handlers import arguments
 from orchestration.handlers.day import Day, look_at, store_plan, target_of
 from orchestration.handlers.request import PRE_VALIDATION_FAILED, Refused, Request, read_request
@@ -24,7 +25,8 @@ Document = dict[str, Any]
 def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG001 - Lambda's signature
     """The Lambda: a refused event is an answer, a failing store is an error."""
     answer = preflight(event, os.environ)
-    states = {name: answer[name] for name in ("proceed", "reason", "state", "ds") if name in answer}
+    told = ("proceed", "reason", "state", "ds", "stale", "makesStale")
+    states = {name: answer[name] for name in told if name in answer}
     log("INFO", "preflight", str(answer.get("correlationId", "")), **states)
     return answer
 
@@ -36,6 +38,7 @@ def preflight(event: Mapping[str, Any], env: Mapping[str, str]) -> Document:
         settings = settings_from({**env, "ENVIRONMENT": environment})
         request = read_request(event, environment=environment, max_days=settings.max_backfill_days)
         _require_buckets(settings)
+        _require_own_bucket(event, settings)
         target_of(request, settings, request.days[0])
         if request.expand:
             return expanded(request, settings)
@@ -62,9 +65,16 @@ def expanded(request: Request, settings: Settings) -> Document:
             "transformTimeoutSeconds": settings.transform_timeout_minutes * 60,
             "indicatorsTimeoutSeconds": settings.indicators_timeout_minutes * 60,
             "catalogUpdate": request.catalog_update or settings.catalog_update,
+            **_results_place(request, settings),
         },
         "correlationId": request.correlation_id,
     }
+
+
+def _results_place(request: Request, settings: Settings) -> Document:
+    """Where the Map leaves its children's results."""
+    place = parse_url(arguments.artifact_uri(settings, request.domain, request.table_name, "_runs", "days"))
+    return {"resultsBucket": settings.artifacts_bucket, "resultsPrefix": place.prefix.rstrip("/")}
 
 
 def item_of(request: Request, settings: Settings, ds: str) -> Document:
@@ -78,7 +88,9 @@ def item_of(request: Request, settings: Settings, ds: str) -> Document:
         return refused(PRE_VALIDATION_FAILED, f"{error.name}: {error}", ds=ds) | catalog
     if day.done:
         message = "Curated partition already exists"
-        return refused(IDEMPOTENT_SKIP, message, reason="Already processed", ds=ds) | catalog
+        skipped = refused(IDEMPOTENT_SKIP, message, reason="Already processed", ds=ds)
+        named = {"stale": [later.to_dict() for later in day.stale]} if day.stale else {}
+        return skipped | named | catalog
     return proceeding(request, settings, day, ds) | catalog
 
 
@@ -93,7 +105,7 @@ def proceeding(request: Request, settings: Settings, day: Day, ds: str) -> Docum
     fingerprint = day.plan.input_fingerprint if day.plan else ""
     return {
         "proceed": True,
-        "reason": None,
+        "reason": day.reason or None,
         "ds": ds,
         "glue_args": shared,
         "correlationId": f"{request.domain}:{request.table_name}:{ds}",
@@ -102,8 +114,10 @@ def proceeding(request: Request, settings: Settings, day: Day, ds: str) -> Docum
         "fallback": settings.fallback if engine == "dask" else "none",
         "plan_uri": plan_uri,
         "inputFingerprint": fingerprint,
+        "stale": [later.to_dict() for later in day.stale],
+        "makesStale": list(day.makes_stale),
         "inputs": {"objects": len(day.listing), "bytes": day.input_bytes},
-        "compaction_args": arguments.compaction_args(request, shared, plan_uri),
+        "compaction_args": arguments.compaction_args(request, shared, plan_uri, result_uri),
         "container_command": arguments.container_command(request, settings, ds, plan_uri, result_uri),
         "result_uri": result_uri,
         "guard": {
@@ -128,6 +142,15 @@ def _require_buckets(settings: Settings) -> None:
     urls = (settings.curated_url, settings.raw_url, settings.artifacts_url)
     if not all(url.startswith("s3://") for url in urls):
         raise Refused(PRE_VALIDATION_FAILED, "Missing CURATED_BUCKET/RAW_BUCKET/ARTIFACTS_BUCKET")
+
+
+def _require_own_bucket(event: Mapping[str, Any], settings: Settings) -> None:
+    """An object of another bucket says nothing about this one, whatever its key."""
+    told = event.get("source_bucket")
+    if told and told != settings.raw_bucket:
+        raise Refused(
+            PRE_VALIDATION_FAILED, f"source_bucket is {told!r}, not the raw bucket {settings.raw_bucket!r}"
+        )
 
 
 def _named(event: object) -> str:

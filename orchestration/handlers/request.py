@@ -14,10 +14,12 @@ from engine.target import check_ds, days
 PRE_VALIDATION_FAILED, IGNORED_OBJECT = "PRE_VALIDATION_FAILED", "IGNORED_OBJECT"
 FILE_TYPES = ("json", "csv", "parquet")
 ENGINES = ("dask", "glue")
+MOST_DAYS = 1_000  # of one execution, whatever the setting: their results together have to fit into a payload
 CATALOG_POLICIES = ("never", "force", "on_schema_change")
 
 _WORDS = ("domain", "table_name", "interval", "data_source")
 _DATE = re.compile(r"(?:^|/)year=(\d{4})/month=(\d{2})/day=(\d{2})/")
+_PLACE = re.compile(r"(?:^|/)([^/]+)/([^/]+)/interval=")
 _LEGACY_DATE = re.compile(r"(?:^|/)ingestion_date=(\d{4}-\d{2}-\d{2})(?:/|$)")
 
 
@@ -42,6 +44,7 @@ class Request:
     many: bool
     expand: bool
     reprocess: bool
+    repair_stale: bool  # compute later days too whose indicators have not read these prices
     engine: str  # "" where the environment decides
     catalog_update: str  # likewise
 
@@ -53,7 +56,7 @@ class Request:
 
     def without_days(self) -> dict[str, Any]:
         """The event that asks the same of any day, once its ``ds`` is put in."""
-        said = {name: getattr(self, name) for name in (*_WORDS, "file_type", "reprocess")}
+        said = {name: getattr(self, name) for name in (*_WORDS, "file_type", "reprocess", "repair_stale")}
         chosen = {name: getattr(self, name) for name in ("engine", "catalog_update")}
         return said | {name: value for name, value in chosen.items() if value}
 
@@ -63,6 +66,7 @@ def read_request(event: Mapping[str, Any], *, environment: str, max_days: int) -
     if not isinstance(event, Mapping):
         raise Refused(PRE_VALIDATION_FAILED, f"The event is {type(event).__name__}, not an object.")
     key = decoded_key(_text(event, "source_key"))
+    _refuse_contradiction(event, key)
     words = {
         "domain": _text(event, "domain"),
         "table_name": _text(event, "table_name") or _text(event, "table"),
@@ -83,9 +87,21 @@ def read_request(event: Mapping[str, Any], *, environment: str, max_days: int) -
         many=many,
         expand=_flag(event, "expand"),
         reprocess=_flag(event, "reprocess"),
+        repair_stale=_flag(event, "repair_stale"),
         engine=_one_of("engine", _text(event, "engine"), ("", *ENGINES)),
         catalog_update=_one_of("catalog_update", _text(event, "catalog_update"), ("", *CATALOG_POLICIES)),
     )
+
+
+def _refuse_contradiction(event: Mapping[str, Any], key: str) -> None:
+    """An event whose words are not those of its key would be compacted under another day's name."""
+    place = _PLACE.search(key)
+    in_key = dict(zip(("domain", "table_name"), place.groups(), strict=True)) if place else {}
+    in_key |= {name: found for name in ("interval", "data_source") if (found := _in_key(name, key))}
+    for name, found in in_key.items():
+        said = _text(event, name) or (_text(event, "table") if name == "table_name" else "")
+        if said and said != found:
+            raise Refused(PRE_VALIDATION_FAILED, f"{name} is {said!r}, but source_key says {found!r}: {key}")
 
 
 def _days(event: Mapping[str, Any], key: str, max_days: int) -> tuple[tuple[str, ...], bool]:
@@ -108,6 +124,11 @@ def _range(asked: object, max_days: int) -> tuple[str, ...]:
     count = check_ds(end).toordinal() - check_ds(start).toordinal() + 1
     if count < 1:
         raise Refused(PRE_VALIDATION_FAILED, f"date_range starts on {start}, after its end {end}")
+    if count > MOST_DAYS:
+        raise Refused(
+            PRE_VALIDATION_FAILED,
+            f"date_range has {count} days; one execution takes at most {MOST_DAYS}, ask for fewer at once",
+        )
     if count > max_days:
         raise Refused(
             PRE_VALIDATION_FAILED,

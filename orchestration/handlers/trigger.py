@@ -42,11 +42,19 @@ def handler(event: Mapping[str, Any], context: object) -> Document:  # noqa: ARG
         key = str((event.get("detail") or {}).get("object", {}).get("key", ""))
         log("INFO", "ignored: no batch manifest of a day", key=key)
         return {"started": False, "reason": "IGNORED_OBJECT"}
+    _require_own_account(event, os.environ["STATE_MACHINE_ARN"])
     import boto3
 
     answer = start(wanted, os.environ["STATE_MACHINE_ARN"], boto3.client("stepfunctions"))
     log("INFO", "execution", wanted.correlation_id, **answer)
     return answer
+
+
+def _require_own_account(event: Mapping[str, Any], state_machine_arn: str) -> None:
+    """An event of another account tells of a bucket that is not ours; raises ``ValueError``."""
+    account, own = str(event.get("account") or ""), state_machine_arn.split(":")[4]
+    if account and account != own:
+        raise ValueError(f"The event is of account {account}; this is {own}, and its buckets are others.")
 
 
 def start_of(event: Mapping[str, Any], settings: Settings, *, file_type: str = "json") -> Start | None:

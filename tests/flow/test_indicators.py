@@ -128,22 +128,26 @@ def test_the_compacted_sibling_is_no_session(tmp_path):
     assert run(tmp_path / "c", days[-1]).sessions == 2
 
 
-def test_a_symbol_with_two_records_puts_the_day_into_quarantine_and_the_old_day_stays(store_url, tmp_path):
+def test_records_in_conflict_put_the_day_into_quarantine_by_the_rule_and_the_old_day_stays(
+    store_url, tmp_path
+):
     days = publish_history(store_url, tmp_path, 5)
     run(store_url, days[-1])
     old = rows(store_url, days[-1])
     table = dict(bars(days))[days[-1]]
-    twice = pa.concat_tables([table, table.slice(1, 1)])
+    again = table.slice(1, 1)
+    other = again.set_column(table.column_names.index("close"), "close", pc.add(again.column("close"), 1.0))
+    twice = pa.concat_tables([table, other])
     publish_day(store_url, days[-1], twice, tmp_path)
-    with pytest.raises(DataQualityFailed, match=r"DQ_FAILED: .*1 records beyond the first.*BRK\.B") as caught:
-        run(store_url, days[-1])
+    with pytest.raises(DataQualityFailed, match=r"DQ_FAILED: 1 records of BRK\.B .*contradict") as caught:
+        run(store_url, days[-1], duplicates_rule="fail")
     assert caught.value.exit_code == 5
     aside = open_dataset(f"{store_url}/{OUTPUT}/quarantine", days[-1])
     kept = pa.concat_tables(read_tables(aside))
     assert kept.cast(twice.schema).equals(twice)
     assert rows(store_url, days[-1]).equals(old)
     with pytest.raises(DataQualityFailed):  # and again
-        run(store_url, days[-1])
+        run(store_url, days[-1], duplicates_rule="fail")
 
 
 def test_a_record_without_a_symbol_is_a_failure_of_quality(tmp_path):
@@ -154,7 +158,7 @@ def test_a_record_without_a_symbol_is_a_failure_of_quality(tmp_path):
         file.unlink()
     nameless = pc.if_else(pc.equal(table.column("symbol"), "ZM"), None, table.column("symbol"))
     pq.write_table(table.set_column(0, "symbol", nameless), folder / "old.parquet")
-    with pytest.raises(DataQualityFailed, match="1 without a symbol"):
+    with pytest.raises(DataQualityFailed, match="1 records without a symbol"):
         run(tmp_path, days[-1])
     assert open_dataset(tmp_path / OUTPUT / "quarantine", days[-1]).manifest.rows == len(SYMBOLS)
 

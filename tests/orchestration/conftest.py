@@ -71,23 +71,23 @@ class Account:
             **{**WORDS, **more},
         )
 
-    def transform(self) -> None:
+    def transform(self, ds: str = DS) -> None:
         transform(
             raw=f"{self.bucket.url}/raw",
             curated=f"{self.bucket.url}/curated",
-            ds=DS,
+            ds=ds,
             options=RunOptions(executor="serial"),
             **WORDS,
         )
 
-    def compute_indicators(self) -> None:
+    def compute_indicators(self, ds: str = DS) -> None:
         options = IndicatorsOptions(run=RunOptions(executor="serial"))
-        indicators(curated=f"{self.bucket.url}/curated", domain="market", ds=DS, options=options)
+        indicators(curated=f"{self.bucket.url}/curated", domain="market", ds=ds, options=options)
 
-    def publish_everything(self) -> None:
-        self.compact()
-        self.transform()
-        self.compute_indicators()
+    def publish_everything(self, ds: str = DS) -> None:
+        self.compact(ds)
+        self.transform(ds)
+        self.compute_indicators(ds)
 
     def keys(self, prefix: str) -> list[str]:
         return [s.key for s in self.store.list(prefix)]

@@ -32,7 +32,7 @@ RAW, CURATED, ARTIFACTS = "lab-raw", "lab-curated", "lab-artifacts"
 FLOW = "arn:aws:states:us-east-1:000000000000:stateMachine:flow"
 ROLE = "arn:aws:iam::000000000000:role/lab"
 JOBS = {"CompactionJob": "compaction", "TransformJob": "transform", "IndicatorsJob": "indicators"}
-WAIT_SECONDS = 300.0
+WAIT_SECONDS = 540.0
 SETTINGS = {  # over the environment dev
     "BRIQUETTE_RAW_URL": f"s3://{RAW}",
     "BRIQUETTE_CURATED_URL": f"s3://{CURATED}",
@@ -74,7 +74,7 @@ class FlowLab:
     def deploy(self) -> None:
         for bucket in (RAW, CURATED, ARTIFACTS):
             self.s3.create_bucket(Bucket=bucket)
-        for name in ("preflight", "guard", "catalog", "alert"):
+        for name in ("preflight", "guard", "results", "catalog", "alert"):
             self.function(name, name)
         glue = self.client("glue")
         for name in JOBS.values():
@@ -123,6 +123,7 @@ class FlowLab:
         return {
             "PreflightFunction": "arn:aws:lambda:us-east-1:000000000000:function:preflight",
             "GuardFunction": "arn:aws:lambda:us-east-1:000000000000:function:guard",
+            "ResultsFunction": "arn:aws:lambda:us-east-1:000000000000:function:results",
             "CatalogFunction": "arn:aws:lambda:us-east-1:000000000000:function:catalog",
             "AlertFunction": "arn:aws:lambda:us-east-1:000000000000:function:alert",
             "ClusterArn": "arn:aws:ecs:us-east-1:000000000000:cluster/lab",

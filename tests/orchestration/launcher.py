@@ -7,6 +7,7 @@
 - ``glue:startJobRun.sync`` runs the job's script from S3, real PySpark, and waits for the run's end;
 - a Distributed Map takes ``Items``, ``ItemSelector``, ``MaxConcurrency``, ``Assign`` and ``Output`` in
   JSONata (MiniStack 1.5 reads them as JSONPath), and its children see no variable of their parent, as on AWS;
+  its ``ResultWriter`` leaves files and a manifest, which MiniStack passes over;
 - ``TimeoutSeconds`` may be an expression; ``aws-sdk:s3:getObject`` answers with the body as text;
 - a Lambda's error keeps the name of its class, which Retry and Catch match on.
 
@@ -44,6 +45,7 @@ WRITTEN_FOR = "1.5.33"
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINER = "engine"
 SEPARATOR = "\x1f"
+RESULTS_IN_A_FILE = 2  # AWS writes many into one; few, so that there is more than one file
 
 
 def private(module: ModuleType, name: str, parameters: str = "") -> Any:
@@ -72,6 +74,8 @@ _assign = private(states, "_apply_state_assign", "state_def raw_input ctx result
 _next = private(states, "_next_or_end", "state_def")
 _start_job_run = private(glue, "_start_job_run", "data")
 _job_runs = private(glue, "_job_runs")
+_map_runs = private(states, "_map_runs")
+_executions = private(states, "_executions")
 private(glue, "_execute_subprocess", "run job args resolved")
 private(glue, "_is_spark_job", "job")
 _worker_script = private(runtime, "_PYTHON_WORKER_SCRIPT")
@@ -122,6 +126,9 @@ def run_task(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
     fault = next_fault(ds, "ecs")
     trace(service="ecs", ds=ds, command=command, asked=asked, fault=fault)
     raise_if_asked(fault)
+    client = boto3.client("s3", endpoint_url=ENDPOINT)
+    if "before" in fault:  # what somebody else does between preflight and the compaction
+        client.put_object(**fault["before"])
     python = ["-m", "orchestration.container"] if "kill" not in fault else ["-c", DYING, fault["kill"]]
     ended = subprocess.run(
         [sys.executable, *python, *command],
@@ -135,7 +142,9 @@ def run_task(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
     code = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
     trace(service="ecs", ds=ds, exit_code=code)
     if "put" in fault:  # what somebody else does between the compaction and the guard
-        boto3.client("s3", endpoint_url=ENDPOINT).put_object(**fault["put"])
+        client.put_object(**fault["put"])
+    for key in fault.get("delete", ()):
+        client.delete_object(**key)
     task = {
         "TaskArn": f"arn:aws:ecs:us-east-1:000000000000:task/lab/{time.monotonic_ns():032x}",
         "ClusterArn": asked["Cluster"],
@@ -272,13 +281,49 @@ def distributed_map(
     plain = {
         "MaxConcurrency": _field(state, "MaxConcurrency", "number", given, context),
         "Label": state["Label"],
+        "ToleratedFailurePercentage": state["ToleratedFailurePercentage"],
         "End": True,
     }
     alone = {**context, "variables": {}}
-    results, _ = _execute_map(plain, given, selected, iterator, execution, alone)
+    before = set(_map_runs)
+    _execute_map(plain, given, selected, iterator, execution, alone)
+    (run,) = [
+        arn for arn in set(_map_runs) - before if _map_runs[arn]["executionArn"] == execution["executionArn"]
+    ]
+    results = written(run, _template(state["ResultWriter"]["Arguments"], given, context))
     output = _output(state, given, context, result=results, default=results)
     _assign(state, given, context, result=results)
     return output, _next(state)
+
+
+def written(run: str, place: dict[str, str]) -> dict[str, Any]:
+    """What a ResultWriter leaves of a Map Run's children, and what the state's result is then."""
+    client = boto3.client("s3", endpoint_url=ENDPOINT)
+    folder = f"{place['Prefix']}/{run.rpartition(':')[2]}"
+    files: dict[str, list[dict[str, Any]]] = {"FAILED": [], "PENDING": [], "SUCCEEDED": []}
+    for status in ("SUCCEEDED", "FAILED"):
+        mine = [child for child in _executions.values() if child.get("mapRunArn") == run]
+        told = [
+            {
+                "ExecutionArn": child["executionArn"],
+                "Input": child["input"],
+                "Name": child["name"],
+                "Status": status,
+                **({"Output": child["output"]} if status == "SUCCEEDED" else {}),
+                **({"Error": child["error"], "Cause": child["cause"]} if status == "FAILED" else {}),
+            }
+            for child in mine
+            if child["status"] == status
+        ]
+        for number, start in enumerate(range(0, len(told), RESULTS_IN_A_FILE)):
+            key = f"{folder}/{status}_{number}.json"
+            body = json.dumps(told[start : start + RESULTS_IN_A_FILE]).encode()
+            client.put_object(Bucket=place["Bucket"], Key=key, Body=body)
+            files[status].append({"Key": key, "Size": len(body)})
+    manifest = {"DestinationBucket": place["Bucket"], "MapRunArn": run, "ResultFiles": files}
+    key = f"{folder}/manifest.json"
+    client.put_object(Bucket=place["Bucket"], Key=key, Body=json.dumps(manifest).encode())
+    return {"MapRunArn": run, "ResultWriterDetails": {"Bucket": place["Bucket"], "Key": key}}
 
 
 def get_object(resource: str, asked: dict[str, Any]) -> dict[str, Any]:

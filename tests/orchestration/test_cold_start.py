@@ -19,7 +19,7 @@ from orchestration.handlers.preflight import handler as preflight_handler
 from tests.orchestration.conftest import DS, EVENT
 
 ROOT = Path(__file__).resolve().parents[2]
-HANDLERS = ("preflight", "guard", "catalog", "trigger", "alert", "telemetry")
+HANDLERS = ("preflight", "guard", "results", "catalog", "trigger", "alert", "telemetry")
 ABSENT = (
     *("aws_cdk", "click", "dask", "distributed", "fsspec", "llvmlite", "numba", "numpy", "obstore", "pandas"),
     *("pyarrow", "pydantic", "pyspark", "ray", "rich", "s3fs", "typer"),

@@ -18,13 +18,11 @@ import pytest
 
 from engine.compaction import RunOptions, make_plan, resolve_spec, run_plan
 from engine.demo import DAY_PREFIX, DS, raw_day
-from engine.errors import Interrupted, UsageError
-from engine.model import RawObject
+from engine.errors import UsageError
 from engine.store import open_store
 from engine.target import daily
 from engine.wire import plan_to_bytes
 from orchestration.container.command import own_memory, parse
-from orchestration.container.stop import Stop
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "yahoo_finance", "ds": DS}
@@ -246,21 +244,3 @@ def test_stopped_after_the_first_visible_write_it_finishes_the_publish(day):
     assert (ended.code, day.result["status"]) == (0, "PUBLISHED")
     assert run_plan(plan).status.value == "UNCHANGED"
     assert any(line.get("message") == "told to stop" for line in ended.lines)
-
-
-def test_once_asked_every_request_is_refused_until_something_is_visible():
-    store = open_store("memory://stop")
-    item = store.put("out/_staging/a", b"1")
-    stop = Stop()
-    stop.watch(["memory://stop"], "out/")
-    stop.asked.set()
-    for refused in (lambda: store.get("out/_staging/a"), lambda: store.put("out/part-00000.parquet", b"2")):
-        with pytest.raises(Interrupted):
-            refused()
-    stop.asked.clear()
-    store.put("out/_staging/b", b"3")
-    store.put("out/part-00000.parquet", b"4")
-    stop.asked.set()
-    store.put("out/_manifest.json", b"5")
-    assert [*store.get_many([RawObject("out/_staging/a", 1, item.etag)])] == [b"1"]
-    stop.release()

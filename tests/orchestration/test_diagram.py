@@ -27,7 +27,10 @@ def test_the_picture_shows_engine_choice_fallback_and_the_way_around_the_transfo
         ("guard", "should"),
         ("should", "transform"),
         ("should", "result"),
-        ("transform", "indicators"),
+        ("transform", "result"),
+        ("class_", "again"),
+        ("again", "preflight"),
+        ("collect", "indicators"),
     }
     assert wanted <= edges, wanted - edges
     assert "<title>cluster_compaction</title>" in picture

@@ -115,6 +115,10 @@ def test_the_names_in_the_text_are_those_that_a_deployment_is_told_to_give():
     assert names_in(definition()) == {name for name, _ in SUBSTITUTIONS}
 
 
+# The two ways back: a plan that changed is made again, at most twice; a run for each chunk of days.
+BACK = {("PlanLater", "PreflightDay"), ("Settle", "MoreIndicators")}
+
+
 @LEVELS
 def test_every_path_ends_and_every_state_is_on_one(level):
     states, seen = level["States"], set()
@@ -126,7 +130,8 @@ def test_every_path_ends_and_every_state_is_on_one(level):
         assert bool(following) != ends, f"{name} neither ends nor goes on, or both"
         seen.add(name)
         for after in following:
-            walk(after, (*path, name))
+            if (name, after) not in BACK:
+                walk(after, (*path, name))
 
     walk(level["StartAt"], ())
     assert seen == set(states)
@@ -163,7 +168,7 @@ def test_every_variable_has_a_value_from_the_first_state_on(level):
     states = {name: state for name, state in level["States"].items() if name != "EachDay"}
     given = set(states[level["StartAt"]]["Assign"])
     whole = " ".join(expressions(states))
-    own = set(re.findall(r"\$(\w+) *:=", whole)) | {"value", "name"}
+    own = set(re.findall(r"\$(\w+) *:=", whole)) | {"value", "name", "chunk", "at"}
     used = set(re.findall(r"\$([a-zA-Z]\w*)(?!\w*\()", whole)) - {"states"}
     assert used - own <= given, used - own - given
     assert {name for state in states.values() for name in state.get("Assign", ())} <= given
@@ -172,6 +177,24 @@ def test_every_variable_has_a_value_from_the_first_state_on(level):
 def test_a_day_that_fails_ends_as_a_result_and_not_as_a_failed_child():
     assert {name for name, state in DAY["States"].items() if state["Type"] == "Fail"} == set()
     assert {name for name, state in DAY["States"].items() if state.get("End")} == {"DayResult"}
+
+
+def test_both_ways_back_are_bounded():
+    """Each passes a state that counts up, or takes one away, and a choice that ends it."""
+    changed = DAY["States"]["PlanChanged"]
+    (again,) = changed["Choices"]
+    assert (again["Condition"], again["Assign"]["attempt"]) == ("{% $attempt < 3 %}", "{% $attempt + 1 %}")
+    assert (again["Next"], changed["Default"]) == ("PlanLater", "DayFailed")
+    assert FLOW["States"]["Settle"]["Assign"]["chunks"] == (
+        "{% [$filter($chunks, function($chunk, $at) { $at > 0 })] %}"
+    )
+    assert FLOW["States"]["MoreIndicators"]["Choices"][0]["Condition"] == "{% $count($chunks) > 0 %}"
+
+
+def test_a_child_that_fails_does_not_end_the_map_and_its_results_go_to_the_store():
+    day = FLOW["States"]["EachDay"]
+    assert day["ToleratedFailurePercentage"] == 100
+    assert day["ResultWriter"]["Resource"] == "arn:aws:states:::s3:putObject"
 
 
 def test_the_map_is_distributed_and_bounded_by_the_settings():
@@ -272,7 +295,7 @@ def all_arguments(*, reprocess: bool) -> dict[str, dict[str, str]]:
     request = read_request(event, environment="dev", max_days=1)
     shared = arguments.glue_args(request, settings, "2025-01-06")
     return {
-        "compaction_args": arguments.compaction_args(request, shared, "s3://a/plan.json"),
+        "compaction_args": arguments.compaction_args(request, shared, "s3://a/plan.json", "s3://a/run.json"),
         "transform_args": arguments.transform_args(request, shared),
         "indicators_args": arguments.indicators_args(request, settings, shared),
     }
@@ -285,7 +308,8 @@ def all_arguments(*, reprocess: bool) -> dict[str, dict[str, str]]:
     ids=["compaction", "transform", "indicators"],
 )
 def test_the_arguments_of_a_glue_state_are_those_that_its_script_declares(state, script, reprocess):
-    passed = re.search(r"\$work\.(\w+)", DAY["States"][state]["Arguments"]["Arguments"])
+    task = DAY["States"].get(state) or FLOW["States"][state]
+    passed = re.search(r"\$(?:work|chunks\[0\])\.(\w+)", task["Arguments"]["Arguments"])
     assert passed
     given = all_arguments(reprocess=reprocess)[passed[1]]
     declared = {f"--{argument.name}" for argument in script.ARGUMENTS}

@@ -37,6 +37,7 @@ def test_a_whole_fresh_day_is_to_be_transformed(published, capsys):
         "partitionPrefix": LIVE,
         "objectCount": 1,
         "shouldProcess": True,
+        "state": "FRESH",
         "s3Uri": f"s3://{account.bucket.name}/{LIVE}",
         "reason": "the manifest, its parts and their rows are there",
         "rows": 2,
@@ -66,6 +67,7 @@ def test_a_day_of_other_raw_objects_is_not_what_was_asked_for(published, capsys)
     wanted = preflight({**EVENT, "ds": DS}, account.env)["guard"]
     answer = handler(wanted, None)
     assert (answer["shouldProcess"], answer["objectCount"], answer["rows"]) == (False, 1, 2)
+    assert answer["state"] == "STALE"
     assert "other raw objects" in answer["reason"]
     assert "PartitionCommitted" not in capsys.readouterr().out
     assert handler({**event, "inputFingerprint": ""}, None)["shouldProcess"]

@@ -53,6 +53,7 @@ def test_expand_says_the_days_and_what_holds_for_all_of_them():
             "data_source": "yahoo_finance",
             "file_type": "json",
             "reprocess": False,
+            "repair_stale": False,
             "environment": "dev",
         },
         "settings": {
@@ -61,6 +62,8 @@ def test_expand_says_the_days_and_what_holds_for_all_of_them():
             "transformTimeoutSeconds": 1800,
             "indicatorsTimeoutSeconds": 1800,
             "catalogUpdate": "on_schema_change",
+            "resultsBucket": "artifacts-bucket",
+            "resultsPrefix": "market/prices/_runs/days",
         },
         "catalogArgs": {
             "--environment": "dev",
@@ -110,12 +113,17 @@ def test_words_and_day_are_read_from_a_key_plain_encoded_or_legacy(key):
 
 @pytest.mark.parametrize("suffixes", [".json", [".csv", ".JSON"], ".csv,.json", None, []])
 def test_an_object_with_an_allowed_suffix_counts(suffixes):
-    event = {**EVENT, "source_bucket": "b", "source_key": KEY, "allowed_suffixes": suffixes}
+    event = {**EVENT, "source_bucket": "raw-bucket", "source_key": KEY, "allowed_suffixes": suffixes}
     assert days(event) == [DS]
 
 
 def test_another_suffix_is_ignored_whatever_its_case():
-    event = {**EVENT, "source_bucket": "b", "source_key": KEY, "allowed_suffixes": [".Manifest.json"]}
+    event = {
+        **EVENT,
+        "source_bucket": "raw-bucket",
+        "source_key": KEY,
+        "allowed_suffixes": [".Manifest.json"],
+    }
     answer = preflight(event, BUCKETS)
     assert (answer["proceed"], answer["error"]["code"]) == (False, "IGNORED_OBJECT")
 
@@ -131,14 +139,30 @@ WITHOUT_DATE = KEY.replace("year=2025/", "")
         (EVENT, "Missing source_bucket/source_key for S3 trigger mode"),
         ({**EVENT, "source_key": KEY}, "Missing source_bucket/source_key for S3 trigger mode"),
         (
-            {**EVENT, "source_bucket": "b", "source_key": WITHOUT_DATE},
+            {**EVENT, "source_bucket": "raw-bucket", "source_key": WITHOUT_DATE},
             "year=YYYY/month=MM/day=DD not found in key",
         ),
         ({**EVENT, "ds": "2025-02-30"}, "ds is '2025-02-30', which is not a date."),
         ({**EVENT, "ds": "20250909"}, "ds is '20250909', which is not a date."),
         (
-            {**EVENT, "source_bucket": "b", "source_key": KEY.replace("month=09", "month=13")},
+            {**EVENT, "source_bucket": "raw-bucket", "source_key": KEY.replace("month=09", "month=13")},
             "ds is '2025-13-09', which is not a date.",
+        ),
+        (
+            {**EVENT, "source_bucket": "raw-bucket-of-another", "source_key": KEY},
+            "source_bucket is 'raw-bucket-of-another', not the raw bucket 'raw-bucket'",
+        ),
+        (
+            {**EVENT, "interval": "1h", "source_bucket": "raw-bucket", "source_key": KEY},
+            f"interval is '1h', but source_key says '1d': {KEY}",
+        ),
+        (
+            {**EVENT, "data_source": "stooq", "source_bucket": "raw-bucket", "source_key": KEY},
+            f"data_source is 'stooq', but source_key says 'yahoo_finance': {KEY}",
+        ),
+        (
+            {**EVENT, "table_name": "quotes", "source_bucket": "raw-bucket", "source_key": KEY},
+            f"table_name is 'quotes', but source_key says 'prices': {KEY}",
         ),
         (
             {**EVENT, "date_range": {"start": "2025-09-02", "end": "2025-09-01"}},
@@ -205,6 +229,7 @@ def test_a_new_day_has_the_pipelines_arguments_by_hand(account):
         "--target_file_mb": "256",
         "--expected_min_records": "100",
         "--max_critical_error_rate": "5.0",
+        "--duplicates": "keep_last",
         "--ds": DS,
         "--file_type": "json",
         "--interval": "1d",
@@ -237,6 +262,7 @@ def test_a_new_day_has_the_pipelines_arguments_by_hand(account):
         "--codec": "zstd",
         "--target_file_mb": "256",
         "--lookback_days": "252",
+        "--duplicates": "keep_last",
         "--ds": DS,
     }
     json.dumps(answer)
@@ -363,9 +389,42 @@ def test_a_late_raw_object_is_work_again_though_the_curated_day_exists(account):
     account.compact()  # and now the compaction is newer than what was made of it
     assert handler({**EVENT, "ds": DS}, None)["state"] == "UNCHANGED"
     account.transform()
-    assert handler({**EVENT, "ds": DS}, None)["proceed"]  # as long as the indicators are missing
+    missing = handler({**EVENT, "ds": DS}, None)
+    assert (missing["proceed"], missing["state"]) == (True, "STALE")
+    assert missing["reason"] == f"changed since: {DS}"
     account.compute_indicators()
     assert handler({**EVENT, "ds": DS}, None) == SKIPPED
+
+
+def test_a_correction_of_a_day_before_makes_a_day_that_was_done_work_again(account):
+    before = ("2025-09-05", "2025-09-08")
+    for ds in (*before, DS):
+        account.land("AAPL", ds=ds)
+        account.publish_everything(ds)
+    for ds in (*before, DS):
+        assert handler({**EVENT, "ds": ds}, None) == {**SKIPPED, "ds": ds}
+    account.land("AAPL", ds=before[0], close=11.0)
+    about_to = handler({**EVENT, "ds": before[0]}, None)
+    assert (about_to["state"], about_to["makesStale"]) == ("CHANGED", [before[1], DS])
+    account.publish_everything(before[0])
+    corrected = handler({**EVENT, "ds": before[0]}, None)
+    reason = f"changed since: {before[0]}"
+    assert corrected["error"]["code"] == "IDEMPOTENT_SKIP"
+    assert corrected["stale"] == [{"ds": ds, "reason": reason} for ds in (before[1], DS)]
+    later = handler({**EVENT, "ds": DS}, None)
+    assert (later["proceed"], later["state"], later["reason"]) == (True, "STALE", reason)
+    account.compute_indicators()
+    assert handler({**EVENT, "ds": DS}, None) == SKIPPED
+
+
+def test_a_day_that_comes_late_makes_a_day_that_was_done_work_again(account):
+    account.land("AAPL")
+    account.publish_everything()
+    account.land("AAPL", ds="2025-09-08")
+    assert handler({**EVENT, "ds": "2025-09-08"}, None)["makesStale"] == [DS]
+    assert handler({**EVENT, "ds": DS}, None) == SKIPPED
+    account.publish_everything("2025-09-08")
+    assert handler({**EVENT, "ds": DS}, None)["reason"] == "not read: 2025-09-08"
 
 
 def test_another_source_of_the_same_table_is_never_taken_for_done(account):

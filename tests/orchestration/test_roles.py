@@ -21,7 +21,10 @@ from tests.orchestration.synthesis import ENVIRONMENTS
 from tests.servers import Bucket
 
 HERE = Path(__file__).parent
-TRACED = ("FlowRole", *(f"Functions{name}Role" for name in ("Catalog", "Guard", "Preflight", "Trigger")))
+TRACED = (
+    "FlowRole",
+    *(f"Functions{name}Role" for name in ("Catalog", "Guard", "Preflight", "Results", "Trigger")),
+)
 TRACES = tuple(
     f"xray:{name}"
     for name in ("GetSamplingRules", "GetSamplingTargets", "PutTelemetryRecords", "PutTraceSegments")

@@ -354,7 +354,7 @@ def test_the_lambdas_asset_holds_nothing_but_the_three_packages(assembly):
     assert sum((folder / file).stat().st_size for file in files) < 2_000_000
 
 
-@pytest.mark.parametrize("name", ["catalog", "guard", "preflight", "trigger"])
+@pytest.mark.parametrize("name", ["catalog", "guard", "preflight", "results", "trigger"])
 def test_a_handler_starts_from_the_asset_alone(assembly, name):
     [asset] = [
         a for a in assembly.assets("dev", "compute")["files"].values() if a["source"]["packaging"] == "zip"

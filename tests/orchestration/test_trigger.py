@@ -60,7 +60,9 @@ def test_a_batch_manifest_asks_for_its_day():
 
 
 def test_preflight_understands_the_input():
-    answer = preflight({**start_of(event(), DEV).input, "expand": True}, {"ENVIRONMENT": "dev"})
+    answer = preflight(
+        {**start_of(event(), DEV).input, "expand": True}, {"ENVIRONMENT": "dev", "RAW_BUCKET": "raw"}
+    )
     assert answer["days"] == [{"ds": "2025-09-09"}]
 
 
@@ -122,3 +124,9 @@ def test_names_are_valid_and_distinct(left, right):
 def test_a_name_that_was_changed_differs_from_the_plain_name_it_looks_like():
     assert execution_name("a.b") != execution_name("a_b") == "a_b"
     assert execution_name("x" * 81) != execution_name("x" * 82)
+
+
+def test_an_event_of_another_account_is_refused(machine):
+    with pytest.raises(ValueError, match="of account 111111111111"):
+        handler({**event(), "account": "111111111111"}, None)
+    assert handler({**event(), "account": machine.split(":")[4]}, None)["started"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from engine.compaction import RunOptions
@@ -68,8 +69,9 @@ def test_a_failure_of_quality_on_spark_goes_to_quarantine(job, tmp_path):
     curated = tmp_path / "curated"
     days = publish_history(str(curated), tmp_path, 3)
     table = dict(bars(days))[days[-1]]
-    publish_day(str(curated), days[-1], table.take([0, 1, 1, 2]), tmp_path)
-    code, _, err = job(curated, tmp_path / "out", days[-1])
+    other = table.slice(1, 1).set_column(table.column_names.index("close"), "close", [[1.5]])
+    publish_day(str(curated), days[-1], pa.concat_tables([table.slice(0, 3), other]), tmp_path)
+    code, _, err = job(curated, tmp_path / "out", days[-1], duplicates="fail")
     assert code == 5
     assert "DataQualityFailed: DQ_FAILED: " in err
     assert (tmp_path / f"out/market/indicators/quarantine/ds={days[-1]}/part-00000.parquet").is_file()

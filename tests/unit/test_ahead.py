@@ -285,7 +285,6 @@ def test_a_process_that_was_told_to_stop_says_so_where_the_bodies_are_wanted(
         asked = threading.Event()
         asked.set()
         monkeypatch.setattr(stopping, "_asked", asked)
-        monkeypatch.setattr(stopping, "_publishing", threading.Event())
         with store.look_ahead("", lambda _: True) as ahead:
             ahead.fetch()
             ahead.listed()
