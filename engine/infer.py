@@ -33,7 +33,7 @@ Again = Callable[[Collection[str]], Iterable[tuple[str, bytes]]]  # reads object
 _MAX_WINDOW_LINES = 4_096  # read one by one before the next try to pass over a run
 _SHORT_BYTES = 64  # more than any value but a string takes with the signs around it
 _NULL_VALUES = Schema(()).null_values
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+_LINE_END = re.compile(rb"\r?\n")
 _MOST_DECIDED = 20  # sentences about columns among the warnings
 _MAX_HEADERS = 1_000  # different ones that are compared
 _HEAD_BYTES = 4_096  # of a text, to know its format
@@ -230,6 +230,10 @@ class _Observer:
         if found is None:
             return
         header, at = found
+        if header.refused:
+            self.records += 1
+            self._reject(key, header.refused)
+            return
         hints.check_header(key, header.names)
         cells = [self._column(name) for name in header.names]
         self._together(header.names)

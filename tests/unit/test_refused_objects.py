@@ -228,3 +228,11 @@ def test_a_manifest_from_before_the_bytes_were_kept_is_read(tmp_path: Path) -> N
     old = wire.manifest_from_bytes(json.dumps(document).encode())
     assert [s.decoded_bytes for s in old.splits] == [0]
     assert replace(old, splits=made.splits) == made
+
+
+def test_inference_counts_a_header_that_is_not_utf8_as_a_reject() -> None:
+    from engine.infer import infer_schema
+
+    found = infer_schema([("a.csv", "città\n1\n".encode("latin-1")), ("b.csv", b"id\n1\n")])
+    assert [f.name for f in found.schema.fields] == ["id"]
+    assert (found.records, found.rejects) == (2, 1)
