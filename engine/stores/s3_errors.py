@@ -36,6 +36,18 @@ TRANSIENT_CODES = frozenset(
     ]
 )
 EXPIRED_CODES = frozenset(["ExpiredToken", "TokenRefreshRequired"])
+# A request that was whole when it was made: what it quoted of an earlier answer, or it itself, was damaged.
+GARBLED_CODES = frozenset(
+    [
+        "EntityTooSmall",
+        "InvalidDigest",
+        "InvalidPart",
+        "InvalidPartOrder",
+        "InvalidRange",
+        "MalformedXML",
+        "XAmzContentSHA256Mismatch",
+    ]
+)
 FULL_CODES = frozenset(["InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"])
 REGION_CODES = frozenset(
     ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"]
@@ -115,6 +127,8 @@ def _refusal(found: Answer, connection: Connection, where: str) -> StoreError | 
     if found.status in (401, 403):
         hint = _OF_KEYS.get(code, "Check the credentials and the bucket's policy.")
         return AccessDenied(f"{where} was denied: {found}.", hint=hint)
+    if code in GARBLED_CODES:  # what was sent or answered was damaged on its way
+        return StoreError(f"{where} failed: {found}.", hint="Run it again.")
     return StoreRefused(
         f"{where} failed: {found}.", hint="The store will answer the same again; see its message."
     )

@@ -251,13 +251,24 @@ def test_a_glue_runs_error_is_named_as_the_job_named_it(labels, said, name):
     "said",
     [
         REAL + "An error occurred while calling o91.parquet. Java heap space",
-        "Error Category: OUT_OF_MEMORY_ERROR; the driver ran out of memory",
         "Command failed with exit code 10",
     ],
 )
 def test_a_glue_runs_error_without_a_name_is_told_whole(said):
     failure = told("States.TaskFailed", json.dumps({"ErrorMessage": said}))
     assert (failure["error"], failure["cause"]) == ("States.TaskFailed", said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error Category: OUT_OF_MEMORY_ERROR; the driver ran out of memory",
+        REAL + "An error occurred while calling o91.parquet. java.lang.OutOfMemoryError: Java heap space",
+    ],
+)
+def test_a_lack_of_memory_is_called_that(said):
+    failure = told("States.TaskFailed", json.dumps({"ErrorMessage": said, "Id": "jr_1"}))
+    assert (failure["error"], failure["run"]) == ("OutOfMemory", "jr_1")
 
 
 def test_an_error_that_aws_names_itself_keeps_its_name():
@@ -349,7 +360,12 @@ def test_glue_is_not_tried_for_what_it_would_be_refused_alike() -> None:
         errors.EXIT_DATA_QUALITY,
         errors.EXIT_REFUSED,
     }
-    [choice] = [c for c in DAY["States"]["DaskEnded"]["Choices"] if c["Next"] == "ReadRefusal"]
-    codes = re.search(r"\$exitCode in \[([0-9, ]+)\]", choice["Condition"])
-    assert codes is not None
-    assert {int(code) for code in codes[1].split(",")} == refusals
+    assert min(refusals) >= 2
+    assert max(refusals) < 128
+    [told_of] = [c for c in DAY["States"]["DaskEnded"]["Choices"] if c["Next"] == "ReadRefusal"]
+    assert "$exitCode >= 1 and $exitCode < 128" in told_of["Condition"]
+    choices = DAY["States"]["DaskRefused"]["Choices"]
+    [refused] = [n for n, c in enumerate(choices) if c["Next"] == "DayFailed"]
+    [fallback] = [n for n, c in enumerate(choices) if c["Next"] == "CompactOnGlue"]
+    assert "$exitCode >= 2 and $exitCode < 128" in choices[refused]["Condition"]
+    assert refused < fallback

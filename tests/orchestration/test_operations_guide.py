@@ -52,7 +52,7 @@ def test_the_commands_for_a_machine_with_the_data_on_disk_run_as_written(tmp_pat
 
 def test_every_command_for_aws_names_only_what_the_stacks_create():
     text = "\n".join(blocks("sh aws"))
-    assert text.count("start-execution") == 4
+    assert text.count("start-execution") == 5
     assert set(re.findall(r"dev-[a-z-]+", text)) == {
         "dev-daily-prices-data-processing",
         "dev-daily-prices-trigger",
@@ -66,8 +66,8 @@ def test_every_command_for_aws_names_only_what_the_stacks_create():
 # Version 2 of the command line, which has `logs tail`, is in no package: the same events by another command.
 _SHELL = """
 aws() {
-  if [ "$1 $2" = "logs tail" ]; then "$AWS_PYTHON" -m awscli logs filter-log-events --log-group-name "$3"
-  else "$AWS_PYTHON" -m awscli "$@"; fi
+  if [ "$1 $2" = "logs tail" ]; then set -- logs filter-log-events --log-group-name "$3"; fi
+  "$AWS_PYTHON" -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "$@"
 }
 """
 _WAITING = {
@@ -154,7 +154,6 @@ def test_the_commands_for_aws_run_as_written(tmp_path, monkeypatch):
                 "AWS_PYTHON": sys.executable,
                 "PYTHONPATH": str(_command_line()),
                 "AWS_PAGER": "",
-                "AWS_ENDPOINT_URL_SQS": endpoint,
             },
             capture_output=True,
             text=True,

@@ -23,7 +23,7 @@ from tests.servers import Bucket
 HERE = Path(__file__).parent
 TRACED = (
     "FlowRole",
-    *(f"Functions{name}Role" for name in ("Catalog", "Guard", "Preflight", "Results", "Trigger")),
+    *(f"Functions{name}Role" for name in ("Alert", "Catalog", "Guard", "Preflight", "Results", "Trigger")),
 )
 TRACES = tuple(
     f"xray:{name}"

@@ -30,6 +30,11 @@ from tests.servers import environment, ministack
 pytestmark = [needs_node(), pytest.mark.xdist_group("cdk")]
 
 CHANGED: dict[str, Any] = {
+    "name_prefix": "odd-",
+    "existing_buckets": ["artifacts"],
+    "alert_topic_arn": "arn:aws:sns:eu-central-1:123456789012:somebody",
+    "alert_email": "night@example.com",
+    "duplicates": "reject",
     "region": "eu-central-1",
     "raw_url": "s3://lab-in/landing/zone",
     "curated_url": "s3://lab-out/lake",
@@ -70,6 +75,7 @@ DAY = "market/prices/interval=1d/data_source=yahoo_finance/year=2025/month=09/da
 RAW_KEY, MANIFEST_KEY = f"landing/zone/{DAY}/AAPL.json", f"landing/zone/{DAY}/_done.ready.json"
 EVENT = dict(zip(NAMES, WORDS, strict=True)) | {"ds": DS}
 LAB = "lab"
+NAMED = "odd-lab"  # what the names of its resources begin with
 # Runs in the deployed folder with a function's own variables: its handler and its module's ways in.
 ASK = """
 import json, os, sys
@@ -107,13 +113,13 @@ class Lab:
 
     def one(self, kind: str, **properties: Any) -> dict[str, Any]:
         """The properties of the one resource of a kind that has these."""
-        found = [r["Properties"] for r in self.assembly.resources(LAB, kind).values()]
+        found = [r["Properties"] for r in self.assembly.resources(NAMED, kind).values()]
         [one] = [p for p in found if all(p.get(k) == v for k, v in properties.items())]
         return one
 
     def all(self, kind: str, name: str) -> set[Any]:
         """A property of every resource of a kind."""
-        return {r["Properties"].get(name) for r in self.assembly.resources(LAB, kind).values()}
+        return {r["Properties"].get(name) for r in self.assembly.resources(NAMED, kind).values()}
 
     @cached_property
     def flow(self) -> dict[str, Any]:
@@ -134,7 +140,7 @@ class Lab:
         """What the Lambdas say, as deployed."""
         [asset] = [
             a
-            for a in self.assembly.assets(LAB, "compute")["files"].values()
+            for a in self.assembly.assets(NAMED, "compute")["files"].values()
             if a["source"]["packaging"] == "zip"
         ]
         preflight = self.one("AWS::Lambda::Function", Handler="orchestration.handlers.preflight.handler")
@@ -242,17 +248,35 @@ def variable(lab: Lab, name: str) -> str:
     return lab.one("AWS::Lambda::Function", Handler=LAMBDA)["Environment"]["Variables"][name]
 
 
+def variable_of(lab: Lab, function: str, name: str) -> str:
+    handler = f"orchestration.handlers.{function}.handler"
+    return lab.one("AWS::Lambda::Function", Handler=handler)["Environment"]["Variables"][name]
+
+
+NAMES_OF = (
+    ("AWS::StepFunctions::StateMachine", "StateMachineName"),
+    ("AWS::Lambda::Function", "FunctionName"),
+    ("AWS::Glue::Job", "Name"),
+    ("AWS::Glue::Crawler", "Name"),
+    ("AWS::ECS::Cluster", "ClusterName"),
+    ("AWS::SQS::Queue", "QueueName"),
+    ("AWS::Events::Rule", "Name"),
+    ("AWS::CloudWatch::Alarm", "AlarmName"),
+    ("AWS::CloudWatch::Dashboard", "DashboardName"),
+)
+
+
 def container(lab: Lab) -> dict[str, str]:
     [one] = lab.one("AWS::ECS::TaskDefinition")["ContainerDefinitions"]
     return {v["Name"]: v["Value"] for v in one["Environment"]}
 
 
 def script_of(lab: Lab) -> str:
-    return lab.one("AWS::Glue::Job", Name="lab-market-indicators-etl")["Command"]["ScriptLocation"]
+    return lab.one("AWS::Glue::Job", Name="odd-lab-market-indicators-etl")["Command"]["ScriptLocation"]
 
 
 def rule_key(lab: Lab) -> Any:
-    pattern = lab.one("AWS::Events::Rule", Name="lab-daily-prices-announced")["EventPattern"]
+    pattern = lab.one("AWS::Events::Rule", Name="odd-lab-daily-prices-announced")["EventPattern"]
     return pattern["detail"]["bucket"]["name"], pattern["detail"]["object"]["key"]
 
 
@@ -270,6 +294,35 @@ def stacks(lab: Lab) -> set[str]:
 
 
 CONSUMERS: tuple[Consumer, ...] = (
+    (
+        "name_prefix",
+        "names",
+        lambda s: {n for kind, name in NAMES_OF for n in s.all(kind, name) if not n.startswith("odd-lab-")},
+        set(),
+    ),
+    (
+        "name_prefix",
+        "database",
+        lambda s: variable_of(s, "catalog", "GLUE_DATABASE"),
+        "odd_lab_data_platform",
+    ),
+    ("name_prefix", "messages", lambda s: variable_of(s, "alert", "RESOURCE_PREFIX"), "odd-lab"),
+    ("existing_buckets", "buckets", lambda s: s.all("AWS::S3::Bucket", "BucketName"), {"lab-in", "lab-out"}),
+    ("alert_topic_arn", "topics", lambda s: s.assembly.resources(NAMED, "AWS::SNS::Topic"), {}),
+    (
+        "alert_topic_arn",
+        "flow",
+        lambda s: s.flow["DefinitionSubstitutions"]["Topic"],
+        "arn:aws:sns:eu-central-1:123456789012:somebody",
+    ),
+    (
+        "alert_email",
+        "subscription",
+        lambda s: s.all("AWS::SNS::Subscription", "Endpoint"),
+        {"night@example.com"},
+    ),
+    ("duplicates", "transform job", lambda s: argument(s, "transform_args", "duplicates"), "reject"),
+    ("duplicates", "indicators job", lambda s: argument(s, "indicators_args", "duplicates"), "reject"),
     ("region", "where the stacks are made", stacks, {"aws://unknown-account/eu-central-1"}),
     ("region", "container", lambda s: container(s)["AWS_DEFAULT_REGION"], "eu-central-1"),
     (
@@ -316,7 +369,6 @@ CONSUMERS: tuple[Consumer, ...] = (
         "lake/market/prices/",
     ),
     ("curated_url", "local run", lambda s: set(s.ran), {"prices/pressed", "prices", "indicators"}),
-    ("artifacts_url", "bucket", lambda s: "lab-work" in s.all("AWS::S3::Bucket", "BucketName"), True),
     ("artifacts_url", "Lambdas", lambda s: variable(s, "ARTIFACTS_BUCKET"), "lab-work"),
     ("artifacts_url", "scripts", script_of, "s3://lab-work/things/glue/indicators_job.py"),
     (
@@ -494,7 +546,7 @@ CONSUMERS: tuple[Consumer, ...] = (
         "buckets and database",
         lambda s: {
             r["DeletionPolicy"]
-            for r in s.assembly.template(LAB, "storage")["Resources"].values()
+            for r in s.assembly.template(NAMED, "storage")["Resources"].values()
             if "DeletionPolicy" in r
         },
         {"Retain"},
@@ -507,19 +559,19 @@ CONSUMERS: tuple[Consumer, ...] = (
             for n in s.all("AWS::CloudWatch::Alarm", "AlarmName")
             if n.endswith(("-job-failures", "-etl-failures"))
         },
-        {"lab-odd-job-failures"},
+        {"odd-lab-odd-job-failures"},
     ),
     (
         "monitored_state_machines",
         "alarms",
-        lambda s: "lab-odd-machine-failures" in s.all("AWS::CloudWatch::Alarm", "AlarmName"),
+        lambda s: "odd-lab-odd-machine-failures" in s.all("AWS::CloudWatch::Alarm", "AlarmName"),
         True,
     ),
 )
 
 
 def job(lab: Lab, name: str) -> dict[str, Any]:
-    return lab.one("AWS::Glue::Job", Name=f"lab-{name}")
+    return lab.one("AWS::Glue::Job", Name=f"{NAMED}-{name}")
 
 
 def seen(lab: Lab, look: Callable[[Lab], Any]) -> Any:
@@ -555,7 +607,7 @@ def test_every_consumer_follows_every_key(lab):
 @pytest.mark.timeout(600)
 def test_no_text_keeps_what_another_environment_says(lab):
     """Whoever else would consume a key: the values of dev, where they are recognisable, are nowhere."""
-    texts = {stack: json.dumps(lab.assembly.template(LAB, stack)) for stack in ("storage", "compute")}
+    texts = {stack: json.dumps(lab.assembly.template(NAMED, stack)) for stack in ("storage", "compute")}
     texts["answers"] = json.dumps(lab.answers)
     dev = load_environment("dev", env={})
     gone = [

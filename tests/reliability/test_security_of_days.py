@@ -50,7 +50,7 @@ def test_a_key_forges_no_line_of_a_log_in_either_form(s3: Bucket, form: str) -> 
     done = run_command(
         "compact", "--input", f"{s3.url}/raw", "--output", f"{s3.url}/out", "--log-format", form, "--json"
     )
-    assert done.returncode == 4
+    assert done.returncode == 5
     assert json.loads(done.stdout)["status"] == "FAILED", "one document, whatever the key holds"
     for stream in (done.stdout, done.stderr):
         assert "\x1b" not in stream

@@ -149,6 +149,7 @@ def test_a_schema_is_never_inferred_in_silence(job, raw_day, tmp_path):
 
 
 def test_no_raw_objects_are_a_success_that_names_the_prefix_and_writes_nothing(job, tmp_path):
+    (tmp_path / "raw").mkdir()
     code, document, said = job(raw=tmp_path / "raw", curated=tmp_path / "curated")
     assert code == 0
     assert document["status"] == "EMPTY"
@@ -158,6 +159,7 @@ def test_no_raw_objects_are_a_success_that_names_the_prefix_and_writes_nothing(j
 
 
 def test_no_raw_objects_and_no_schema_are_a_success_too(job, tmp_path):
+    (tmp_path / "raw").mkdir()
     code, document, _ = job(raw=tmp_path / "raw", curated=tmp_path / "curated", table_name="bars")
     assert (code, document["status"]) == (0, "EMPTY")
 

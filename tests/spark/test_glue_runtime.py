@@ -115,6 +115,7 @@ def test_a_run_without_its_arguments_is_not_even_begun(glue, tmp_path):
 
 
 def test_a_run_with_nothing_to_do_is_committed(glue, tmp_path):
+    (tmp_path / "raw").mkdir()
     ended, calls = glue(*glue_arguments(tmp_path / "raw", tmp_path / "curated"))
     assert ended.code == 0, ended.err
     assert ended.document["status"] == "EMPTY"
