@@ -66,7 +66,7 @@ def json_case(draw):
     pool = [line() for _ in range(draw.randint(1, 4))]
     text = "".join(draw.choice(pool) if draw.random() < 0.8 else line() for _ in range(draw.randint(1, 12)))
     seen = "".join(draw.choice(pool) for _ in range(draw.randint(0, 3))).encode()
-    for record in JsonReader("x", Limits(), base_offset=0, sequence=True).read_piece(seen, final=True):
+    for record in JsonReader(Limits(), base_offset=0, sequence=True).read_piece(seen, final=True):
         for name, value in (record.value or {}).items():
             if name in columns and value is not None:
                 columns[name].add(value)
