@@ -95,7 +95,8 @@ house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, wo
 COVERING := tests/unit/test_plan.py tests/unit/test_plan_mutants.py tests/unit/test_pack.py tests/unit/test_splice.py \
             tests/unit/test_splice_mutants.py tests/unit/test_publish.py tests/unit/test_publish_mutants.py \
             tests/unit/test_publish_in_place.py tests/unit/test_publish_probe.py tests/unit/test_publish_checks.py \
-            tests/unit/test_drafts.py tests/reliability/test_corruption.py
+            tests/unit/test_drafts.py tests/reliability/test_corruption.py tests/flow/test_copies.py \
+            tests/unit/test_refused_objects.py tests/unit/test_publish_identity.py
 NOT_COVERING := s3 or two_thousand or never_crashes or first_read_costs or any_json or crash_before_any_write or killed
 
 coverage: install ## Fail unless the unit tests take every branch of plan, splice and publish

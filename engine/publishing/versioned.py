@@ -40,9 +40,8 @@ def publish_versioned(
             files.append(published(_commit_or_take(store, one, sha256), part, sha256))
     manifest = finish(tuple(files))
     write_manifest(store, layout, manifest, seen)
-    for old in seen.visible:  # from when the dataset was published in place
-        if old.key in seen.ours:
-            store.delete(old.key, if_match(old.etag))
+    for old in [s for s in seen.visible if s.key in seen.ours]:  # from when it was published in place
+        store.delete(old.key, if_match(old.etag))
     return manifest
 
 

@@ -166,7 +166,7 @@ def test_the_commands_for_aws_run_as_written(tmp_path, monkeypatch):
         )
         assert restored["Body"].read() == b"before"
     assert json.loads((tmp_path / "answer.json").read_text())["object"]["key"] == key
-    assert "CorruptObject" in told.stdout
+    assert "FAILED" in told.stdout
 
 
 def test_every_log_group_and_queue_that_the_guide_names_is_one_of_the_stacks():

@@ -2,7 +2,7 @@
 
 What is compared is processor time of this process, the best of some tries, for a text and one four times as
 long. Work in proportion takes four times as long, in proportion to the square sixteen times; what is refused
-is more than six times, so that a busy machine decides nothing and a square need not be all of the work.
+is more than eight times, so that a busy machine decides nothing and a square need not be all of the work.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ MIB = 1 << 20
 QUICK = (256 * KIB, MIB)
 MIDDLE = (512 * KIB, MIB, 2 * MIB)
 FULL = (2 * MIB, 4 * MIB, 8 * MIB)
-_MOST = 6.0  # times as much work for four times as much text
-_TRIES = 3
+_MOST = 8.0  # times as much work for four times as much text
+_TRIES = 5
 _TOO_SHORT_SECONDS = 0.05  # for the longest text: nothing in it grows
 
 
