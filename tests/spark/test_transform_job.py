@@ -143,6 +143,7 @@ def test_too_many_critical_errors_end_the_job_and_fill_the_quarantine(job, tmp_p
 
 
 def test_nothing_to_read_is_nothing_to_do(job, tmp_path):
+    (tmp_path / "raw").mkdir()
     code, _, said = job(raw=tmp_path / "raw", curated=tmp_path / "curated")
     assert code == 3
     assert "NoRawData: NO_RAW_DATA: " in said.err
