@@ -4,7 +4,7 @@
 VENV    ?= .venv
 WORKERS ?= 2
 BIN     := $(VENV)/bin
-PACKAGES := benchmarks config engine glue_wrappers orchestration scripts
+PACKAGES := benchmarks engine glue_wrappers orchestration scripts
 CODE     := $(strip $(foreach d,$(PACKAGES),$(if $(shell find $d -name '*.py' 2>/dev/null | head -1),$d)))
 PYTEST   := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
@@ -37,7 +37,7 @@ $(VENV)/.dev: pyproject.toml requirements-dev.lock scripts/setup.sh
 	@touch $@ $(VENV)/.demo
 
 # The template scan is compiled once for each machine; here, so that the first run does not wait for it.
-$(VENV)/.warm: $(wildcard engine/scan.py engine/scanning/*.py) | $(VENV)/.demo
+$(VENV)/.warm: $(wildcard engine/briquette/template_scan/*.py engine/briquette/template_scan/*/*.py) | $(VENV)/.demo
 	@$(BIN)/python scripts/warm.py
 	@touch $@
 
@@ -92,11 +92,11 @@ house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, wo
 
 # Left out: what only repeats on a server, and what tries thousands of row groups or damaged files. Every branch has a
 # test of its own that is quick. Hypothesis draws the same examples in every run, so that a branch is not hit by luck.
-COVERING := tests/unit/test_plan.py tests/unit/test_plan_mutants.py tests/unit/test_pack.py tests/unit/test_splice.py \
-            tests/unit/test_splice_mutants.py tests/unit/test_publish.py tests/unit/test_publish_mutants.py \
-            tests/unit/test_publish_in_place.py tests/unit/test_publish_probe.py tests/unit/test_publish_checks.py \
-            tests/unit/test_drafts.py tests/reliability/test_corruption.py tests/flow/test_copies.py \
-            tests/unit/test_refused_objects.py tests/unit/test_publish_identity.py
+COVERING := tests/unit/planning/test_plan.py tests/unit/planning/test_plan_mutants.py tests/unit/parquet/test_packing.py tests/unit/parquet/test_splice.py \
+            tests/unit/parquet/test_splice_mutants.py tests/unit/publishing/test_publish.py tests/unit/publishing/test_publish_mutants.py \
+            tests/unit/publishing/test_publish_in_place.py tests/unit/publishing/test_publish_probe.py tests/unit/publishing/test_publish_checks.py \
+            tests/unit/publishing/test_early_parts.py tests/reliability/test_corruption.py tests/flow/test_copies.py \
+            tests/unit/decoding/test_refused_objects.py tests/unit/publishing/test_publish_identity.py
 NOT_COVERING := s3 or two_thousand or never_crashes or first_read_costs or any_json or crash_before_any_write or killed
 
 coverage: install ## Fail unless the unit tests take every branch of plan, splice and publish

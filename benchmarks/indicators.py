@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from benchmarks.corpus import ticker
 from benchmarks.figures import machine
-from engine.prices.columns import indicator_set, sessions_needed
-from engine.prices.indicators import BLOCK_SYMBOLS, compute
-from engine.prices.panel import panel_from_tables
+from briquette.prices.columns import indicator_set, sessions_needed
+from briquette.prices.indicators import BLOCK_SYMBOLS, compute
+from briquette.prices.panel import panel_from_tables
 
 RUNS = 3
 SEED = 20_250_909

@@ -25,10 +25,10 @@ CURVE = (("large", 0.03), ("large", 0.1), ("large", 0.3), ("large", 1.0), ("1gb"
 # Plans a listing that is made on the fly: the work of `briquette plan` without a store.
 _PLAN = """
 import sys
-from engine.model import Location, Partition, RawObject
-from engine.plan import plan_partition
-from engine.schema import load_table
-from engine.spec import spec_of
+from briquette.model import Location, Partition, RawObject
+from briquette.planning.plan import plan_partition
+from briquette.schemas.declared import load_table
+from briquette.planning.spec import spec_of
 objects = (RawObject(f"raw/{i:07d}.json", 180 + i % 97, f"{i:032x}") for i in range(int(sys.argv[1])))
 plan = plan_partition(Partition(), Location("memory://raw", "raw/"), Location("memory://out", ""),
                       spec_of(load_table("market.prices"), {}), objects)

@@ -23,9 +23,9 @@ import pyarrow.json as pj
 from benchmarks import JSON_COLUMNS
 from benchmarks.corpus import WORKLOADS, good_rows, raw_files
 from benchmarks.rows import summarise
-from engine import scan
-from engine.model import Field, Schema
-from engine.schema import arrow_schema
+from briquette.model import Field, Schema
+from briquette.schemas.declared import arrow_schema
+from briquette.template_scan import scan
 
 SCHEMA = Schema(
     tuple(
@@ -61,7 +61,7 @@ def main() -> None:
         "scan_mb_per_cpu_second": _rate(buffer, lambda: scan.scan_json_lines(buffer, SCHEMA)),
         "two_threads_mb_per_second": _two_threads(buffer),
         "pyarrow_json_mb_per_cpu_second": _rate(buffer, lambda: _read_json(buffer)),
-        "load_seconds": _fresh("from engine import scan; scan.warm()"),
+        "load_seconds": _fresh("from briquette import scan; scan.warm()"),
         "import_numba_seconds": _fresh("import numba"),
     }
     print(json.dumps(figures, indent=2))

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from benchmarks.figures import machine
 from benchmarks.indicators import daily_tables
 from benchmarks.measure import measure
-from engine import compact
-from engine.model import Field, Schema
+from briquette import compact
+from briquette.model import Field, Schema
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 SCHEMA = Schema(
@@ -72,7 +72,7 @@ def run(folder: Path, symbols: int, sessions: int, rounds: int) -> dict[str, Any
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for _ in range(rounds + 1):  # the first fills caches and is dropped
         for name, words in commands.items():
-            command = [sys.executable, "-m", "engine.cli", *words, "--force", "--json"]
+            command = [sys.executable, "-m", "briquette", *words, "--force", "--json"]
             told = measure(command, cwd=folder, timeout_seconds=TIMEOUT_SECONDS)
             if told["exit_code"]:
                 sys.exit(f"{name} failed: {told['stderr']}")

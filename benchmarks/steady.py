@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 
 from benchmarks import NUMBERS
 from benchmarks.corpus import WORKLOADS, raw_files
-from engine import scan
-from engine.commands.settling import settle
-from engine.decode import decode_objects
-from engine.digest import rows_digest
-from engine.encode import LEVELS, ROWS_PER_PAGE, encode
-from engine.schema import load_table
-from engine.spec import spec_of
+from briquette.cli.process_setup import settle
+from briquette.decoding.decode import decode_objects
+from briquette.encoding.row_digest import rows_digest
+from briquette.encoding.row_groups import LEVELS, ROWS_PER_PAGE, encode
+from briquette.planning.spec import spec_of
+from briquette.schemas.declared import load_table
+from briquette.template_scan import scan
 
 ROUNDS = 5
 STEPS = ("decode", "digest", "encode", "write")

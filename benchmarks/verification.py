@@ -23,8 +23,8 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.corpus import corpus
-from engine import compact
-from engine.compaction import RunOptions
+from briquette import compact
+from briquette.compaction.run import RunOptions
 
 
 class Clock:
@@ -64,11 +64,11 @@ class TimedHash:
 
 def one_run(raw: Path, output: Path, threads: int) -> dict[str, float]:
     """CPU seconds of one run, of all its checks, and of the digest of its rows."""
-    import engine.assembly
-    import engine.digest
-    import engine.publish
-    import engine.publishing.parts
-    import engine.splice
+    import briquette.compaction.assembly
+    import briquette.encoding.row_digest
+    import briquette.parquet.splice
+    import briquette.publishing.part_hashes
+    import briquette.publishing.publish
 
     checks, digest = Clock(), Clock()
     real = hashlib.sha256
@@ -78,16 +78,28 @@ def one_run(raw: Path, output: Path, threads: int) -> dict[str, float]:
 
     timed = mock.Mock(wraps=hashlib, sha256=sha256)
     with (
-        mock.patch.object(engine.splice, "hashlib", timed),
-        mock.patch.object(engine.publishing.parts, "hashlib", timed),
+        mock.patch.object(briquette.parquet.splice, "hashlib", timed),
+        mock.patch.object(briquette.publishing.part_hashes, "hashlib", timed),
         mock.patch.object(
-            engine.publish, "check_footers", checks.timed(engine.publishing.parts.check_footers)
+            briquette.publishing.publish,
+            "check_footers",
+            checks.timed(briquette.publishing.part_hashes.check_footers),
         ),
-        mock.patch.object(engine.splice, "_footer_sha256", checks.timed(engine.splice._footer_sha256)),  # noqa: SLF001
         mock.patch.object(
-            engine.assembly, "check_conservation", checks.timed(engine.assembly.check_conservation)
+            briquette.parquet.splice,
+            "_footer_sha256",
+            checks.timed(briquette.parquet.splice._footer_sha256),  # noqa: SLF001 - timed
         ),
-        mock.patch.object(engine.digest, "rows_digest", digest.timed(engine.digest.rows_digest)),
+        mock.patch.object(
+            briquette.compaction.assembly,
+            "check_conservation",
+            checks.timed(briquette.compaction.assembly.check_conservation),
+        ),
+        mock.patch.object(
+            briquette.encoding.row_digest,
+            "rows_digest",
+            digest.timed(briquette.encoding.row_digest.rows_digest),
+        ),
     ):
         started = time.process_time()
         options = RunOptions(threads=threads, force=True)

@@ -1,1 +1,1 @@
-"""AWS Glue: the engine's plan and kernel with Spark as the scheduler, and the Glue jobs' entry points."""
+"""The scripts of the Glue jobs: arguments, one call of briquette, commit."""

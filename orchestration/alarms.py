@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 
 PERIOD_SECONDS = 300
 FRESHNESS_HOURS = 26  # a day, and two hours for a run that is late

@@ -13,8 +13,8 @@ from pathlib import Path
 from aws_cdk import App, Tags, Validations
 from cdk_nag import AwsSolutionsChecks
 
-from config.model import environment_names, load_environment
-from engine.errors import ConfigError
+from briquette.errors import ConfigError
+from briquette.settings.environments import environment_names, load_environment
 from orchestration.glue_parameters import parameters
 from orchestration.sources import ROOT, copy_container, copy_functions
 from orchestration.stacks.compute import ComputeStack, Sources
@@ -67,7 +67,7 @@ def _network(app: App) -> tuple[str, tuple[str, ...]]:
 
 
 def _wheel() -> str:
-    from engine import __version__
+    from briquette import __version__
 
     return f"briquette-{__version__}-py3-none-any.whl"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.errors import ConfigError
+from briquette.errors import ConfigError
 
 FILE = Path(__file__).with_name("flow.asl.json")
 

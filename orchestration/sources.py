@@ -6,11 +6,18 @@ A copy holds nothing but what it names, so an asset changes only when its own fi
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FUNCTIONS = ("config", "engine", "orchestration/__init__.py", "orchestration/handlers")
+# What is copied, and where to: the Lambdas' folder is one import root, the image's a checkout.
+FUNCTIONS = {
+    "engine/briquette": "briquette",
+    "config": "briquette/config",
+    "orchestration/__init__.py": "orchestration/__init__.py",
+    "orchestration/handlers": "orchestration/handlers",
+}
 CONTAINER = (
     "LICENSE",
     "README.md",
@@ -19,9 +26,7 @@ CONTAINER = (
     "scripts/warm.py",
     "config",
     "engine",
-    "glue_wrappers",
-    "orchestration",
-    "benchmarks",
+    "orchestration/container",
 )
 SUFFIXES = (".asl.json", ".lock", ".md", ".py", ".sh", ".toml", "LICENSE")
 
@@ -33,14 +38,14 @@ def copy_functions(into: Path) -> Path:
 
 def copy_container(into: Path) -> Path:
     """The build context, with the Dockerfile at its top."""
-    _copy(CONTAINER, into)
+    _copy({name: name for name in CONTAINER}, into)
     shutil.copy(ROOT / "orchestration/container/Dockerfile", into / "Dockerfile")
     return into
 
 
-def _copy(names: tuple[str, ...], into: Path, skip: tuple[str, ...] = ()) -> Path:
+def _copy(names: Mapping[str, str], into: Path, skip: tuple[str, ...] = ()) -> Path:
     shutil.rmtree(into, ignore_errors=True)
-    for name in names:
+    for name, place in names.items():
         source = ROOT / name
         files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
         for path in sorted(files):
@@ -50,7 +55,7 @@ def _copy(names: tuple[str, ...], into: Path, skip: tuple[str, ...] = ()) -> Pat
                 or path.name.endswith(skip or " ")
             ):
                 continue
-            target = into / path.relative_to(ROOT)
+            target = into / place / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     return into

@@ -14,7 +14,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("config", "engine", "glue_wrappers", "orchestration")
+PACKAGE = "briquette"
+SOURCES = {"engine/briquette": "briquette", "config": "briquette/config"}  # in the checkout, in the wheel
 DATA_SUFFIXES = (".toml", ".json", ".md")  # what the code reads beside itself at run time
 
 INSIDE = """
@@ -25,17 +26,17 @@ here = pathlib.Path.cwd()
 main = command.load()
 source = sys.modules[main.__module__].__file__
 assert pathlib.Path(source).is_relative_to(here), f"{{source}} is not the wheel's"
+ours = resources.files("briquette")
 for folder in ("environments", "tables"):
-    assert any(f.name.endswith(".toml") for f in resources.files("config").joinpath(folder).iterdir()), folder
-assert resources.files("engine").joinpath("SPEC.md").is_file()
+    assert any(f.name.endswith(".toml") for f in (ours / "config" / folder).iterdir()), folder
+assert (ours / "SPEC.md").is_file()
 # Every module must be importable, of the wheel alone: an editable checkout may stand on the path behind it.
 checkout = pathlib.Path({root!r})
-sys.path[:] = [entry for entry in sys.path if pathlib.Path(entry).resolve() != checkout]
-for package in {packages!r}:
-    for file in sorted((here / package).rglob("*.py")):
-        if file.name not in ("__init__.py", "__main__.py"):
-            module = importlib.import_module(".".join(file.relative_to(here).with_suffix("").parts))
-            assert pathlib.Path(module.__file__) == file, f"{{module.__file__}} is not the wheel's"
+sys.path[:] = [e for e in sys.path if pathlib.Path(e).resolve() not in (checkout, checkout / "engine")]
+for file in sorted((here / "briquette").rglob("*.py")):
+    if file.name not in ("__init__.py", "__main__.py"):
+        module = importlib.import_module(".".join(file.relative_to(here).with_suffix("").parts))
+        assert pathlib.Path(module.__file__) == file, f"{{module.__file__}} is not the wheel's"
 ours = [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
 strays = [f for f in ours if checkout in pathlib.Path(f).parents and "site-packages" not in f]
 assert not strays, f"the wheel needs files of the checkout: {{strays}}"
@@ -52,14 +53,13 @@ def main() -> None:
         missing = sorted(wanted() - inside)
         if missing:
             sys.exit(f"{wheel.name} lacks {', '.join(missing)}. See [tool.hatch.build] in pyproject.toml.")
-        ours = (*(f"{package}/" for package in (*PACKAGES, "benchmarks")), "briquette-")
+        ours = (f"{PACKAGE}/", f"{PACKAGE}-")
         strangers = sorted(name for name in inside if not name.startswith(ours))
         if strangers:
             sys.exit(f"{wheel.name} would install {', '.join(strangers)} at top level.")
         site = Path(scratch) / "site"
         zipfile.ZipFile(wheel).extractall(site)
-        packages = (*PACKAGES, "benchmarks")
-        run_inside(site, [sys.executable, "-c", INSIDE.format(root=str(ROOT), packages=packages)])
+        run_inside(site, [sys.executable, "-c", INSIDE.format(root=str(ROOT))])
         commands = [line for line in entry_points(site) if line.startswith("briquette")]
         print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes, {commands[0]}")
 
@@ -73,10 +73,12 @@ def build(scratch: Path) -> Path:
 
 def wanted() -> set[str]:
     """Tracked modules and data of the packages, as wheel paths."""
-    listed = subprocess.run(
-        ["git", "ls-files", *PACKAGES], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    return {name for name in listed.stdout.split() if name.endswith((".py", *DATA_SUFFIXES))}
+    found = set()
+    for source, place in SOURCES.items():
+        git = ["git", "-C", str(ROOT / source), "ls-files"]
+        listed = subprocess.run(git, check=True, capture_output=True, text=True).stdout.split()
+        found |= {f"{place}/{name}" for name in listed if name.endswith((".py", *DATA_SUFFIXES))}
+    return found
 
 
 def entry_points(site: Path) -> list[str]:

@@ -40,21 +40,23 @@ class Group:
 
 GROUPS = {
     "plan": Group(
-        ("engine/plan.py",), ("tests/unit/test_plan_mutants.py", "tests/unit/test_plan.py"), ("hypothesis",)
+        ("engine/briquette/planning/plan.py",),
+        ("tests/unit/planning/test_plan_mutants.py", "tests/unit/planning/test_plan.py"),
+        ("hypothesis",),
     ),
     "splice": Group(
-        ("engine/splice.py", "engine/footer.py"),
-        ("tests/unit/test_splice_mutants.py", "tests/unit/test_splice.py"),
+        ("engine/briquette/parquet/splice.py", "engine/briquette/parquet/footer.py"),
+        ("tests/unit/parquet/test_splice_mutants.py", "tests/unit/parquet/test_splice.py"),
         ("hypothesis", "numpy", "pyarrow.parquet"),
     ),
     "publish": Group(
-        ("engine/publish.py", "engine/publishing"),
+        ("engine/briquette/publishing/publish.py", "engine/briquette/publishing"),
         # Without a server: it would have to be started anew for each mutant.
         (
-            "tests/unit/test_publish_mutants.py",
-            "tests/unit/test_publish_in_place.py",
-            "tests/unit/test_publish_probe.py",
-            "tests/unit/test_publish.py",
+            "tests/unit/publishing/test_publish_mutants.py",
+            "tests/unit/publishing/test_publish_in_place.py",
+            "tests/unit/publishing/test_publish_probe.py",
+            "tests/unit/publishing/test_publish.py",
             "-k",
             "not s3 and not ignores_conditions and not error_of_the_store",
         ),

@@ -21,11 +21,11 @@ LOCK = "requirements-dev.lock"
 TESTS = (
     "tests/conformance",
     "tests/unit/decode",
-    "tests/unit/test_infer.py",
-    "tests/unit/test_infer_parquet.py",
-    "tests/unit/test_infer_warnings.py",
-    "tests/unit/test_schema.py",
-    "tests/unit/test_skim.py",
+    "tests/unit/inference/test_infer.py",
+    "tests/unit/inference/test_infer_parquet.py",
+    "tests/unit/inference/test_infer_warnings.py",
+    "tests/unit/schemas/test_declared.py",
+    "tests/unit/inference/test_known_lines.py",
 )
 # What only repeats what the others show, and takes a third of the time.
 LEFT_OUT = "not (a_million_keys or every-executor)"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from engine.model import Manifest
+from briquette.model import Manifest
 
 
 def assert_conserves(manifest: Manifest, root: Path | None = None) -> None:

@@ -39,49 +39,61 @@ LIBRARY = (*KERNEL, "plan", "store", "places", "publish", "again", "split", "exe
 ROOMS = (
     Room(
         "nouns",
-        ("engine.model", "engine.errors", "engine.value"),
+        ("briquette.model", "briquette.errors", "briquette.value"),
         may_import=(),
         libraries=(),
         why="everybody speaks in them, so they must cost nothing and know nobody",
     ),
     Room(
         "spare",
-        ("engine.spare",),
+        ("briquette.idle_threads",),
         may_import=(),
         libraries=(),
         why="executors lend idle threads, the kernel borrows them, and neither knows the other",
     ),
     Room(
         "text",
-        ("engine.limits", "engine.wire", "engine.typewords", "engine.outcome", "engine.prices.fingerprint"),
+        (
+            "briquette.schemas.limits",
+            "briquette.serialization",
+            "briquette.schemas.types",
+            "briquette.compaction.result",
+            "briquette.prices.fingerprint",
+        ),
         may_import=("nouns", "text"),
         libraries=(),
         why="values to text and back; a Lambda handler reads manifests and names columns with it",
     ),
     Room(
         "schema",
-        ("engine.schema",),
+        ("briquette.schemas.declared",),
         may_import=("nouns", "text"),
         libraries=("pyarrow",),
         why="the one place where a declared type becomes an Arrow type",
     ),
     Room(
         "plan",
-        ("engine.plan", "engine.spec"),
+        ("briquette.planning.plan", "briquette.planning.spec"),
         may_import=("nouns", "text", "schema"),
         libraries=(),
         why="a plan is a value: listing and spec in, document out, no I/O",
     ),
     Room(
         "bytes",
-        ("engine.thrift", "engine.footer", "engine.splice", "engine.pack", "engine.beside"),
+        (
+            "briquette.parquet.thrift",
+            "briquette.parquet.footer",
+            "briquette.parquet.splice",
+            "briquette.parquet.packing",
+            "briquette.parquet.column_join",
+        ),
         may_import=("nouns",),
         libraries=(),
         why="surgery on finished Parquet bytes needs no Parquet library, so no library can change them",
     ),
     Room(
         "scan",
-        ("engine.scan", "engine.scan_*", "engine.scanning.*"),
+        ("briquette.template_scan.scan", "engine.scan_*", "briquette.template_scan.*"),
         may_import=("nouns", "text", "schema"),
         libraries=("llvmlite", "numba", "numpy", "pyarrow"),
         why="the template scan, the only door to the compiler",
@@ -89,19 +101,19 @@ ROOMS = (
     Room(
         "kernel",
         (
-            "engine.decode",
+            "briquette.decoding.decode",
             "engine.decode_*",
-            "engine.decoding.*",
-            "engine.encode",
+            "briquette.decoding.*",
+            "briquette.encoding.row_groups",
             "engine.encode_*",
-            "engine.digest",
-            "engine.unique",
-            "engine.vectors",
-            "engine.evidence",
-            "engine.infer",
-            "engine.clash",
-            "engine.hints",
-            "engine.skim",
+            "briquette.encoding.row_digest",
+            "briquette.compaction.unique_keys",
+            "briquette.vectors",
+            "briquette.inference.column_profile",
+            "briquette.inference.infer",
+            "briquette.inference.number_clash",
+            "briquette.inference.hints",
+            "briquette.inference.known_lines",
         ),
         may_import=("nouns", "text", "schema", "bytes", "scan", "spare"),
         libraries=("isal", "numpy", "pyarrow"),
@@ -109,7 +121,7 @@ ROOMS = (
     ),
     Room(
         "store",
-        ("engine.store", "engine.stores.*"),
+        ("briquette.storage.interface", "briquette.storage.*"),
         may_import=("nouns",),
         libraries=("boto3", "botocore", "obstore"),
         why="the door to objects; the rest of the house speaks in keys and verbs",
@@ -117,11 +129,11 @@ ROOMS = (
     Room(
         "places",
         (
-            "engine.target",
-            "engine.apart",
-            "engine.listing",
-            "engine.table_formats",
-            "engine.publishing.layout",
+            "briquette.planning.target",
+            "briquette.planning.place_overlap",
+            "briquette.planning.listing",
+            "briquette.planning.table_formats",
+            "briquette.publishing.layout",
         ),
         may_import=("nouns", "text", "plan", "store"),
         libraries=(),
@@ -129,42 +141,42 @@ ROOMS = (
     ),
     Room(
         "publish",
-        ("engine.publish", "engine.publishing.*", "engine.lookback"),
+        ("briquette.publishing.publish", "briquette.publishing.*", "briquette.pipeline.lookback"),
         may_import=("nouns", "text", "bytes", "store", "places"),
         libraries=(),
         why="the protocol of visibility, and what is published; Lambdas ask both, so no Arrow here",
     ),
     Room(
         "again",
-        ("engine.again",),
+        ("briquette.compaction.unchanged",),
         may_import=("nouns", "text", "plan", "store", "places", "publish"),
         libraries=(),
         why="what a run finds when it comes again; preflight asks the same, so no Arrow here",
     ),
     Room(
         "split",
-        ("engine.split",),
+        ("briquette.compaction.split",),
         may_import=(*KERNEL, "plan", "store"),
         libraries=("pyarrow",),
         why="the work of one worker on one split: open the door, run the kernel",
     ),
     Room(
         "executors",
-        ("engine.executors.*",),
+        ("briquette.executors.*",),
         may_import=("nouns", "spare"),
         libraries=("dask", "distributed", "ray"),
         why="each maps a function over splits and does not know what it does: the doors to Dask and Ray",
     ),
     Room(
         "read",
-        ("engine.read", "engine.reading"),
+        ("engine.read", "briquette.datasets.read"),
         may_import=("nouns", "text", "schema", "store", "places", "publish"),
         libraries=("dask", "pandas", "pyarrow"),
         why="a published dataset as a frame: the door to Dask's DataFrame",
     ),
     Room(
         "prices",
-        ("engine.prices", "engine.prices.*"),
+        ("briquette.prices", "briquette.prices.*"),
         may_import=("nouns", "text", "prices"),
         libraries=("numpy", "pyarrow"),
         why="pure functions of the price tables",
@@ -172,21 +184,21 @@ ROOMS = (
     Room(
         "story",
         (
-            "engine.ahead",
+            "briquette.compaction.prefetch",
             "engine.compact",
-            "engine.compaction",
-            "engine.assembly",
-            "engine.verification",
-            "engine.backfill",
-            "engine.flow",
-            "engine.indicators",
-            "engine.indicators_days",
-            "engine.schema_record",
-            "engine.sessions",
-            "engine.undeclared",
-            "engine.transform",
-            "engine.transform_duplicates",
-            "engine.transform_source",
+            "briquette.compaction.run",
+            "briquette.compaction.assembly",
+            "briquette.datasets.verify",
+            "briquette.pipeline.backfill",
+            "briquette.pipeline.run_day",
+            "briquette.pipeline.indicators",
+            "briquette.pipeline.indicators_days",
+            "briquette.pipeline.schema_record",
+            "briquette.pipeline.price_sessions",
+            "briquette.compaction.undeclared_schema",
+            "briquette.pipeline.transform",
+            "briquette.pipeline.transform_duplicates",
+            "briquette.pipeline.transform_source",
         ),
         may_import=(*(room for room in LIBRARY if room != "story"), "prices"),
         libraries=("numpy", "pyarrow"),
@@ -197,7 +209,7 @@ ROOMS = (
         ("engine",),
         may_import=("story", "read"),
         libraries=(),
-        why="`from engine import compact, read`, fetched on first use",
+        why="`from briquette import compact, read`, fetched on first use",
     ),
     Room(
         "settings",
@@ -216,14 +228,14 @@ ROOMS = (
     Room(
         "command line",
         (
-            "engine.cli",
+            "briquette.cli.main",
             "engine.cli_*",
-            "engine.commands.*",
-            "engine.demo",
-            "engine.doctor",
-            "engine.inspection",
-            "engine.options",
-            "engine.report",
+            "briquette.cli.commands.*",
+            "briquette.cli.demo",
+            "briquette.cli.doctor",
+            "briquette.datasets.inspect",
+            "briquette.cli.options",
+            "briquette.cli.text",
         ),
         may_import=(*LIBRARY, "front door", "prices", "settings", "benchmarks"),
         libraries=("click", "numpy", "pyarrow", "rich", "typer"),
@@ -269,16 +281,16 @@ ROOMS = (
 # Importing these must load nothing of HEAVY, not even through others: they answer before that could load.
 LIGHT = (
     "engine",
-    "engine.cli",
-    "engine.lookback",
-    "engine.model",
-    "engine.plan",
-    "engine.publish",
-    "engine.schema",
-    "engine.spec",
-    "engine.store",
-    "engine.wire",
-    "config.model",
+    "briquette.cli.main",
+    "briquette.pipeline.lookback",
+    "briquette.model",
+    "briquette.planning.plan",
+    "briquette.publishing.publish",
+    "briquette.schemas.declared",
+    "briquette.planning.spec",
+    "briquette.storage.interface",
+    "briquette.serialization",
+    "briquette.settings.environments",
     "orchestration.alarms",
     "orchestration.handlers.*",
 )
@@ -301,7 +313,7 @@ PURE_ROOMS = ("nouns", "text", "schema", "plan", "bytes", "scan", "kernel", "pri
 IMPURE_IMPORTS = ("getpass", "platform", "random", "secrets", "socket", "time", "uuid")
 IMPURE_ALLOWED = {
     (
-        "engine.scanning.native",
+        "briquette.template_scan.compiler.native",
         "platform",
     ): "names the cached machine code, which gives the same rows everywhere",
 }
@@ -316,8 +328,8 @@ EMPTY_WORDS = frozenset(
 )
 WORDS_ALLOWED = {
     "glue_wrappers.*_job": "a Glue job is what AWS calls it",
-    "engine.errors.DataQualityFailed": "the pipeline's error code DQ_FAILED, spelled out",
-    "engine.errors.NoRawData": "the pipeline's error code NO_RAW_DATA",
+    "briquette.errors.DataQualityFailed": "the pipeline's error code DQ_FAILED, spelled out",
+    "briquette.errors.NoRawData": "the pipeline's error code NO_RAW_DATA",
 }
 
 
@@ -371,7 +383,7 @@ def breaks_the_import_table(module: Module, known: frozenset[str]) -> Iterator[s
             target = name if name in known else name.rpartition(".")[0] or name
             other = room_of(target)
             if target == top == "engine" or other is None or other is room:
-                continue  # `from engine import __version__`; a module that is not placed says so itself
+                continue  # `from briquette import __version__`; a module that is not placed says so itself
             if other.name not in room.may_import and "*" not in room.may_import:
                 yield f'{at} "{room.name}" may not import {target} ("{other.name}"), because: {room.why}.'
         elif top not in sys.stdlib_module_names and top not in room.libraries and "*" not in room.libraries:
@@ -525,47 +537,61 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
 @pytest.mark.parametrize(
     ("name", "source", "said"),
     [
-        ("engine.plan", "import pyarrow as pa", '"plan"'),
-        ("engine.plan", "def f():\n    from engine.store import open_store", "may not import engine.store"),
-        ("engine.compaction", "def f():\n    import dask.dataframe", "has its door in executors, read"),
-        ("engine.splice", "import fastparquet", "no room yet"),
-        ("engine.stores.s3", "from ..publish import publish", "may not import engine.publish"),
-        ("engine.model", "from . import errors, store", "may not import engine.store"),
+        ("briquette.planning.plan", "import pyarrow as pa", '"plan"'),
+        (
+            "briquette.planning.plan",
+            "def f():\n    from briquette.storage.interface import open_store",
+            "may not import briquette.storage.interface",
+        ),
+        (
+            "briquette.compaction.run",
+            "def f():\n    import dask.dataframe",
+            "has its door in executors, read",
+        ),
+        ("briquette.parquet.splice", "import fastparquet", "no room yet"),
+        (
+            "briquette.storage.s3.store",
+            "from ..publish import publish",
+            "may not import briquette.publishing.publish",
+        ),
+        ("briquette.model", "from . import errors, store", "may not import briquette.storage.interface"),
         ("orchestration.handlers.guard", "import pyarrow.parquet", "cold start"),
         ("engine.novelty", "", "has no room"),
     ],
 )
 def test_a_wrong_import_is_named_with_its_reason(name: str, source: str, said: str) -> None:
-    known = frozenset({"engine.store", "engine.publish", "engine.errors", "engine.model"})
+    known = frozenset(
+        {"briquette.storage.interface", "briquette.publishing.publish", "briquette.errors", "briquette.model"}
+    )
     assert said in "\n".join(breaks_the_import_table(Module(name, source), known))
 
 
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("engine.plan", "import json\nfrom engine import wire\nfrom engine.model import Plan"),
-        ("engine.scanning.kernel", "from numba import njit"),
-        ("engine.executors.dask", "def f():\n    from distributed import Client"),
+        ("briquette.planning.plan", "import json\nfrom engine import wire\nfrom briquette.model import Plan"),
+        ("briquette.template_scan.kernel.lines", "from numba import njit"),
+        ("briquette.executors.dask", "def f():\n    from distributed import Client"),
         (
             "glue_wrappers.compaction_job",
-            "from awsglue.job import Job\nfrom engine.split import compact_split",
+            "from awsglue.job import Job\nfrom briquette.compaction.split import compact_split",
         ),
     ],
 )
 def test_a_right_import_passes(name: str, source: str) -> None:
-    assert not list(breaks_the_import_table(Module(name, source), frozenset({"engine.wire"})))
+    assert not list(breaks_the_import_table(Module(name, source), frozenset({"briquette.serialization"})))
 
 
 @pytest.mark.parametrize(
     ("rule", "module"),
     [
-        (is_impure, Module("engine.encode", "import uuid")),
-        (is_impure, Module("engine.decoding.json", "from datetime import datetime\nNOW = datetime.now()")),
-        (is_too_long, Module("engine.plan", "x = 1\n" * (MOST_LINES + 1))),
-        (lacks_docstrings, Module("engine.plan", '"""Plans."""\ndef plan(): ...')),
-        (lacks_docstrings, Module("engine.plan", "x = 1")),
+        (is_impure, Module("briquette.encoding.row_groups", "import uuid")),
+        (is_impure, Module("briquette.decoding.json", "from datetime import datetime\nNOW = datetime.now()")),
+        (is_too_long, Module("briquette.planning.plan", "x = 1\n" * (MOST_LINES + 1))),
+        (lacks_docstrings, Module("briquette.planning.plan", '"""Plans."""\ndef plan(): ...')),
+        (lacks_docstrings, Module("briquette.planning.plan", "x = 1")),
         (has_an_empty_word, Module("engine.split_utils", '"""x"""')),
-        (has_an_empty_word, Module("engine.plan", "class PlanManager: ...")),
+        (has_an_empty_word, Module("briquette.planning.plan", "class PlanManager: ...")),
     ],
 )
 def test_a_broken_rule_is_noticed(rule, module: Module) -> None:
@@ -573,4 +599,4 @@ def test_a_broken_rule_is_noticed(rule, module: Module) -> None:
 
 
 def test_purity_is_asked_of_the_kernel_only() -> None:
-    assert not list(is_impure(Module("engine.stores.memory", "import time")))
+    assert not list(is_impure(Module("briquette.storage.memory", "import time")))

@@ -14,7 +14,7 @@ from benchmarks.shapes import as_toml
 def program() -> list[str]:
     """The console script of this environment, or the module of the checkout where none is installed."""
     script = Path(sys.executable).with_name("briquette")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "engine.cli"]
+    return [str(script)] if script.exists() else [sys.executable, "-m", "briquette"]
 
 
 def command(source: str, target: str, shape: str = "prices", schema: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration.alarms import Alarm, Metric, Rule, dashboard, dashboard_name, undelivered, watched
 from orchestration.constructs.acknowledged import acknowledge
 

@@ -12,7 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration.constructs import permissions as may
 from orchestration.constructs.acknowledged import acknowledge, acknowledge_wildcard
 from orchestration.constructs.network import Network

@@ -14,8 +14,8 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from config.model import Settings
-from engine.errors import ConfigError
+from briquette.errors import ConfigError
+from briquette.settings.environments import Settings
 from orchestration.constructs import permissions as may
 from orchestration.constructs.acknowledged import acknowledge
 from orchestration.constructs.container_task import CONTAINER, ContainerTask

@@ -11,7 +11,7 @@ from aws_cdk import aws_glue as glue
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration import alarms
 from orchestration.constructs import permissions as may
 from orchestration.constructs.acknowledged import acknowledge

@@ -7,7 +7,7 @@ from aws_cdk import aws_glue as glue
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration.constructs.acknowledged import acknowledge
 
 OLD_VERSIONS_DAYS = 30  # how long a replaced part can be brought back

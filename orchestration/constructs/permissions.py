@@ -10,7 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from engine.errors import ConfigError
+from briquette.errors import ConfigError
 from orchestration.constructs.acknowledged import acknowledge_wildcard
 
 # PutObject covers multipart uploads; aborting one is a right of its own.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aws_cdk.aws_logs import RetentionDays
 
-from config.model import Settings
-from engine.errors import ConfigError
+from briquette.errors import ConfigError
+from briquette.settings.environments import Settings
 
 _DAYS = {
     1: RetentionDays.ONE_DAY,

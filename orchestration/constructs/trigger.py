@@ -8,7 +8,7 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration import alarms
 from orchestration.constructs import permissions as may
 from orchestration.constructs.flow import Flow

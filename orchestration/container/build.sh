@@ -21,7 +21,7 @@ briquette)
   cd /
   "$venv/bin/python" "$source/scripts/warm.py"
   "$venv/bin/python" -m compileall -q "$venv/lib" || true
-  "$venv/bin/python" -c 'import orchestration.container, engine.cli'
+  "$venv/bin/python" -c 'import briquette.aws.container, briquette.cli.main'
   ;;
 *)
   echo "usage: build.sh dependencies | briquette" >&2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config.model import Settings
-from engine.plan import BATCH_MANIFEST_NAME
-from engine.store import parse_url
+from briquette.planning.plan import BATCH_MANIFEST_NAME
+from briquette.settings.environments import Settings
+from briquette.storage.interface import parse_url
 from orchestration.handlers.request import Request
 
 INDICATORS = "indicators"

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import BriquetteError, UsageError
-from engine.model import Location
-from engine.store import parse_url
-from engine.target import check_ds
+from briquette.errors import BriquetteError, UsageError
+from briquette.model import Location
+from briquette.planning.target import check_ds
+from briquette.storage.interface import parse_url
 from orchestration.handlers.arguments import INDICATORS
 from orchestration.handlers.published import (
     Columns,

@@ -5,19 +5,19 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from config.model import Settings
-from engine import wire
-from engine.again import look_again
-from engine.errors import PreconditionFailed
-from engine.listing import list_partition
-from engine.lookback import PublishedDays, Stale, followers, stale_after, stale_reason
-from engine.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Schema, State
-from engine.plan import check_identity, plan_partition
-from engine.publish import Snapshot, observe
-from engine.schema import TableSpec, load_table, table_names
-from engine.spec import spec_of
-from engine.store import IF_ABSENT, Store, if_match, open_store, parse_url
-from engine.target import Target, below, daily
+from briquette import serialization
+from briquette.compaction.unchanged import look_again
+from briquette.errors import PreconditionFailed
+from briquette.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Schema, State
+from briquette.pipeline.lookback import PublishedDays, Stale, followers, stale_after, stale_reason
+from briquette.planning.listing import list_partition
+from briquette.planning.plan import check_identity, plan_partition
+from briquette.planning.spec import spec_of
+from briquette.planning.target import Target, below, daily
+from briquette.publishing.publish import Snapshot, observe
+from briquette.schemas.declared import TableSpec, load_table, table_names
+from briquette.settings.environments import Settings
+from briquette.storage.interface import IF_ABSENT, Store, if_match, open_store, parse_url
 from orchestration.handlers.arguments import INDICATORS, artifact_uri
 from orchestration.handlers.request import Request
 
@@ -31,7 +31,7 @@ class Day:
     target: Target
     listing: tuple[RawObject, ...]
     plan: Plan | None
-    state: str  # of engine.model.State, or FORCED, UNPLANNED, or STALE: only its indicators are to do
+    state: str  # of briquette.model.State, or FORCED, UNPLANNED, or STALE: only its indicators are to do
     done: bool  # compacted, transformed and followed by indicators, all from what is there now
     reason: str = ""  # why it is STALE
     stale: tuple[Stale, ...] = ()  # later days whose indicators have not read what is there now
@@ -48,7 +48,7 @@ class Day:
         if self.plan is not None:
             return self.plan.plan_id[:16]
         where = f"{self.target.raw} {self.target.output}".encode()
-        return wire.fingerprint(b"unplanned", where, wire.listing_bytes(self.listing))[:16]
+        return serialization.fingerprint(b"unplanned", where, serialization.listing_bytes(self.listing))[:16]
 
 
 def target_of(request: Request, settings: Settings, ds: str) -> Target:
@@ -66,7 +66,7 @@ def target_of(request: Request, settings: Settings, ds: str) -> Target:
 
 
 def look_at(request: Request, settings: Settings, ds: str) -> Day:
-    """List, plan, and compare with what is published; writes nothing. Raises ``engine.errors``."""
+    """List, plan, and compare with what is published; writes nothing. Raises ``briquette.errors``."""
     target = target_of(request, settings, ds)
     curated = open_store(target.output.url)
     seen = observe(curated, target.output, force=request.reprocess)
@@ -180,12 +180,12 @@ def _follows(store: Store, later: Snapshot, compacted: Snapshot) -> bool:
 
 def _input_fingerprint(published: Manifest, inputs: tuple[RawObject, ...]) -> str:
     """The fingerprint that ``published`` would have, had it been made from ``inputs``."""
-    spec_print = wire.spec_fingerprint(published.spec)
+    spec_print = serialization.spec_fingerprint(published.spec)
     if published.stage != COMPACTION:
-        stage = wire.canonical_json(wire.to_value(published.stage))
-        spec_print = wire.fingerprint(spec_print.encode(), stage)
+        stage = serialization.canonical_json(serialization.to_value(published.stage))
+        spec_print = serialization.fingerprint(spec_print.encode(), stage)
     ordered = sorted(inputs, key=lambda o: o.key.encode())
-    return wire.input_fingerprint(spec_print, ordered, ())
+    return serialization.input_fingerprint(spec_print, ordered, ())
 
 
 def _published_seconds(seen: Snapshot) -> float:
@@ -205,7 +205,7 @@ def store_plan(plan: Plan, settings: Settings) -> str:
     uri = artifact_uri(settings, part.domain, part.table, "_plans", f"{plan.plan_id}.json")
     folder, _, name = uri.rpartition("/")
     place = parse_url(folder)
-    store, key, body = open_store(place.url), place.prefix + name, wire.plan_to_bytes(plan)
+    store, key, body = open_store(place.url), place.prefix + name, serialization.plan_to_bytes(plan)
     there = store.stat(key)
     if there is None or there.size_bytes != len(body):  # another size: an upload that was meddled with
         with suppress(PreconditionFailed):  # another preflight of the same day was faster

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from engine.errors import SnapshotChanged, StoreError, UsageError, VerificationFailed
-from engine.model import Location, PublishedFile
-from engine.publish import Snapshot, observe
-from engine.publishing.identity import Match, match
-from engine.store import Store, check_writable, open_store
-from engine.target import below, check_ds
+from briquette.errors import SnapshotChanged, StoreError, UsageError, VerificationFailed
+from briquette.model import Location, PublishedFile
+from briquette.planning.target import below, check_ds
+from briquette.publishing.identity import Match, match
+from briquette.publishing.publish import Snapshot, observe
+from briquette.storage.interface import Store, check_writable, open_store
 from orchestration.handlers.surroundings import environment_name
 from orchestration.handlers.telemetry import log, put_metrics
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from config.model import Settings
-from engine.errors import EXIT_BAD_INPUT, EXIT_USAGE, BriquetteError
-from engine.store import parse_url
+from briquette.errors import EXIT_BAD_INPUT, EXIT_USAGE, BriquetteError
+from briquette.settings.environments import Settings
+from briquette.storage.interface import parse_url
 from orchestration.handlers import arguments
 from orchestration.handlers.day import Day, look_at, store_plan, target_of
 from orchestration.handlers.request import PRE_VALIDATION_FAILED, Refused, Request, read_request

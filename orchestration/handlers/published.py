@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.errors import NotFound
-from engine.model import COMPACTION, ExtraFields, Location, Manifest
-from engine.prices.fingerprint import columns_of, simple_string
-from engine.publishing.layout import MANIFEST_NAME, is_hidden, is_part_name
-from engine.publishing.snapshot import read_manifest
-from engine.schema import RESCUED
-from engine.store import Store, open_store, parse_url
-from engine.target import below
+from briquette.errors import NotFound
+from briquette.model import COMPACTION, ExtraFields, Location, Manifest
+from briquette.planning.target import below
+from briquette.prices.fingerprint import columns_of, simple_string
+from briquette.publishing.layout import MANIFEST_NAME, is_hidden, is_part_name
+from briquette.publishing.snapshot import read_manifest
+from briquette.schemas.declared import RESCUED
+from briquette.storage.interface import Store, open_store, parse_url
 
 _DAY = re.compile(r"ds=(\d{4}-\d{2}-\d{2})/(.+)", re.DOTALL)
 Columns = tuple[tuple[str, str], ...]  # (name, type) in the words of Hive
@@ -47,7 +47,7 @@ class _Folder:
 
 
 def published_below(root: Location) -> Published:
-    """The published days below a table's root, in order. Raises ``engine.errors`` for a store in trouble."""
+    """The published days below a table's root, in order. Raises a typed error for a store in trouble."""
     store = open_store(root.url)
     folders: dict[str, _Folder] = {}
     for stored in store.list(f"{root.prefix}ds="):

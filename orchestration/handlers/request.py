@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from engine.errors import UsageError
-from engine.target import check_ds, days
+from briquette.errors import UsageError
+from briquette.planning.target import check_ds, days
 
 PRE_VALIDATION_FAILED, IGNORED_OBJECT = "PRE_VALIDATION_FAILED", "IGNORED_OBJECT"
 FILE_TYPES = ("json", "csv", "parquet")

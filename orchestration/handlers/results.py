@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.errors import NotFound
-from engine.store import open_store, parse_url
+from briquette.errors import NotFound
+from briquette.storage.interface import open_store, parse_url
 from orchestration.handlers import arguments
 from orchestration.handlers.preflight import IDEMPOTENT_SKIP
 from orchestration.handlers.request import Request, read_request

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from config.model import PREFIX, Settings, load_environment
-from engine.store import parse_url
+from briquette.settings.environments import PREFIX, Settings, load_environment
+from briquette.storage.interface import parse_url
 
 DEFAULT_ENVIRONMENT = "dev"
 

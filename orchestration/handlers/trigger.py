@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration.handlers.request import decoded_key
 from orchestration.handlers.surroundings import settings_from
 from orchestration.handlers.telemetry import log

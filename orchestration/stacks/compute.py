@@ -9,7 +9,7 @@ from typing import Any
 
 from aws_cdk import App, CfnOutput, Environment, Stack
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration.alarms import dashboard_name
 from orchestration.constructs.alerts import Alerts, Topic
 from orchestration.constructs.container_task import ContainerTask

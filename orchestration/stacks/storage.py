@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aws_cdk import App, Environment, Stack
 
-from config.model import Settings
+from briquette.settings.environments import Settings
 from orchestration.constructs.lake import Lake, output_buckets
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine import compact, read
-from engine.demo import raw_day
-from engine.errors import EXIT_REFUSED, BriquetteError, NoSuchBucket, StoreRefused
-from engine.model import Status
-from engine.store import open_store, parse_url
-from engine.verification import verify
+from briquette import compact, read
+from briquette.cli.demo import raw_day
+from briquette.datasets.verify import verify
+from briquette.errors import EXIT_REFUSED, BriquetteError, NoSuchBucket, StoreRefused
+from briquette.model import Status
+from briquette.storage.interface import open_store, parse_url
 
 PLACE = "BRIQUETTE_AWS_TEST_URL"
 SCHEMA = "market.prices"
@@ -59,7 +59,7 @@ def land(url: str, count: int) -> None:
 
 
 def test_it_keeps_every_promise(place):
-    from engine.doctor import examine
+    from briquette.cli.doctor import examine
 
     [found] = examine(curated_url=place)["stores"]
     assert found["ok"], found
@@ -90,7 +90,7 @@ def test_a_secret_that_is_wrong_is_said_to_be_so(place, monkeypatch):
     if has_own_server():
         pytest.skip("a server of its own may check no signatures")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong" * 8)
-    from engine.stores.s3 import S3Store
+    from briquette.storage.s3.store import S3Store
 
     with pytest.raises(BriquetteError) as caught:
         list(S3Store(parse_url(place).url.removeprefix("s3://")).list("nothing/"))
@@ -106,7 +106,7 @@ def test_the_right_region_is_named_in_the_wrong_one(place, monkeypatch):
     answer = boto3.client("s3").head_bucket(Bucket=bucket)
     right = answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"]
     monkeypatch.setenv("AWS_REGION", "eu-west-3" if right != "eu-west-3" else "eu-north-1")
-    from engine.stores.s3 import S3Store
+    from briquette.storage.s3.store import S3Store
 
     with pytest.raises(StoreRefused) as caught:
         list(S3Store(bucket).list("nothing/"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.schema import type_word
+from briquette.schemas.declared import type_word
 
 _FORMATS = {"int8": "b", "int16": "h", "int32": "i", "int64": "q", "float": "f", "double": "d"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.compaction import (
+from briquette.compaction.run import (
     CompactionResult,
     RunOptions,
     compact,
@@ -20,10 +20,10 @@ from engine.compaction import (
     resolve_target,
     run_plan,
 )
-from engine.errors import EXIT_EMPTY, EXIT_OK, BriquetteError
-from engine.executors import Executor
-from engine.model import Field, Limits, Manifest, OnEmpty, Schema, Status
-from engine.schema import load_schema
+from briquette.errors import EXIT_EMPTY, EXIT_OK, BriquetteError
+from briquette.executors import Executor
+from briquette.model import Field, Limits, Manifest, OnEmpty, Schema, Status
+from briquette.schemas.declared import load_schema
 from tests.conformance.make_binary_cases import many_objects
 
 EXECUTOR = os.environ.get("BRIQUETTE_TEST_EXECUTOR", "serial")

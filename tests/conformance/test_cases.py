@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import read, scan
-from engine.errors import SnapshotChanged
-from engine.schema import arrow_schema
-from engine.verification import verify
+from briquette import read
+from briquette.datasets.verify import verify
+from briquette.errors import SnapshotChanged
+from briquette.schemas.declared import arrow_schema
+from briquette.template_scan import scan
 from tests.conformance.canonical import canonical_lines, canonical_rows
 from tests.conformance.row_digest import content_digest
 from tests.conformance.runs import Ending, Runs

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine import compact
-from engine.model import Field, Schema
-from engine.prices.panel import Panel
+from briquette import compact
+from briquette.model import Field, Schema
+from briquette.prices.panel import Panel
 
 PRICES = ("open", "high", "low", "close", "volume")
 SCHEMA = Schema(

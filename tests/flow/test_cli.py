@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
-from engine.store import open_store
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
+from briquette.storage.interface import open_store
 from tests.flow.test_compaction import crumbs, land, lines, row
 
 NAMES = (
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def briquette(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "engine.cli", *map(str, words)]
+    command = [sys.executable, "-m", "briquette", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120, check=False
@@ -263,7 +263,7 @@ def test_every_command_and_option_has_help_and_is_in_the_docs():
 def test_help_and_version_load_nothing_heavy():
     code = (
         "import sys; sys.argv = ['briquette', '--help']\n"
-        "from engine.cli import main\n"
+        "from briquette.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print(*[m for m in ('pyarrow', 'dask', 'boto3', 'numpy', 'pandas', 'obstore') if m in sys.modules])"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine import compact
-from engine.compaction import RunOptions
-from engine.errors import (
+from briquette import compact
+from briquette.compaction.run import RunOptions
+from briquette.errors import (
     EmptyInput,
     LimitExceeded,
     RejectLimitExceeded,
@@ -20,8 +20,8 @@ from engine.errors import (
     UnsafePath,
     UsageError,
 )
-from engine.model import Field, Limits, OnEmpty, Schema, Status
-from engine.store import open_store
+from briquette.model import Field, Limits, OnEmpty, Schema, Status
+from briquette.storage.interface import open_store
 from tests.invariants import assert_conserves
 
 SCHEMA = Schema((Field("id", "int64"), Field("name", "string"), Field("price", "float64")))

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from config.model import setting_keys
+from briquette.settings.environments import setting_keys
 
 
 def show(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("BRIQUETTE_")}
-    command = [sys.executable, "-m", "engine.cli", "config", "show", *words]
+    command = [sys.executable, "-m", "briquette", "config", "show", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**clean, **variables})
 
 

@@ -14,20 +14,23 @@ from typing import Any
 import dask
 import pytest
 
-from engine import compact, read
-from engine.compaction import RunOptions, make_plan, plan_summary, resolve_spec
-from engine.errors import OutputOccupied, SnapshotChanged, SourceChanged, UpgradeNeeded, VerificationFailed
-from engine.indicators import IndicatorsOptions, indicators
-from engine.inspection import inspect_url
-from engine.model import RawObject, Status
-from engine.publish import observe, read_manifest
-from engine.publishing import identity
-from engine.report import inspection_text, verdict_text
-from engine.store import open_store, parse_url
-from engine.stores import descriptors, local, s3_plain, swap
-from engine.target import anywhere, dataset_location
-from engine.transform import transform
-from engine.verification import verify
+from briquette import compact, read
+from briquette.cli.text import inspection_text, verdict_text
+from briquette.compaction.run import RunOptions, make_plan, plan_summary, resolve_spec
+from briquette.datasets.inspect import inspect_url
+from briquette.datasets.verify import verify
+from briquette.errors import OutputOccupied, SnapshotChanged, SourceChanged, UpgradeNeeded, VerificationFailed
+from briquette.model import RawObject, Status
+from briquette.pipeline.indicators import IndicatorsOptions, indicators
+from briquette.pipeline.transform import transform
+from briquette.planning.target import anywhere, dataset_location
+from briquette.publishing import identity
+from briquette.publishing.publish import observe, read_manifest
+from briquette.storage.interface import open_store, parse_url
+from briquette.storage.local import directory_swap
+from briquette.storage.local import files as local_files
+from briquette.storage.local import store as local_store
+from briquette.storage.s3 import plain as s3_plain
 from tests.flow.price_days import publish_history
 from tests.flow.test_compaction import SCHEMA, crumbs, land, lines, row
 from tests.flow.test_transform import DS, MARKET, bar, compacted
@@ -298,7 +301,7 @@ def test_an_edit_of_the_same_size_within_a_tick_is_not_unchanged(
 ) -> None:
     files = crumbs(120)
     land(tmp_path / "raw", files)
-    for module in (descriptors, local, swap):
+    for module in (local_files, local_store, directory_swap):
         monkeypatch.setattr(module, "file_etag", coarse)
     first = compact(input=tmp_path / "raw", output=tmp_path / "out", **SPEC)
     assert len(first.manifest.fresh) == 120
@@ -321,13 +324,13 @@ def test_a_run_at_once_and_one_much_later_are_unchanged(
     first = compact(**where)
     assert len(first.manifest.fresh) == 30
     assert compact(**where).status is Status.UNCHANGED
-    monkeypatch.setattr(descriptors, "FRESH_NS", -(10**18))  # by now nothing is fresh
+    monkeypatch.setattr(local_files, "FRESH_NS", -(10**18))  # by now nothing is fresh
     assert compact(**where).status is Status.UNCHANGED
     assert compact(**where | {"codec": "gzip"}).manifest.fresh == ()
 
 
 def test_an_edit_that_sets_the_time_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "FRESH_NS", -(10**18))  # as if all this took long
+    monkeypatch.setattr(local_files, "FRESH_NS", -(10**18))  # as if all this took long
     files = crumbs(30)
     land(tmp_path / "raw", files)
     where: dict[str, Any] = {"input": tmp_path / "raw", "output": tmp_path / "out", **SPEC}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.backfill import backfill
-from engine.errors import CorruptObject, RejectLimitExceeded, SourceChanged
-from engine.flow import DayResult, Step
-from engine.reading import open_dataset
-from engine.target import daily
+from briquette.datasets.read import open_dataset
+from briquette.errors import CorruptObject, RejectLimitExceeded, SourceChanged
+from briquette.pipeline.backfill import backfill
+from briquette.pipeline.run_day import DayResult, Step
+from briquette.planning.target import daily
 from tests.invariants import snapshot
 
 DAYS = ("2024-01-15", "2024-01-16", "2024-01-17")
@@ -34,7 +34,7 @@ def land(raw: Path, ds: str, count: int = 120, **changes: object) -> None:
 
 def briquette(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     places = ("--raw", str(tmp_path / "raw"), "--curated", str(tmp_path / "curated"))
-    command = [sys.executable, "-m", "engine.cli", *words, *SOURCE, *places]
+    command = [sys.executable, "-m", "briquette", *words, *SOURCE, *places]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.compaction import RunOptions, resolve_spec
-from engine.errors import DataQualityFailed, InputError, RejectLimitExceeded, SeveralBars, UsageError
-from engine.flow import FlowOptions, run_day
-from engine.indicators import IndicatorsOptions, indicators
-from engine.prices.duplicates import RULES, key_columns, key_hashes, repeated, settle, settled_table
-from engine.reading import open_dataset, read_tables
-from engine.target import daily
-from engine.transform import TransformOptions, transform
+from briquette.compaction.run import RunOptions, resolve_spec
+from briquette.datasets.read import open_dataset, read_tables
+from briquette.errors import DataQualityFailed, InputError, RejectLimitExceeded, SeveralBars, UsageError
+from briquette.pipeline.indicators import IndicatorsOptions, indicators
+from briquette.pipeline.run_day import FlowOptions, run_day
+from briquette.pipeline.transform import TransformOptions, transform
+from briquette.planning.target import daily
+from briquette.prices.duplicates import RULES, key_columns, key_hashes, repeated, settle, settled_table
 from tests.flow.price_days import bars, publish_day, publish_history, sessions
 from tests.invariants import assert_conserves
 
@@ -124,7 +124,7 @@ def test_duplicates_in_different_splits_are_found_and_the_bytes_do_not_depend_on
     whole = rows(tmp_path, "prices", ds)
     places = {"raw": tmp_path / "raw", "curated": tmp_path / "c", "ds": ds, "options": SERIAL, **WORDS}
     (tmp_path / "c/market/prices" / f"ds={ds}").rename(tmp_path / "aside")
-    monkeypatch.setattr("engine.transform_source.SPLIT_SHARE", 1 << 11)
+    monkeypatch.setattr("briquette.pipeline.transform_source.SPLIT_SHARE", 1 << 11)
     cut = transform(**places)
     assert made.error is None
     assert cut.compaction.splits >= 1

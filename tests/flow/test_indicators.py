@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from engine.compaction import RunOptions
-from engine.errors import DataQualityFailed, MissingColumns, NoPrices, UsageError
-from engine.indicators import IndicatorsOptions, indicators
-from engine.model import Status
-from engine.prices.columns import SET_A, SET_B, indicator_set
-from engine.prices.indicators import compute
-from engine.reading import open_dataset, read_tables
-from engine.store import open_store
-from engine.verification import verify
+from briquette.compaction.run import RunOptions
+from briquette.datasets.read import open_dataset, read_tables
+from briquette.datasets.verify import verify
+from briquette.errors import DataQualityFailed, MissingColumns, NoPrices, UsageError
+from briquette.model import Status
+from briquette.pipeline.indicators import IndicatorsOptions, indicators
+from briquette.prices.columns import SET_A, SET_B, indicator_set
+from briquette.prices.indicators import compute
+from briquette.storage.interface import open_store
 from tests.flow.price_days import SYMBOLS, bars, panel, publish_day, publish_history, sessions
 from tests.invariants import assert_conserves, snapshot
 
@@ -210,7 +210,7 @@ def test_a_published_day_verifies_but_not_against_raw_objects(tmp_path):
 def test_the_command_says_what_it_did_and_exits_with_the_contract(tmp_path):
     days = publish_history(str(tmp_path), tmp_path, 3)
     words = ["indicators", "--curated", str(tmp_path), "--domain", "market", "--set", "B"]
-    command = [sys.executable, "-m", "engine.cli", *words]
+    command = [sys.executable, "-m", "briquette", *words]
     told = subprocess.run([*command, "--ds", days[-1]], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     assert "PUBLISHED  market/indicators/" in told.stdout

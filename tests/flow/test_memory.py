@@ -53,7 +53,7 @@ def test_peak_memory_stays_within_the_projection(land, limit, tmp_path):
 # The kernel hands a parent's peak on to its child's ru_maxrss, and a test runner grows; VmHWM is its own.
 COMMAND = """
 import re, sys
-from engine.cli import main
+from briquette.cli.main import main
 try:
     main()
 finally:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.compaction import RunOptions, compact
-from engine.errors import UsageError
-from engine.executors.dask import FEW_TASKS
+from briquette.compaction.run import RunOptions, compact
+from briquette.errors import UsageError
+from briquette.executors.dask import FEW_TASKS
 from tests.flow.test_cli import ROOT, SCHEMA, briquette, document
 from tests.flow.test_compaction import crumbs, land, lines, row
 
@@ -156,7 +156,7 @@ def test_errors_are_json_where_logs_are(words, name, tmp_path):
 @pytest.mark.parametrize(("splits", "ran"), [(1, "threads"), (FEW_TASKS, "threads"), (FEW_TASKS + 1, "dask")])
 def test_the_executor_that_is_printed_is_the_one_that_ran(splits, ran):
     code = (
-        "from engine.executors import open_executor\n"
+        "from briquette.executors import open_executor\n"
         "executor = open_executor('auto', concurrency=2)\n"
         f"executor.map(abs, list(range({splits})), lambda _: None)\n"
         "print(executor.name)"
@@ -172,7 +172,9 @@ def test_nothing_is_said_to_have_run_where_nothing_ran(places):
 
 def test_the_time_that_is_printed_counts_from_the_start_of_the_process(places):
     # A process that began 1,000 s ago, whatever its work took: what is printed is what a user waited.
-    code = "from engine.cli import main; from engine.commands import speech; speech.BEGAN -= 1000; main()"
+    code = (
+        "from briquette.cli.main import main; from briquette.cli import output; output.BEGAN -= 1000; main()"
+    )
     command = [sys.executable, "-c", code, "compact", *map(str, places), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert 1000 < document(done)["seconds"] < 2000
@@ -181,7 +183,7 @@ def test_the_time_that_is_printed_counts_from_the_start_of_the_process(places):
 def stopped(command: list[object], number: signal.Signals) -> tuple[int, str]:
     """Send a signal to a command that has begun to read; its exit code and stderr."""
     with subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", *map(str, command)],
+        [sys.executable, "-m", "briquette", *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -216,8 +218,8 @@ def test_workers_of_a_script_without_a_main_guard_do_not_run_it_again(tmp_path):
     (tmp_path / "s.toml").write_text(SCHEMA)
     script = tmp_path / "script.py"
     script.write_text(
-        "from engine import compact\n"
-        "from engine.compaction import RunOptions\n"
+        "from briquette import compact\n"
+        "from briquette.compaction.run import RunOptions\n"
         "print('once')\n"
         "done = compact(input='raw', output='out', schema='s.toml', options=RunOptions(workers=1))\n"
         "print(done.status, done.executor)\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dask
 import pytest
 
-from engine import compact, read
-from engine.errors import NotFound, SnapshotChanged, UsageError
-from engine.store import open_store, parse_url
+from briquette import compact, read
+from briquette.errors import NotFound, SnapshotChanged, UsageError
+from briquette.storage.interface import open_store, parse_url
 from tests.flow.test_compaction import SCHEMA, SMALL, crumbs, lines, row
 
 

@@ -12,8 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from engine.backfill import backfill
-from engine.errors import (
+from briquette.errors import (
     EXIT_REFUSED,
     EXIT_RETRYABLE,
     AccessDenied,
@@ -22,7 +21,8 @@ from engine.errors import (
     StoreError,
     StoreRefused,
 )
-from engine.stores.local import LocalStore
+from briquette.pipeline.backfill import backfill
+from briquette.storage.local.store import LocalStore
 from tests.flow.test_cli import NAMES, SCHEMA, briquette, document
 from tests.flow.test_compaction import land, lines, row
 
@@ -115,10 +115,10 @@ def test_what_a_store_refuses_is_asked_once_and_said_in_its_own_words(
 
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "RequestTimeTooSkewed")])
 def test_what_may_pass_stays_worth_a_retry(keys, monkeypatch, tmp_path, status, code):
-    monkeypatch.setattr("engine.stores.retry.Retry.pause", lambda *_: None)
+    monkeypatch.setattr("briquette.storage.s3.retry.Retry.pause", lambda *_: None)
     with answering(Answers(status=status, code=code)) as answers:
         monkeypatch.setenv("AWS_ENDPOINT_URL", answers.endpoint)
-        from engine.stores.s3 import S3Store
+        from briquette.storage.s3.store import S3Store
 
         with pytest.raises(StoreError) as caught:
             list(S3Store("bucket").list("raw/"))
@@ -141,7 +141,7 @@ def test_a_disk_that_refuses_is_no_network_that_fails(tmp_path, monkeypatch, num
     def write(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("engine.stores.descriptors.os.write", write)
+    monkeypatch.setattr("briquette.storage.local.files.os.write", write)
     with pytest.raises(StoreError) as caught:
         LocalStore(str(tmp_path)).put("k", b"bytes")
     assert type(caught.value) is kind
@@ -176,7 +176,7 @@ def test_a_day_without_a_folder_is_empty_where_the_root_is_there(tmp_path):
 
 
 def test_on_s3_a_prefix_without_objects_is_empty_and_an_object_is_no_prefix(s3, tmp_path):
-    from engine.store import open_store
+    from briquette.storage.interface import open_store
 
     open_store(s3.url).put("raw/a.json", lines([row(1)]))
     (tmp_path / "s.toml").write_text(SCHEMA)
@@ -249,10 +249,10 @@ def test_names_at_which_a_client_would_panic_are_usage(keys, monkeypatch, url, r
 
 
 def test_an_endpoint_that_nobody_serves_ends_soon_and_says_so(keys, monkeypatch):
-    from engine.stores.s3 import S3Store
+    from briquette.storage.s3.store import S3Store
 
     pauses: list[int] = []
-    monkeypatch.setattr("engine.stores.retry.Retry.pause", lambda _, attempt: pauses.append(attempt))
+    monkeypatch.setattr("briquette.storage.s3.retry.Retry.pause", lambda _, attempt: pauses.append(attempt))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreError) as caught:
         list(S3Store("bucket").list("raw/"))
@@ -262,10 +262,10 @@ def test_an_endpoint_that_nobody_serves_ends_soon_and_says_so(keys, monkeypatch)
 
 
 def test_a_store_that_has_answered_is_asked_again_when_it_is_away(keys, monkeypatch):
-    from engine.stores.s3 import S3Store
+    from briquette.storage.s3.store import S3Store
 
     pauses: list[int] = []
-    monkeypatch.setattr("engine.stores.retry.Retry.pause", lambda _, attempt: pauses.append(attempt))
+    monkeypatch.setattr("briquette.storage.s3.retry.Retry.pause", lambda _, attempt: pauses.append(attempt))
     with answering(Answers(status=404, code="NoSuchKey")) as answers:
         monkeypatch.setenv("AWS_ENDPOINT_URL", answers.endpoint)
         store = S3Store("bucket")
@@ -276,8 +276,8 @@ def test_a_store_that_has_answered_is_asked_again_when_it_is_away(keys, monkeypa
 
 
 def test_a_cluster_that_nobody_serves_is_not_waited_for(monkeypatch):
-    from engine.errors import UsageError, WorkerLost
-    from engine.executors import open_executor
+    from briquette.errors import UsageError, WorkerLost
+    from briquette.executors import open_executor
 
     def waits(*_, **__):
         raise AssertionError("Dask would try for half a minute, Ray for two")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from engine import indicators as stage
-from engine.compaction import RunOptions, resolve_spec
-from engine.flow import FlowOptions, run_day
-from engine.indicators import IndicatorsOptions, IndicatorsResult, indicators, indicators_target
-from engine.indicators_days import indicators_days, stale_days
-from engine.lookback import PublishedDays, stale_reason
-from engine.reading import open_dataset, read_tables
-from engine.store import open_store
-from engine.target import daily
+from briquette.compaction.run import RunOptions, resolve_spec
+from briquette.datasets.read import open_dataset, read_tables
+from briquette.pipeline import indicators as stage
+from briquette.pipeline.indicators import IndicatorsOptions, IndicatorsResult, indicators, indicators_target
+from briquette.pipeline.indicators_days import indicators_days, stale_days
+from briquette.pipeline.lookback import PublishedDays, stale_reason
+from briquette.pipeline.run_day import FlowOptions, run_day
+from briquette.planning.target import daily
+from briquette.storage.interface import open_store
 from tests.flow.price_days import bars, publish_day, publish_history, sessions
 from tests.flow.test_days import briquette, land, steps
 

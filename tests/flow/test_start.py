@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store import open_store
+from briquette.storage.interface import open_store
 from tests.servers import Bucket
 
 UNNEEDED = (
@@ -23,7 +23,7 @@ UNNEEDED = (
 )
 PROGRAM = f"""
 import sys
-from engine.cli import main
+from briquette.cli.main import main
 try:
     main()
 except SystemExit as end:
@@ -77,7 +77,7 @@ def test_a_day_on_s3_is_compacted_without_another_client(s3: Bucket) -> None:
 def test_arrow_is_mapped_without_importing_it() -> None:
     program = (
         "import sys, threading; from pathlib import Path\n"
-        "from engine.commands.settling import map_arrow_ahead; map_arrow_ahead()\n"
+        "from briquette.cli.process_setup import map_arrow_ahead; map_arrow_ahead()\n"
         "for thread in threading.enumerate()[1:]: thread.join()\n"
         "print('libarrow.so' in Path('/proc/self/maps').read_text(), 'pyarrow' in sys.modules)"
     )
@@ -87,8 +87,8 @@ def test_arrow_is_mapped_without_importing_it() -> None:
 
 LEAVING = """
 import os, sys, threading, time
-from engine import cli
-from engine.commands import settling
+from briquette import cli
+from briquette.cli.commands import settling
 ended = []
 def slow():
     time.sleep(0.3)

@@ -14,10 +14,12 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
-from engine import assembly, compact
-from engine.compaction import RunOptions, resolve_target
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
-from engine.errors import (
+from briquette import compact
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
+from briquette.compaction import assembly
+from briquette.compaction.run import RunOptions, resolve_target
+from briquette.datasets.read import open_dataset, read_tables
+from briquette.errors import (
     BatchManifestMismatch,
     DataQualityFailed,
     InputError,
@@ -30,14 +32,13 @@ from engine.errors import (
     StoreError,
     UsageError,
 )
-from engine.model import Status
-from engine.publish import verify_dataset
-from engine.publishing.layout import PLAN
-from engine.reading import open_dataset, read_tables
-from engine.store import ANY, WRITE_VERBS, open_store
-from engine.target import below
-from engine.transform import transform
-from engine.transform_source import places_of
+from briquette.model import Status
+from briquette.pipeline.transform import transform
+from briquette.pipeline.transform_source import places_of
+from briquette.planning.target import below
+from briquette.publishing.layout import PLAN
+from briquette.publishing.publish import verify_dataset
+from briquette.storage.interface import ANY, WRITE_VERBS, open_store
 from tests.flow.test_cli import NAMES, briquette
 from tests.flow.test_cli import document as printed
 from tests.invariants import assert_conserves, assert_only_parts_are_visible, snapshot
@@ -216,9 +217,9 @@ def test_a_huge_part_is_read_by_ranges_of_its_row_groups(tmp_path):
 
 
 def _plan_splits(result):
-    from engine.prices.quality import Thresholds
-    from engine.transform import plan_transform
-    from engine.transform_source import Places, find_source
+    from briquette.pipeline.transform import plan_transform
+    from briquette.pipeline.transform_source import Places, find_source
+    from briquette.prices.quality import Thresholds
 
     made, root = result.compaction.manifest, result.compaction.output
     places = Places(made.partition, made.raw, made.raw, below(root))
@@ -294,7 +295,7 @@ def test_failing_again_rewrites_no_quarantine(tmp_path):
 def test_a_crash_after_the_quarantine_is_made_good_by_running_again(tmp_path, monkeypatch):
     where = compacted(str(tmp_path), bad_day())
     with monkeypatch.context() as patch:
-        patch.setattr("engine.transform.DataQualityFailed", lambda *_, **__: StoreError("died"))
+        patch.setattr("briquette.pipeline.transform.DataQualityFailed", lambda *_, **__: StoreError("died"))
         with pytest.raises(StoreError, match="died"):
             transform(**where)
     before = snapshot(tmp_path)
@@ -390,8 +391,8 @@ def test_nothing_to_read_names_both_places(store_url):
 
 def test_a_raw_day_is_read_itself_and_said_so(store_url, caplog, monkeypatch):
     land(store_url, [bar("A"), bar("B")])
-    monkeypatch.setattr(logging.getLogger("engine"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "engine.transform"):
+    monkeypatch.setattr(logging.getLogger("briquette"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "briquette.pipeline.transform"):
         result = transform(**names(store_url))
     assert result.source == "raw"
     assert "the raw day" in result.compaction.message
@@ -609,11 +610,11 @@ def test_the_command_ends_with_5_for_quality_and_3_for_nothing_to_read(tmp_path)
 
 
 def test_a_plan_of_this_stage_is_not_run_as_a_compaction(tmp_path):
-    from engine.compaction import run_plan
-    from engine.errors import PlanError
-    from engine.prices.quality import Thresholds
-    from engine.transform import plan_transform
-    from engine.transform_source import Places, find_source
+    from briquette.compaction.run import run_plan
+    from briquette.errors import PlanError
+    from briquette.pipeline.transform import plan_transform
+    from briquette.pipeline.transform_source import Places, find_source
+    from briquette.prices.quality import Thresholds
 
     made = compact(**names(str(tmp_path))) if compacted(str(tmp_path)) else None
     places = Places(made.partition, made.output, made.output, below(made.output, "x"))

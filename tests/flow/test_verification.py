@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import compact
-from engine.compaction import RunOptions
-from engine.verification import verify
+from briquette import compact
+from briquette.compaction.run import RunOptions
+from briquette.datasets.verify import verify
 from tests.flow.test_compaction import SCHEMA, SMALL, crumbs, land, lines, row
 
 SERIAL = RunOptions(executor="serial")

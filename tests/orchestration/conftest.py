@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine import compact
-from engine.compaction import CompactionResult, RunOptions
-from engine.indicators import IndicatorsOptions, indicators
-from engine.plan import BATCH_MANIFEST_NAME
-from engine.store import open_store
-from engine.transform import transform
+from briquette import compact
+from briquette.compaction.run import CompactionResult, RunOptions
+from briquette.pipeline.indicators import IndicatorsOptions, indicators
+from briquette.pipeline.transform import transform
+from briquette.planning.plan import BATCH_MANIFEST_NAME
+from briquette.storage.interface import open_store
 from tests.orchestration.synthesis import Assembly, synthesise
 from tests.servers import Bucket
 

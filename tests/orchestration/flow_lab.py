@@ -19,9 +19,9 @@ from typing import Any
 import boto3
 import pytest
 
-from engine.demo import raw_day
-from engine.model import Manifest
-from engine.wire import manifest_from_bytes
+from briquette.cli.demo import raw_day
+from briquette.model import Manifest
+from briquette.serialization import manifest_from_bytes
 from orchestration.flow import definition, substituted
 from orchestration.sources import ROOT, copy_functions
 from tests.servers import _server, environment

@@ -163,13 +163,13 @@ def run_task(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
 # The container, which dies by SIGKILL at its first request of the verb in argv[1]: nothing is cleaned up.
 DYING = """
 import os, runpy, signal, sys
-import engine.store
-verb, note = sys.argv.pop(1), engine.store.Requests.note
+import briquette.storage.interface
+verb, note = sys.argv.pop(1), briquette.storage.interface.Requests.note
 def dying(self, asked, key):
     note(self, asked, key)
     if asked == verb:
         os.kill(os.getpid(), signal.SIGKILL)
-engine.store.Requests.note = dying
+briquette.storage.interface.Requests.note = dying
 runpy.run_module("orchestration.container", run_name="__main__", alter_sys=True)
 """
 

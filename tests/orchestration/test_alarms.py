@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from config.model import environment_names, load_environment
+from briquette.settings.environments import environment_names, load_environment
 from orchestration import alarms
 from orchestration.alarms import Alarm, Metric
 from orchestration.handlers import telemetry

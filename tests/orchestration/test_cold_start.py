@@ -12,9 +12,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from engine.store import IF_ABSENT, if_match
-from engine.stores.s3 import S3Store
-from engine.stores.s3_plain import PlainS3Store
+from briquette.storage.interface import IF_ABSENT, if_match
+from briquette.storage.s3.plain import PlainS3Store
+from briquette.storage.s3.store import S3Store
 from orchestration.handlers.preflight import handler as preflight_handler
 from tests.orchestration.conftest import DS, EVENT
 
@@ -25,7 +25,7 @@ ABSENT = (
     *("pyarrow", "pydantic", "pyspark", "ray", "rich", "s3fs", "typer"),
 )
 # Only these folders are in the package; importing another is as wrong as importing a library.
-PACKAGE = ("engine", "config", "orchestration.handlers", "orchestration")
+PACKAGE = ("briquette", "orchestration.handlers", "orchestration")
 BARRIER = f"""
 import sys
 class Absent:
@@ -67,7 +67,12 @@ print(*(set(sys.modules) - before))
     others = {n.partition(".")[0] for n in names - ours}
     assert not others & {*ABSENT, "boto3", "botocore"}
     assert others <= sys.stdlib_module_names, others - sys.stdlib_module_names
-    assert not ours & {"engine.compaction", "engine.assembly", "engine.decode", "engine.encode"}
+    assert not ours & {
+        "briquette.compaction.run",
+        "briquette.compaction.assembly",
+        "briquette.decoding.decode",
+        "briquette.encoding.row_groups",
+    }
     milliseconds = round(1_000 * float(seconds))
     record_property("import_milliseconds", milliseconds)
     sys.stdout.write(f"import orchestration.handlers.{name}: {milliseconds} ms, {len(names)} modules\n")
@@ -136,7 +141,7 @@ def test_both_stores_see_the_same_objects(stores):
 
 
 def test_the_plain_store_honours_conditions_with_the_same_errors(stores):
-    from engine.errors import NotFound, PreconditionFailed
+    from briquette.errors import NotFound, PreconditionFailed
 
     plain, _ = stores
     first = plain.put("k", b"1", IF_ABSENT)

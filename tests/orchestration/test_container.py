@@ -16,13 +16,13 @@ from typing import Any
 import boto3
 import pytest
 
-from engine.compaction import RunOptions, make_plan, resolve_spec, run_plan
-from engine.demo import DAY_PREFIX, DS, raw_day
-from engine.errors import UsageError
-from engine.store import open_store
-from engine.target import daily
-from engine.wire import plan_to_bytes
-from orchestration.container.command import own_memory, parse
+from briquette.aws.container_command import own_memory, parse
+from briquette.cli.demo import DAY_PREFIX, DS, raw_day
+from briquette.compaction.run import RunOptions, make_plan, resolve_spec, run_plan
+from briquette.errors import UsageError
+from briquette.planning.target import daily
+from briquette.serialization import plan_to_bytes
+from briquette.storage.interface import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "yahoo_finance", "ds": DS}
@@ -31,10 +31,10 @@ OUTPUT = f"market/prices/compacted/ds={DS}/"
 # The container, to which SIGTERM comes at its nth request of a verb, for a key with that ending.
 STOPPED = """
 import os, runpy, signal, sys
-import engine.store, engine.stores.s3
-engine.stores.s3.SINGLE_PUT_BYTES = 6 << 20  # 64 MiB by itself: a smaller part is sent as an upload, too
+import briquette.storage.interface, briquette.storage.s3.store
+briquette.storage.s3.store.SINGLE_PUT_BYTES = 6 << 20  # not 64 MiB: a smaller part is uploaded, too
 verb, left, ending = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
-note = engine.store.Requests.note
+note = briquette.storage.interface.Requests.note
 def noted(self, asked, key):
     global left
     note(self, asked, key)
@@ -42,7 +42,7 @@ def noted(self, asked, key):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGTERM)
-engine.store.Requests.note = noted
+briquette.storage.interface.Requests.note = noted
 runpy.run_module("orchestration.container", run_name="__main__", alter_sys=True)
 """
 

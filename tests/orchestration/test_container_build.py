@@ -39,10 +39,10 @@ def test_every_step_of_the_image_is_in_the_script():
 
 def test_the_image_runs_as_nobody_special_and_starts_the_task():
     assert re.findall(r"^USER (\w+)", DOCKERFILE, re.MULTILINE) == ["briquette"]
-    assert 'ENTRYPOINT ["python", "-m", "orchestration.container"]' in DOCKERFILE
+    assert 'ENTRYPOINT ["python", "-m", "briquette.aws.container"]' in DOCKERFILE
     assert DOCKERFILE.count("\nFROM ") == 1
     assert "\nFROM python:3.11-slim\n" in DOCKERFILE
-    assert (HERE / "__main__.py").is_file()
+    assert (ROOT / "briquette/aws/container.py").is_file()
 
 
 def test_docker_ignores_what_the_build_context_leaves_out():
@@ -83,5 +83,5 @@ def test_the_steps_make_an_environment_that_answers(tmp_path):
     help_ = [str(venv / "bin/python"), "-I", "-m", "orchestration.container", "compact", "--help"]
     told = subprocess.run(help_, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
-    installed = list((venv / "lib").rglob("orchestration/container/__main__.py"))
+    installed = list((venv / "lib").rglob("briquette/aws/container.py"))
     assert len(installed) == 1

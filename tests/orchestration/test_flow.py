@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine import compact
+from briquette import compact
 from tests.needs import needs_java
 from tests.orchestration.flow_lab import CURATED, RAW, WORDS, FlowLab, flow_lab
 

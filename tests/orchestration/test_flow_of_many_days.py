@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.lookback import READ, parameters_of
+from briquette.pipeline.lookback import READ, parameters_of
 from orchestration.flow import definition, substituted
 from tests.needs import needs_java
 from tests.orchestration.flow_lab import CURATED, PREFIX, RAW, ROLE, FlowLab, flow_lab

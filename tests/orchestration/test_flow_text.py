@@ -14,7 +14,7 @@ from typing import Any
 import jsonata
 import pytest
 
-from config.model import load_environment
+from briquette.settings.environments import load_environment
 from glue_wrappers import compaction_job, indicators_job, transform_job
 from orchestration.flow import FILE, SUBSTITUTIONS, definition, names_in, substituted
 from orchestration.handlers import arguments
@@ -230,10 +230,10 @@ def told(error: str, cause: str, exit_code: int = -1, state: str = "DayFailed") 
     ("said", "name"),
     [
         ("CorruptObject: s3://raw/Failed Name: x; y.json is cut.", "CorruptObject"),
-        ("engine.errors.CorruptObject: AAPL.json.gz is cut.", "CorruptObject"),
+        ("briquette.errors.CorruptObject: AAPL.json.gz is cut.", "CorruptObject"),
         ("SourceChanged: DQ_FAILED.json changed; Plan Id: 3; List again.", "SourceChanged"),
         ("DataQualityFailed: DQ_FAILED: 7.5 % of the records", "DQ_FAILED"),
-        ("engine.errors.NoPrices: NO_INPUT_DATA: nothing before 2025-01-06", "NO_INPUT_DATA"),
+        ("briquette.errors.NoPrices: NO_INPUT_DATA: nothing before 2025-01-06", "NO_INPUT_DATA"),
         ("DQ_FAILED: duplicate key", "DQ_FAILED"),
         ("AnalysisException: [PATH_NOT_FOUND] Path does not exist", "AnalysisException"),
         ("ModuleNotFoundError: No module named 'engine'", "ModuleNotFoundError"),
@@ -352,7 +352,7 @@ def test_a_ministack_that_is_built_otherwise_ends_the_launcher_with_what_to_mend
 
 
 def test_glue_is_not_tried_for_what_it_would_be_refused_alike() -> None:
-    from engine import errors
+    from briquette import errors
 
     refusals = {
         errors.EXIT_USAGE,

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from engine.errors import UpgradeNeeded
-from engine.stores.retry import Retry
+from briquette.errors import UpgradeNeeded
+from briquette.storage.s3.retry import Retry
 from orchestration.handlers.guard import TornDataset, handler
 from orchestration.handlers.preflight import preflight
 from tests.faults import Fault

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from engine.compaction import RunOptions, resolve_spec, resolve_target, run_plan
-from engine.errors import StoreError
-from engine.model import Status
-from engine.stores.s3 import S3Store
-from engine.stores.s3_plain import PlainS3Store
-from engine.wire import plan_from_bytes
+from briquette.aws.glue_arguments import parse_arguments
+from briquette.compaction.run import RunOptions, resolve_spec, resolve_target, run_plan
+from briquette.errors import StoreError
+from briquette.model import Status
+from briquette.serialization import plan_from_bytes
+from briquette.storage.s3.plain import PlainS3Store
+from briquette.storage.s3.store import S3Store
 from glue_wrappers import compaction_job, indicators_job, transform_job
-from glue_wrappers.arguments import parse_arguments
 from orchestration.handlers.preflight import handler, preflight
 from tests.faults import Fault
 from tests.orchestration.conftest import DS, EVENT, PREFIX, Account
@@ -476,7 +476,7 @@ def test_a_table_without_a_schema_is_left_to_the_engine_until_it_is_published(ac
         ds=DS,
         **other,
     )
-    from engine.compaction import infer_target, make_plan
+    from briquette.compaction.run import infer_target, make_plan
 
     options = RunOptions(executor="serial")
     run_plan(make_plan(target, resolve_spec(target, infer_target(target)[0].schema, {}), options), options)
@@ -494,7 +494,7 @@ def test_a_table_without_a_schema_is_left_to_the_engine_until_it_is_published(ac
 @pytest.mark.parametrize("client", [S3Store, PlainS3Store])
 def test_a_store_that_refuses_is_an_error_never_an_answer(faulty_s3, monkeypatch, operation, client):
     bucket, wire = faulty_s3
-    monkeypatch.setattr("engine.store._s3_store", client)
+    monkeypatch.setattr("briquette.storage.interface._s3_store", client)
     account = Account(bucket)
     for name, value in account.env.items():
         monkeypatch.setenv(name, value)

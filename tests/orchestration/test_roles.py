@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from engine import compact
-from engine.compaction import RunOptions
+from briquette import compact
+from briquette.compaction.run import RunOptions
 from tests.faults import FaultyWire
 from tests.orchestration.conftest import WORDS, Account
 from tests.orchestration.synthesis import ENVIRONMENTS

@@ -21,8 +21,8 @@ from typing import Any
 import boto3
 import pytest
 
-from config.model import load_environment, setting_keys
-from engine.wire import manifest_from_bytes
+from briquette.serialization import manifest_from_bytes
+from briquette.settings.environments import load_environment, setting_keys
 from tests.needs import needs_node
 from tests.orchestration.synthesis import ROOT, Assembly, readable, synthesise
 from tests.servers import environment, ministack
@@ -169,7 +169,7 @@ class Lab:
         )
 
     def briquette(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run([sys.executable, "-m", "engine.cli", *words])
+        return self.run([sys.executable, "-m", "briquette", *words])
 
     @cached_property
     def ran(self) -> dict[str, Any]:
@@ -226,7 +226,7 @@ class Lab:
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("settings")
     root = folder / "checkout"
-    for name in ("config", "engine", "glue_wrappers", "orchestration", "scripts", "benchmarks"):
+    for name in ("config", "engine", "glue_wrappers", "orchestration", "scripts"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "README.md", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, root / name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from config.model import load_environment
+from briquette.settings.environments import load_environment
 from orchestration import alarms
 from tests.needs import needs_node
 from tests.orchestration.synthesis import ENVIRONMENTS, ROOT, Assembly, logical, readable, synthesise
@@ -345,7 +345,7 @@ def test_the_lambdas_asset_holds_nothing_but_the_three_packages(assembly):
     ]
     folder = assembly.folder / asset["source"]["path"]
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    assert {file.parts[0] for file in files} == {"config", "engine", "orchestration"}
+    assert {file.parts[0] for file in files} == {"briquette", "orchestration"}
     assert {file.parts[1] for file in files if file.parts[0] == "orchestration"} == {
         "__init__.py",
         "handlers",

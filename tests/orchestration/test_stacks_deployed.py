@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
-from config.model import load_environment
+from briquette.settings.environments import load_environment
 from orchestration import alarms
 from tests.needs import needs_node
 from tests.orchestration.synthesis import Assembly

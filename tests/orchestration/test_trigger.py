@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.model import load_environment
+from briquette.settings.environments import load_environment
 from orchestration.handlers.preflight import preflight
 from orchestration.handlers.trigger import execution_name, handler, start_of
 from tests.orchestration.conftest import PREFIX

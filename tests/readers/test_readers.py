@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from engine import encode as encoding
-from engine import splice as splicing
-from engine.footer import pages_of
-from engine.model import CompactionSpec, RowGroup, Schema
+from briquette.encoding import row_groups as encoding
+from briquette.model import CompactionSpec, RowGroup, Schema
+from briquette.parquet import splice as splicing
+from briquette.parquet.footer import pages_of
 from tests.needs import needs_java
 
 ROW_GROUPS = 5

@@ -9,9 +9,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from engine import compact, read
-from engine.model import Status
-from engine.store import open_store, parse_url
+from briquette import compact, read
+from briquette.model import Status
+from briquette.storage.interface import open_store, parse_url
 from tests.real.real_days import COLUMNS, DAYS, RealDay, real_day
 
 NAMES = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "kaggle"}

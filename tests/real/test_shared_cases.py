@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from engine.reading import open_dataset, read_tables
+from briquette.datasets.read import open_dataset, read_tables
 
 CASES = Path(__file__).parents[2].parent / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"the cases are not at {CASES}")
 
 
 def briquette(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "engine.cli", *words, "--json"]
+    command = [sys.executable, "-m", "briquette", *words, "--json"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 
 

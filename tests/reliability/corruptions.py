@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.model import RowGroup, SplitResult
+from briquette.model import RowGroup, SplitResult
 
 FLIP, ZERO, CUT, ADD = "a bit flipped", "a run of zeros", "cut", "extended"
 KINDS = (FLIP, ZERO, CUT, ADD)
@@ -78,10 +78,10 @@ def damaged_once_written(name: str, kind: str, draw: random.Random, *, quietly: 
 
     ``quietly`` keeps the file's times, as a disk does that loses bits.
     """
-    from engine.stores import swap
+    from briquette.storage.local import directory_swap
 
     hit: list[str] = []
-    write_file = swap.LocalStore.write_file
+    write_file = directory_swap.LocalStore.write_file
 
     def write(self: Any, path: str, pieces: Any, metadata: Any, *, durable: bool) -> Any:
         def then_damage() -> Any:
@@ -93,7 +93,7 @@ def damaged_once_written(name: str, kind: str, draw: random.Random, *, quietly: 
         return write_file(self, path, pieces, then_damage, durable=durable)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(swap.LocalStore, "write_file", write)
+        patch.setattr(directory_swap.LocalStore, "write_file", write)
         yield hit
 
 

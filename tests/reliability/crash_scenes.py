@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
-from engine.compaction import CompactionResult, RunOptions, make_plan, resolve_spec, resolve_target, run_plan
-from engine.errors import BriquetteError, SnapshotChanged
-from engine.model import Location, PublishMode, Status
-from engine.publish import janitor, observe, read_manifest, verify_dataset
-from engine.store import Store, open_store
-from engine.target import dataset_location
+from briquette.compaction.run import (
+    CompactionResult,
+    RunOptions,
+    make_plan,
+    resolve_spec,
+    resolve_target,
+    run_plan,
+)
+from briquette.errors import BriquetteError, SnapshotChanged
+from briquette.model import Location, PublishMode, Status
+from briquette.planning.target import dataset_location
+from briquette.publishing.publish import janitor, observe, read_manifest, verify_dataset
+from briquette.storage.interface import Store, open_store
 from tests.reliability.dying import HALF, Death, KilledError
 from tests.reliability.editions import (
     ERROR,

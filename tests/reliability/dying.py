@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import StoreError
-from engine.store import ANY, NO_METADATA, Condition, Stored
-from engine.stores.memory import MemoryStore
+from briquette.errors import StoreError
+from briquette.storage.interface import ANY, NO_METADATA, Condition, Stored
+from briquette.storage.memory import MemoryStore
 from tests.faults import Fault, FaultyWire
 
 BEFORE, AFTER, LOST, HALF = "before", "after", "lost reply", "half of it"
@@ -130,9 +130,9 @@ def dies_on_disk(patch: pytest.MonkeyPatch, root: str) -> Death:
 
     for name in _CALLS:
         patch.setattr(f"os.{name}", wrapped(name, getattr(os, name)))
-    from engine.stores import swap
+    from briquette.storage.local import directory_swap
 
-    patch.setattr(swap, "_exchange", wrapped("exchange", swap._exchange))
+    patch.setattr(directory_swap, "_exchange", wrapped("exchange", directory_swap._exchange))
     return death
 
 

@@ -11,8 +11,8 @@ from hashlib import md5
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import NotFound, PreconditionFailed
-from engine.model import (
+from briquette.errors import NotFound, PreconditionFailed
+from briquette.model import (
     CompactionSpec,
     Field,
     Location,
@@ -22,10 +22,10 @@ from engine.model import (
     PublishMode,
     Schema,
 )
-from engine.publish import Snapshot, observe, publish, read_manifest
-from engine.splice import SplicedPart, cut, splice
-from engine.store import ANY, NO_METADATA, Condition, Store, Stored
-from engine.stores.memory import MemoryStore
+from briquette.parquet.splice import SplicedPart, cut, splice
+from briquette.publishing.publish import Snapshot, observe, publish, read_manifest
+from briquette.storage.interface import ANY, NO_METADATA, Condition, Store, Stored
+from briquette.storage.memory import MemoryStore
 
 DS = "prices/compacted/ds=2025-09-09/"
 IN_PLACE, VERSIONED = PublishMode.IN_PLACE, PublishMode.VERSIONED

@@ -67,8 +67,9 @@ def _child(reader: str, folder: Path, *, seconds: int, runs: int) -> None:
     import atheris
 
     # numba compiles the template scan from its bytecode, which must then be as it was written.
-    plain = [f"engine.scanning.{path.stem}" for path in (ROOT / "engine/scanning").glob("*.py")]
-    with atheris.instrument_imports(include=["engine"], exclude=["engine.scan", *plain]):
+    kernel = (ROOT / "engine/briquette/template_scan").rglob("*.py")
+    plain = [".".join(path.relative_to(ROOT / "engine").with_suffix("").parts) for path in kernel]
+    with atheris.instrument_imports(include=["briquette"], exclude=plain):
         from tests.reliability import parsers
     from tests.reliability.fuzz_seeds import seeds_of
 
@@ -108,8 +109,8 @@ def _text_mutator(reader: str) -> Any:
 
     import atheris
 
-    from engine.decoding.text import decompress
-    from engine.errors import BriquetteError
+    from briquette.decoding.text.object_text import decompress
+    from briquette.errors import BriquetteError
     from tests.reliability.fuzz_seeds import compress
     from tests.reliability.parsers import SMALL
 

@@ -66,10 +66,10 @@ def parquet_files() -> tuple[bytes, ...]:
 @cache
 def documents() -> tuple[bytes, bytes]:
     """A plan and a manifest, of a day compacted in memory."""
-    import engine
-    from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_target
-    from engine.store import open_store
-    from engine.wire import manifest_to_bytes, plan_to_bytes
+    import briquette
+    from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target
+    from briquette.serialization import manifest_to_bytes, plan_to_bytes
+    from briquette.storage.interface import open_store
     from tests.reliability.parsers import SPEC
 
     url = "memory://fuzz-seeds"
@@ -78,7 +78,7 @@ def documents() -> tuple[bytes, bytes]:
     store.put("raw/b.json", b'{"a": "no number"}\n')
     target = resolve_target(input_url=f"{url}/raw", output_url=f"{url}/out")
     plan = make_plan(target, resolve_spec(target, SPEC.schema, {"max_reject_ratio": 1.0}), RunOptions())
-    made = engine.compact(
+    made = briquette.compact(
         input=f"{url}/raw",
         output=f"{url}/out",
         schema=SPEC.schema,

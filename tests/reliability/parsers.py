@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from engine.decode import decode_objects, decode_records_only
-from engine.decoding.stream import decode_stream
-from engine.errors import BriquetteError
-from engine.model import CompactionSpec, Field, Limits, Schema
-from engine.schema import parse_table
-from engine.wire import manifest_from_bytes, plan_from_bytes
+from briquette.decoding.decode import decode_objects, decode_records_only
+from briquette.decoding.stream import decode_stream
+from briquette.errors import BriquetteError
+from briquette.model import CompactionSpec, Field, Limits, Schema
+from briquette.schemas.declared import parse_table
+from briquette.serialization import manifest_from_bytes, plan_from_bytes
 
 SMALL = Limits(object_bytes=8 << 20, record_bytes=1 << 20, depth=64, columns=2_000, number_digits=400)
 SPEC = CompactionSpec(

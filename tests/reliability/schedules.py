@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from engine.errors import PublishConflict, SnapshotChanged
-from engine.model import Manifest, PublishMode
-from engine.publish import Snapshot, observe, verify_dataset
-from engine.publishing.layout import Layout
-from engine.store import Store
+from briquette.errors import PublishConflict, SnapshotChanged
+from briquette.model import Manifest, PublishMode
+from briquette.publishing.layout import Layout
+from briquette.publishing.publish import Snapshot, observe, verify_dataset
+from briquette.storage.interface import Store
 from tests.reliability.editions import (
     ERROR,
     IN_PLACE,
@@ -92,7 +92,7 @@ def stepper_for(store: Store) -> Iterator[Stepper]:
     """A scheduler of the store's requests; the locks of the disk become the scheduler's own."""
     stepper = Stepper(4)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("engine.stores.local", "engine.stores.swap"):
+        for module in ("briquette.storage.local.store", "briquette.storage.local.directory_swap"):
             patch.setattr(f"{module}.locked_directory", lambda _: stepper.locked())
         patch.setattr("os.fsync", lambda _: None)  # power cuts are not the subject here
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from engine import compact
-from engine.compaction import CompactionResult, RunOptions
-from engine.model import Field, Schema
-from engine.reading import open_dataset, read_tables
-from engine.store import Store, open_store
+from briquette import compact
+from briquette.compaction.run import CompactionResult, RunOptions
+from briquette.datasets.read import open_dataset, read_tables
+from briquette.model import Field, Schema
+from briquette.storage.interface import Store, open_store
 
 SCHEMA = Schema((Field("symbol", "string", nullable=False), Field("n", "int64")))
 OBJECTS, RECORDS = 4, 25
@@ -40,7 +40,7 @@ def compact_day(url: str, options: RunOptions | None = None, day: str = "") -> C
 
 def published_rows(url: str) -> Rows | None:
     """The rows of the dataset at ``url`` as its manifest pins them; None where there is none."""
-    from engine.errors import NotFound
+    from briquette.errors import NotFound
 
     try:
         dataset = open_dataset(url)

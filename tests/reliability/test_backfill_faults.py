@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from engine.reading import open_dataset, read_tables
-from engine.store import Store, open_store
-from engine.verification import verify
+from briquette.datasets.read import open_dataset, read_tables
+from briquette.datasets.verify import verify
+from briquette.storage.interface import Store, open_store
 from tests.faults import Fault, FaultyWire
 from tests.reliability.test_fault_matrix import FAULTS
 from tests.servers import Bucket
@@ -40,16 +40,16 @@ COLUMNS = ("symbol", "timestamp", "adjusted_close", "open", "high", "low", "clos
 # large ones do: row groups staged, parts uploaded and copied together.
 COMMAND = """
 import functools, sys
-from engine.stores import multipart, s3, s3_client
+from briquette.storage import multipart, s3, s3_client
 s3_client.READ_SECONDS = 0.5
 if sys.argv.pop(1) == "pieces":
-    import engine.plan
-    engine.plan.INLINE_SPLIT_BYTES = 1
+    import briquette.planning.plan
+    briquette.planning.plan.INLINE_SPLIT_BYTES = 1
     s3.MIN_COPY_BYTES = multipart.MIN_COPY_BYTES = 100
     multipart.plan_uploads = functools.partial(
         multipart.plan_uploads, min_bytes=100, upload_bytes=1_000, copy_bytes=100_000
     )
-from engine import cli
+from briquette import cli
 cli.main()
 """
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
-from engine.errors import BriquetteError, VerificationFailed
-from engine.model import SplitResult
-from engine.publish import verify_dataset
-from engine.store import open_store
-from engine.stores import descriptors, local, local_staged, swap
-from engine.stores.local import LocalStore
-from engine.target import dataset_location
-from engine.verification import verify
+from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.datasets.verify import verify
+from briquette.errors import BriquetteError, VerificationFailed
+from briquette.model import SplitResult
+from briquette.planning.target import dataset_location
+from briquette.publishing.publish import verify_dataset
+from briquette.storage.interface import open_store
+from briquette.storage.local import directory_swap, files, staged_file, store
+from briquette.storage.local.store import LocalStore
 from tests.reliability.corruptions import (
     ADD,
     CUT,
@@ -48,7 +48,7 @@ def a_disk_that_loses_bits_changes_no_time(monkeypatch: pytest.MonkeyPatch) -> N
     def without_ctime(stat: os.stat_result) -> str:
         return f"{stat.st_mtime_ns:x}-{stat.st_ino:x}"
 
-    for module in (descriptors, local, local_staged, swap):
+    for module in (files, store, staged_file, directory_swap):
         monkeypatch.setattr(module, "file_etag", without_ctime)
 
 
@@ -116,8 +116,8 @@ def test_a_staged_row_group_that_changed_is_never_published(
 ) -> None:
     """Half of them without another time of change, so that only its bytes can tell."""
     Day(tmp_path, publish=publish)
-    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 0)
-    monkeypatch.setattr("engine.assembly.inline_limit_bytes", lambda _: 0)
+    monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 0)
+    monkeypatch.setattr("briquette.compaction.assembly.inline_limit_bytes", lambda _: 0)
     day, draw, seen = Day(tmp_path, publish=publish), random.Random(publish), Counter[str]()
     staging = tmp_path / "out" / "_staging"
     for number in range(OF_STAGED // 2):
@@ -168,14 +168,14 @@ def test_a_file_that_changes_between_its_check_and_its_publication_is_never_publ
 
     for name in ("part-00001.parquet", "_manifest.json"):
         with pytest.MonkeyPatch.context() as patch:
-            from engine.stores import swap
+            from briquette.storage.local import directory_swap
 
             def sync(folder: str, name: str = name) -> None:
                 found = Path(folder) / name
                 if "swap-" in folder and found.exists():
                     damage_file(found, FLIP, draw, quietly=False)
 
-            patch.setattr(swap, "sync_folder", sync)
+            patch.setattr(directory_swap, "sync_folder", sync)
             day.endures(seen)
     assert LocalStore.list is shown
     assert seen == {"VerificationFailed": 2}

@@ -9,18 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.stores.retry import Retry
+from briquette.storage.s3.retry import Retry
 from tests.faults import FaultyWire
-from tests.reliability.crash_scenes import (
-    FEWER,
-    MORE,
-    NOTHING,
-    OTHER,
-    SAME,
-    Scene,
-    Stage,
-    die_at_every_step,
-)
+from tests.reliability.crash_scenes import FEWER, MORE, NOTHING, OTHER, SAME, Scene, Stage, die_at_every_step
 from tests.reliability.dying import (
     AFTER,
     BEFORE,
@@ -48,7 +39,7 @@ def disk_place(tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def s3_place(faulty_s3: tuple[Bucket, FaultyWire], monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr("engine.stores.s3.Retry", partial(Retry, first_seconds=0.001))
+    monkeypatch.setattr("briquette.storage.s3.store.Retry", partial(Retry, first_seconds=0.001))
     bucket, wire = faulty_s3
     stage = Stage(bucket.url, Death())
     stage.death = dies_on_the_wire(wire, [stage.store])
@@ -57,14 +48,14 @@ def s3_place(faulty_s3: tuple[Bucket, FaultyWire], monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def memory_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
-    monkeypatch.setattr("engine.stores.memory.MemoryStore", DyingStore)
+    monkeypatch.setattr("briquette.storage.memory.MemoryStore", DyingStore)
     monkeypatch.setattr(DyingStore, "death", Death())
     return Stage(f"memory://{tmp_path.name}", DyingStore.death)
 
 
 def staged_and_uploaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a small day travel as a large one does."""
-    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
+    monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 1)
     use_multipart(monkeypatch)
 
 
@@ -74,7 +65,7 @@ def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(left: str, right: str) -> None:
         raise OSError(errno.ENOSYS, "no renameat2")
 
-    monkeypatch.setattr("engine.stores.swap._exchange", refuse)
+    monkeypatch.setattr("briquette.storage.local.directory_swap._exchange", refuse)
 
 
 # Each row: where, what, how it is prepared, the cases that it has at least, and whether it takes long.

@@ -12,9 +12,9 @@ from typing import Any
 import boto3
 import pytest
 
-from engine.errors import EXIT_BAD_INPUT, EXIT_REFUSED, EXIT_RETRYABLE, BriquetteError, StoreError
-from engine.model import Manifest, Piece, RawObject
-from engine.stores.retry import Retry
+from briquette.errors import EXIT_BAD_INPUT, EXIT_REFUSED, EXIT_RETRYABLE, BriquetteError, StoreError
+from briquette.model import Manifest, Piece, RawObject
+from briquette.storage.s3.retry import Retry
 from tests.faults import Fault, FaultyWire
 from tests.reliability.small_days import compact_day, published_rows, visible_keys, write_day
 from tests.servers import Bucket
@@ -87,8 +87,8 @@ class Lab:
 @pytest.fixture
 def lab(faulty_s3: tuple[Bucket, FaultyWire], monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """As in life, but that pauses are short, and that nobody waits a minute for an answer."""
-    monkeypatch.setattr("engine.stores.s3.Retry", partial(Retry, first_seconds=0.001))
-    monkeypatch.setattr("engine.stores.s3_client.READ_SECONDS", 0.2)
+    monkeypatch.setattr("briquette.storage.s3.store.Retry", partial(Retry, first_seconds=0.001))
+    monkeypatch.setattr("briquette.storage.s3.clients.READ_SECONDS", 0.2)
     made = Lab(*faulty_s3)
     yield made
     made.waiting.set()
@@ -97,13 +97,13 @@ def lab(faulty_s3: tuple[Bucket, FaultyWire], monkeypatch: pytest.MonkeyPatch) -
 
 def use_multipart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small objects travel as large ones do: row groups staged, parts uploaded and copied together."""
-    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
-    monkeypatch.setattr("engine.stores.s3.MIN_COPY_BYTES", 100)
-    monkeypatch.setattr("engine.stores.multipart.MIN_COPY_BYTES", 100)
-    from engine.stores.multipart import plan_uploads
+    monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 1)
+    monkeypatch.setattr("briquette.storage.s3.store.MIN_COPY_BYTES", 100)
+    monkeypatch.setattr("briquette.storage.s3.multipart.MIN_COPY_BYTES", 100)
+    from briquette.storage.s3.multipart import plan_uploads
 
     small = partial(plan_uploads, min_bytes=100, upload_bytes=1_000, copy_bytes=100_000)
-    monkeypatch.setattr("engine.stores.multipart.plan_uploads", small)
+    monkeypatch.setattr("briquette.storage.s3.multipart.plan_uploads", small)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_request_is_sent_seven_times_and_by_one_layer_only(
 
 def test_the_pauses_between_grow_and_no_two_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     paused: list[float] = []
-    monkeypatch.setattr("engine.stores.retry.time.sleep", paused.append)
+    monkeypatch.setattr("briquette.storage.s3.retry.time.sleep", paused.append)
     retry = Retry()
     for _ in range(50):
         for attempt in range(1, retry.attempts):
@@ -218,8 +218,8 @@ def test_a_damaged_body_on_a_wire_without_tls_is_fetched_again(lab: Lab) -> None
 
 def test_an_etag_that_is_no_md5_is_found_out_by_reading_twice(lab: Lab) -> None:
     """As with SSE-KMS: 32 hexadecimal digits that say nothing of the bytes."""
-    from engine.stores.etags import EtagCheck
-    from engine.stores.retry import TransientError
+    from briquette.storage.s3.etag_check import EtagCheck
+    from briquette.storage.s3.retry import TransientError
 
     check, etag = EtagCheck("http://somewhere"), '"' + "0f" * 16 + '"'
     with pytest.raises(TransientError):
@@ -265,6 +265,6 @@ def _ended_well(lab: Lab, day: str) -> bool:
 
 
 def _store(lab: Lab) -> Any:
-    from engine.store import open_store
+    from briquette.storage.interface import open_store
 
     return open_store(lab.url)

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import thrift
-from engine.decoding.stream import decode_stream
-from engine.errors import BriquetteError, CorruptObject, LimitExceeded
-from engine.model import Limits
+from briquette.decoding.stream import decode_stream
+from briquette.errors import BriquetteError, CorruptObject, LimitExceeded
+from briquette.model import Limits
+from briquette.parquet import thrift
 from tests.reliability.parsers import PARSERS, SMALL, SPEC, limit_memory, read
 from tests.reliability.test_fuzz import MIB, ROOT, in_a_child, parquet_bytes
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from engine.model import Status
-from engine.publish import verify_dataset
-from engine.store import open_store
-from engine.target import dataset_location
+from briquette.model import Status
+from briquette.planning.target import dataset_location
+from briquette.publishing.publish import verify_dataset
+from briquette.storage.interface import open_store
 from tests.invariants import visible_files
 from tests.reliability.editions import Bodies, a_lister_reads, a_manifest_reader_reads
 from tests.reliability.small_days import SCHEMA, published_rows, write_day
@@ -27,9 +27,9 @@ SPEC = ("--codec", "none", "--target-file-mb", "1", "--quiet")
 
 
 def compacted(root: Path, day: str, **more: Any) -> Any:
-    import engine
+    import briquette
 
-    return engine.compact(
+    return briquette.compact(
         input=root / day, output=root / "out", schema=SCHEMA, codec="none", target_file_mb=1, **more
     )
 
@@ -44,7 +44,7 @@ def test_a_killed_command_leaves_old_or_new_and_the_next_run_ends_well(
     store = open_store(str(tmp_path))
     rows = {day: write_day(store, f"{day}/", shift=i * 7) for i, day in enumerate(("a", "b"))}
     schema = tmp_path / "schema.toml"
-    from engine.schema import dump_schema
+    from briquette.schemas.declared import dump_schema
 
     schema.write_text(dump_schema(SCHEMA, comments={}))
     bodies: dict[str, Bodies] = {}
@@ -90,7 +90,7 @@ def _command(root: Path, day: str, schema: Path) -> list[str]:
     here = [
         sys.executable,
         "-m",
-        "engine.cli",
+        "briquette.cli.main",
         "compact",
         "--input",
         str(root / day),

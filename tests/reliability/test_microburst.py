@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from engine.errors import StoreError
-from engine.model import Piece, RawObject
-from engine.store import Condition, open_store
-from engine.stores.retry import Retry
+from briquette.errors import StoreError
+from briquette.model import Piece, RawObject
+from briquette.storage.interface import Condition, open_store
+from briquette.storage.s3.retry import Retry
 from tests.conftest import _point_at
 from tests.reliability.small_days import compact_day, published_rows, visible_keys, write_day
 from tests.reliability.test_fault_matrix import use_multipart
@@ -66,8 +66,8 @@ def bucket(s3: Bucket, burst: Burst, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A fresh bucket behind microburst, which behaves until it has rules; pauses are short."""
     burst.rule()
     _point_at(burst.endpoint, monkeypatch)
-    monkeypatch.setattr("engine.stores.s3.Retry", partial(Retry, first_seconds=0.001))
-    monkeypatch.setattr("engine.stores.s3_client.READ_SECONDS", READ_SECONDS)
+    monkeypatch.setattr("briquette.storage.s3.store.Retry", partial(Retry, first_seconds=0.001))
+    monkeypatch.setattr("briquette.storage.s3.clients.READ_SECONDS", READ_SECONDS)
     use_multipart(monkeypatch)
     return s3
 

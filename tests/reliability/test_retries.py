@@ -16,14 +16,13 @@ from typing import Any
 
 import pytest
 
-import engine
-from engine.compaction import RunOptions
-from engine.errors import StoreError
-from engine.model import RawObject
-from engine.publish import verify_dataset
-from engine.store import open_store
-from engine.stores.retry import Retry
-from engine.target import dataset_location
+from briquette.compaction.run import RunOptions
+from briquette.errors import StoreError
+from briquette.model import RawObject
+from briquette.planning.target import dataset_location
+from briquette.publishing.publish import verify_dataset
+from briquette.storage.interface import open_store
+from briquette.storage.s3.retry import Retry
 from tests.faults import Fault, FaultyWire
 from tests.reliability.small_days import OBJECTS, SCHEMA, compact_day, write_day
 from tests.servers import Bucket
@@ -31,7 +30,7 @@ from tests.servers import Bucket
 pytestmark = pytest.mark.timeout(240)
 
 ATTEMPTS, LONGEST = Retry().attempts, (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-COMMAND = (sys.executable, "-m", "engine.cli", "compact", "--json")
+COMMAND = (sys.executable, "-m", "briquette", "compact", "--json")
 SLACK_SECONDS = 1.5  # a request's own time, on a machine that does other things too
 # What a store answers 503 to, for good: (operation, a text in the path).
 DOWN = {
@@ -106,13 +105,15 @@ def test_a_store_that_is_down_gets_seven_requests_with_growing_pauses_and_one_cl
 @pytest.mark.xdist_group("dask-processes")
 def test_worker_processes_add_no_layer_of_retries(faulty_s3: tuple[Bucket, FaultyWire]) -> None:
     """Dask runs a task again when its worker died, not when the store is down."""
+    import briquette
+
     bucket, wire = faulty_s3
     write_day(open_store(bucket.url), "raw/")
     wire.break_()
     outage = Outage(("GetObject", "/raw/"))
     wire.draw = outage
     with pytest.raises(StoreError, match=f"failed {ATTEMPTS} times"):
-        engine.compact(
+        briquette.compact(
             input=f"{bucket.url}/raw",
             output=f"{bucket.url}/out",
             schema=SCHEMA,
@@ -140,7 +141,7 @@ class Lab:
 
 @pytest.fixture
 def lab(faulty_s3: tuple[Bucket, FaultyWire], monkeypatch: pytest.MonkeyPatch) -> Lab:
-    monkeypatch.setattr("engine.stores.retry.time.sleep", lambda _: None)
+    monkeypatch.setattr("briquette.storage.s3.retry.time.sleep", lambda _: None)
     bucket, wire = faulty_s3
     store = open_store(bucket.url)
     body = random.Random(3).randbytes(4_000)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from engine.errors import PublishConflict
-from engine.model import Manifest, PublishMode
-from engine.publish import Snapshot, observe, read_manifest, remove_dataset, verify_dataset
-from engine.publishing.layout import PLAN, Layout
-from engine.publishing.parts import published
-from engine.store import Store
-from engine.stores.local import LocalStore
-from engine.stores.memory import MemoryStore
+from briquette.errors import PublishConflict
+from briquette.model import Manifest, PublishMode
+from briquette.publishing.layout import PLAN, Layout
+from briquette.publishing.part_hashes import published
+from briquette.publishing.publish import Snapshot, observe, read_manifest, remove_dataset, verify_dataset
+from briquette.storage.interface import Store
+from briquette.storage.local.store import LocalStore
+from briquette.storage.memory import MemoryStore
 from tests.reliability.editions import (
     DS,
     ContentEtagStore,

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
-from engine.errors import NotFound, PlanError, UnsafePath, UsageError, VerificationFailed
-from engine.executors import dask as dask_executor
-from engine.model import Location
-from engine.store import open_store, parse_url
-from engine.wire import canonical_json, plan_from_bytes, plan_id, plan_to_bytes
+from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.errors import NotFound, PlanError, UnsafePath, UsageError, VerificationFailed
+from briquette.executors import dask as dask_executor
+from briquette.model import Location
+from briquette.serialization import canonical_json, plan_from_bytes, plan_id, plan_to_bytes
+from briquette.storage.interface import open_store, parse_url
 from tests.reliability.small_days import SCHEMA, compact_day, published_rows, visible_keys, write_day
 from tests.servers import Bucket
 
 ROOT = Path(__file__).parents[2]
 CODE = sorted(
     path
-    for package in ("engine", "glue_wrappers", "orchestration", "config")
+    for package in ("engine", "glue_wrappers", "orchestration")
     for path in (ROOT / package).rglob("*.py")
 )
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "marshal", "shelve", "dill", "joblib"}
@@ -131,7 +131,7 @@ SECRET, TOKEN = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "FwoGZXIvYXdzEJr////
 
 def run_command(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "engine.cli", *words],
+        [sys.executable, "-m", "briquette", *words],
         env={**os.environ, **more},
         capture_output=True,
         text=True,

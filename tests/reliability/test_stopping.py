@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
-from engine.errors import Interrupted
-from engine.model import Location, Plan, RawObject
-from engine.publish import running, verify_dataset
-from engine.store import Store, open_store
-from engine.stores import stopping
+from briquette import cancellation
+from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.errors import Interrupted
+from briquette.model import Location, Plan, RawObject
+from briquette.publishing.publish import running, verify_dataset
+from briquette.storage.interface import Store, open_store
 
 FIRST, SECOND = "2025-09-08", "2025-09-09"
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "y"}
@@ -24,8 +24,8 @@ WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source":
 def told(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """What SIGTERM sets; of this test alone."""
     event = threading.Event()
-    monkeypatch.setattr(stopping, "_asked", event)
-    monkeypatch.setattr(stopping, "_obeyed", threading.Event())
+    monkeypatch.setattr(cancellation, "_asked", event)
+    monkeypatch.setattr(cancellation, "_obeyed", threading.Event())
     return event
 
 
@@ -151,8 +151,8 @@ def test_requests_of_a_publish_are_let_through_from_any_thread_and_no_others(
         for key in (f"out/ds={SECOND}/part-00000.parquet", f"out/_staging/ds={SECOND}/a", "out/raw"):
             with pytest.raises(Interrupted):
                 elsewhere.submit(store.put, key, b"4").result()
-        with stopping.finishing():
+        with cancellation.finishing():
             store.put("artifacts/_schema/latest.json", b"5")
     with pytest.raises(Interrupted), running(store, Location(store.url, f"out/ds={SECOND}/")):
         raise AssertionError("a run began after the signal")
-    assert stopping.obeyed()
+    assert cancellation.obeyed()

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from engine.compaction import RunOptions
-from engine.errors import WorkerLost
-from engine.executors import open_executor
-from engine.store import open_store
+from briquette.compaction.run import RunOptions
+from briquette.errors import WorkerLost
+from briquette.executors import open_executor
+from briquette.storage.interface import open_store
 from tests.faults import Fault, FaultyWire
 from tests.reliability.small_days import SCHEMA, published_rows, visible_keys, write_day
 from tests.servers import Bucket
@@ -30,9 +30,9 @@ MANY_SPLITS = {"split_objects": 1, "split_bytes": 1_000}
 
 def compact(url: str, out: str, executor: str = "serial", **options: Any) -> list[str]:
     """The SHA-256 of the parts, from splits of one object each."""
-    import engine
+    import briquette
 
-    result = engine.compact(
+    result = briquette.compact(
         input=f"{url}/raw",
         output=f"{url}/{out}",
         schema=SCHEMA,
@@ -192,10 +192,10 @@ def test_tasks_that_run_twice_change_no_byte(
     store_url: str, staged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if staged:
-        monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
+        monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 1)
     rows = write_day(open_store(store_url), "raw/")
     once = compact(store_url, "once")
-    monkeypatch.setattr("engine.compaction.open_executor", lambda *_, **__: Twice())
+    monkeypatch.setattr("briquette.compaction.run.open_executor", lambda *_, **__: Twice())
     assert compact(store_url, "twice") == once
     assert published_rows(f"{store_url}/twice") == rows
 
@@ -204,7 +204,7 @@ def test_tasks_that_run_twice_change_no_byte(
 
 
 def command(url: str, *more: str) -> list[str]:
-    here = [sys.executable, "-m", "engine.cli", "compact", "--input", f"{url}/raw", "--output", f"{url}/out"]
+    here = [sys.executable, "-m", "briquette", "compact", "--input", f"{url}/raw", "--output", f"{url}/out"]
     return [*here, "--json", *more]
 
 
@@ -306,8 +306,8 @@ def test_sigterm_on_disk_leaves_nothing_visible_and_the_next_run_clears_the_rest
 # The command as it is, told to stop by a signal when it first asks a store for argv[1].
 STOP_AT = """
 import os, signal, sys
-from engine.store import Requests
-from engine import cli
+from briquette.storage.interface import Requests
+from briquette import cli
 step, told, note = sys.argv.pop(1), [], Requests.note
 def noted(self, verb, key):
     if verb == step and not told:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.demo import write_raw_day
-from glue_wrappers.spark_executor import SparkExecutor
+from briquette.cli.demo import write_raw_day
+from briquette.executors.spark import SparkExecutor
 from tests.needs import needs_java
 
 HERE = Path(__file__).parent

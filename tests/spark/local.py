@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW_PREFIX = f"{DOMAIN}/{TABLE}/interval={INTERVAL}/data_source={DATA_SOURCE}/"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import UsageError
-from glue_wrappers.arguments import Argument, flag, number, one_of, parse_arguments, positive, whole
+from briquette.aws.glue_arguments import Argument, flag, number, one_of, parse_arguments, positive, whole
+from briquette.errors import UsageError
 
 WANTED = (
     Argument("JOB_NAME", required=True),

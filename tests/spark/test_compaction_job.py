@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine.compaction import RunOptions, compact, make_plan, resolve_spec, resolve_target
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
-from engine.store import open_store
-from engine.wire import plan_to_bytes
+from briquette.aws.glue_runtime import run_script
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from briquette.compaction.run import RunOptions, compact, make_plan, resolve_spec, resolve_target
+from briquette.serialization import plan_to_bytes
+from briquette.storage.interface import open_store
 from glue_wrappers import compaction_job
-from glue_wrappers.runtime import run_script
 from tests.invariants import assert_only_parts_are_visible, snapshot
 from tests.servers import environment
 from tests.spark.local import COMPACTED_PREFIX, DAY, OUTPUT, RAW_PREFIX, ROOT, glue_arguments, run_python

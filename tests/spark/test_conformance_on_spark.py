@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model import Manifest
-from engine.wire import manifest_from_bytes, manifest_to_bytes
+from briquette.model import Manifest
+from briquette.serialization import manifest_from_bytes, manifest_to_bytes
 from tests.conformance.runs import Runs
 from tests.conformance.test_cases import CASES, Case
 

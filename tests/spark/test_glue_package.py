@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import compact
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from briquette import compact
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
 from glue_wrappers import compaction_job
 from orchestration.glue_parameters import KERNEL, PLACE, RUNTIMES, SCAN, Runtime, parameters, pins
 from scripts.build_glue import build_wheel

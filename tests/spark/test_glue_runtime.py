@@ -66,7 +66,7 @@ GLUE_ADDS = ("--job-bookmark-option", "job-bookmark-disable", "--TempDir", "s3:/
 COMPARE = """
 import json, sys
 from awsglue.utils import getResolvedOptions
-from glue_wrappers.arguments import _resolved
+from briquette.aws.glue_arguments import _resolved
 names, argv = json.loads(sys.argv[1])
 official = getResolvedOptions(["script", *argv], names)
 print(json.dumps([{name: official[name] for name in names}, _resolved(argv, names)]))
@@ -104,7 +104,7 @@ def test_a_run_that_failed_is_not_committed_and_glue_gets_the_exception(glue, ra
     assert calls == ["init test-daily-prices-compaction ds=2025-09-09"]
     assert "error: UnsupportedFormat: Unsupported file_type 'xml'.\n  next: Use one of" in ended.err
     last = ended.err.strip().splitlines()[-1]
-    assert last.startswith("engine.errors.UnsupportedFormat: Unsupported file_type 'xml'.")
+    assert last.startswith("briquette.errors.UnsupportedFormat: Unsupported file_type 'xml'.")
 
 
 def test_a_run_without_its_arguments_is_not_even_begun(glue, tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from engine.compaction import RunOptions
-from engine.indicators import IndicatorsOptions, indicators
+from briquette.aws.glue_runtime import run_script
+from briquette.compaction.run import RunOptions
+from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from glue_wrappers import indicators_job
-from glue_wrappers.runtime import run_script
 from tests.flow.price_days import SYMBOLS, bars, publish_day, publish_history
 
 DAYS = 40

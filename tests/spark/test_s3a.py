@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.store import open_store
+from briquette.storage.interface import open_store
 from tests.servers import Bucket, new_bucket
 from tests.spark.installs import s3a_jars
 from tests.spark.local import DAY, OUTPUT, RAW_PREFIX, glue_arguments, run_python, spark_conf
@@ -40,7 +40,7 @@ SCRIPT = """
 import json, sys
 from pyspark.sql import SparkSession
 from glue_wrappers import compaction_job
-from glue_wrappers.runtime import run_script
+from briquette.aws.glue_runtime import run_script
 
 run_script(compaction_job.ARGUMENTS, compaction_job.compact, sys.argv[2:])
 published = SparkSession.builder.getOrCreate().read.parquet(sys.argv[1])

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.compaction import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
-from engine.errors import CorruptObject, SourceChanged, WorkerLost
-from engine.executors.dask import DaskThreads
-from engine.executors.serial import Serial
-from engine.model import Field, Schema
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.errors import CorruptObject, SourceChanged, WorkerLost
+from briquette.executors.dask import DaskThreads
+from briquette.executors.serial import Serial
+from briquette.model import Field, Schema
 from tests.spark.local import COMPACTED_PREFIX
 
 NAMES = {"domain": DOMAIN, "table": TABLE, "interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
@@ -50,13 +50,13 @@ def test_spark_gives_the_bytes_of_the_serial_run(raw_day, expected, tmp_path, ex
 
 
 def test_row_groups_that_spark_staged_give_the_same_bytes(raw_day, expected, tmp_path, executor, monkeypatch):
-    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
+    monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 1)
     assert checksums(run_plan(planned(raw_day, tmp_path), executor=executor)) == expected
 
 
 def test_a_plan_that_dask_began_is_finished_by_spark(raw_day, expected, tmp_path, executor, monkeypatch):
     """Half of the splits are done and staged when Dask is lost; Spark publishes the serial run's bytes."""
-    monkeypatch.setattr("engine.plan.INLINE_SPLIT_BYTES", 1)
+    monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 1)
     plan = planned(raw_day, tmp_path)
     with pytest.raises(WorkerLost):
         run_plan(plan, executor=DaskThatIsLostHalfway())

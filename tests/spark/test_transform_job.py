@@ -7,16 +7,16 @@ import json
 
 import pytest
 
-from engine.compaction import RunOptions, compact, resolve_target
-from engine.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
-from engine.model import Field, Schema
-from engine.prices.fingerprint import columns_hash, columns_of, simple_string
-from engine.schema import arrow_type
-from engine.store import open_store
-from engine.transform import TransformOptions, transform, transform_day
-from engine.transform_source import places_of
+from briquette.aws.glue_runtime import run_script
+from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
+from briquette.compaction.run import RunOptions, compact, resolve_target
+from briquette.model import Field, Schema
+from briquette.pipeline.transform import TransformOptions, transform, transform_day
+from briquette.pipeline.transform_source import places_of
+from briquette.prices.fingerprint import columns_hash, columns_of, simple_string
+from briquette.schemas.declared import arrow_type
+from briquette.storage.interface import open_store
 from glue_wrappers import transform_job
-from glue_wrappers.runtime import run_script
 from tests.invariants import assert_only_parts_are_visible
 from tests.servers import environment
 from tests.spark.local import glue_arguments, run_python, spark_conf
@@ -210,9 +210,9 @@ WORDS = (
 def test_every_type_word_has_the_name_that_spark_gives_it(spark, tmp_path):
     import pyarrow as pa
 
-    from engine.encode import encode
-    from engine.model import CompactionSpec
-    from engine.splice import splice
+    from briquette.encoding.row_groups import encode
+    from briquette.model import CompactionSpec
+    from briquette.parquet.splice import splice
 
     schema = Schema(tuple(Field(f"c{i}", word) for i, word in enumerate(WORDS)))
     table = pa.table({f.name: pa.nulls(1, arrow_type(f.type)) for f in schema.fields})

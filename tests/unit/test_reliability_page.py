@@ -55,7 +55,7 @@ def test_every_section_of_the_reliability_page_names_a_test() -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("see `tests/unit/test_publish.py`, `test_fuzz.py` and (`tests/faults.py`).", []),
+        ("see `tests/unit/publishing/test_publish.py`, `test_fuzz.py` and (`tests/faults.py`).", []),
         ("`tests/unit/test_*_mutants.py`", []),
         ("`test_every_test_that_a_page_names_exists`", []),
         ("`test_reliability_page.py::test_every_test_that_a_page_names_exists`", []),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model import Field, Location, Piece, RowGroup, Schema, SplitResult
-from engine.value import Value
+from briquette.model import Field, Location, Piece, RowGroup, Schema, SplitResult
+from briquette.value import Value
 
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pytest
 
-from engine.prices.panel import PRICE_COLUMNS, Panel, panel_from_columns
+from briquette.prices.panel import PRICE_COLUMNS, Panel, panel_from_columns
 
 SOURCE = Path(__file__).parents[3].parent / "shared" / "data" / "sp500_5yr.csv.gz"
 FIRST_DAY = date(2020, 1, 1)

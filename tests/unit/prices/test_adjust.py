@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import InputError
-from engine.model import Field, Schema
-from engine.prices.adjust import adjust, adjusted_schema
-from engine.schema import arrow_schema
+from briquette.errors import InputError
+from briquette.model import Field, Schema
+from briquette.prices.adjust import adjust, adjusted_schema
+from briquette.schemas.declared import arrow_schema
 
 NAN, INF = math.nan, math.inf
 NAMES = ("open", "high", "low", "close", "adjusted_close", "volume")

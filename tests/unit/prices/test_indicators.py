@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.errors import SchemaError, UsageError
-from engine.prices.columns import SET_A, SET_B, indicator_set, sessions_needed
-from engine.prices.indicators import _void_impossible, compute, compute_block, history
-from engine.prices.panel import Panel, panel_from_columns, panel_from_tables
-from engine.prices.typed import typed_column
+from briquette.errors import SchemaError, UsageError
+from briquette.prices.columns import SET_A, SET_B, indicator_set, sessions_needed
+from briquette.prices.indicators import _void_impossible, compute, compute_block, history
+from briquette.prices.panel import Panel, panel_from_columns, panel_from_tables
+from briquette.prices.typed import typed_column
 from tests.unit.prices.histories import cut, names, one_symbol, random_panel, weekdays
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ import json
 import sys
 
 from benchmarks import indicators
-from engine.prices.columns import SET_B
+from briquette.prices.columns import SET_B
 
 
 def figures(monkeypatch, capsys, *options: str) -> dict[str, object]:

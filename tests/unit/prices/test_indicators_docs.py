@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.prices.columns import SET_A, SET_B, sessions_needed
-from engine.prices.indicators import history
-from engine.prices.windows import warm_up
+from briquette.prices.columns import SET_A, SET_B, sessions_needed
+from briquette.prices.indicators import history
+from briquette.prices.windows import warm_up
 from tests.unit.prices.histories import random_panel
 
 PAGE = (Path(__file__).parents[3] / "docs" / "indicators.md").read_text(encoding="utf-8")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.prices.columns import SET_A, SET_B, sessions_needed
-from engine.prices.indicators import compute, compute_block
-from engine.prices.panel import PRICE_COLUMNS, Panel
+from briquette.prices.columns import SET_A, SET_B, sessions_needed
+from briquette.prices.indicators import compute, compute_block
+from briquette.prices.panel import PRICE_COLUMNS, Panel
 from tests.unit.prices.histories import cut, names, random_panel, weekdays
 
 SETS = pytest.mark.parametrize("chosen", [SET_A, SET_B], ids=["A", "B"])

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from engine.prices.columns import SET_A, SET_B
-from engine.prices.indicators import compute_block, history
-from engine.prices.panel import PRICE_COLUMNS, Panel
+from briquette.prices.columns import SET_A, SET_B
+from briquette.prices.indicators import compute_block, history
+from briquette.prices.panel import PRICE_COLUMNS, Panel
 from tests.unit.prices import plain_formulas as plain
 from tests.unit.prices.histories import cut, random_panel, real_panel
 

@@ -14,8 +14,8 @@ import pytest
 import talib
 from pyarrow import types
 
-from engine.prices.columns import ACCUMULATION_SESSIONS, SET_A, SET_B, sessions_needed
-from engine.prices.indicators import compute, compute_block, history
+from briquette.prices.columns import ACCUMULATION_SESSIONS, SET_A, SET_B, sessions_needed
+from briquette.prices.indicators import compute, compute_block, history
 from tests.unit.prices.histories import History, cut, real_histories, real_panel
 
 SYMBOLS = 120

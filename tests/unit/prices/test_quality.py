@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import InputError
-from engine.prices.quality import (
+from briquette.errors import InputError
+from briquette.prices.quality import (
     Quality,
     Thresholds,
     count,

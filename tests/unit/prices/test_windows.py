@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.prices.windows import (
+from briquette.prices.windows import (
     change,
     lagged,
     log_ratio,

@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engine import compact
-from engine.compaction import RunOptions
-from engine.errors import BatchManifestMismatch, PartitionConflict, RejectLimitExceeded
-from engine.model import MIB, OnEmpty, Status
+from briquette import compact
+from briquette.compaction.run import RunOptions
+from briquette.errors import BatchManifestMismatch, PartitionConflict, RejectLimitExceeded
+from briquette.model import MIB, OnEmpty, Status
 
 DS = "2024-01-15"
 DAY = "market/prices/interval=1d/data_source=yahoo/year=2024/month=01/day=15"

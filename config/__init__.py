@@ -1,1 +1,0 @@
-"""Configuration: environments and tables as TOML files, and the strict loader that reads them."""

@@ -1,0 +1,162 @@
+"""The Glue compaction job: a table-day of raw objects to one published dataset, scheduled by Spark.
+
+``python -m glue_wrappers.compaction_job --JOB_NAME local …`` runs it here; docs/glue.md has its arguments.
+The plan, the kernel and the publish are the engine's own, so the bytes are those of a Dask run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from briquette.aws.glue_arguments import Argument, Arguments, flag, number, one_of, positive
+from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
+from briquette.compaction.run import CODECS, RunOptions, inferred_schema, make_plan, resolve_spec, run_plan
+from briquette.errors import EmptyInput, UnsupportedFormat, UsageError
+from briquette.model import Field, OnEmpty, Partition, Plan, Schema
+from briquette.planning.plan import BATCH_MANIFEST_NAME
+from briquette.planning.target import Target, below, check_ds
+from briquette.schemas.declared import table_names
+from briquette.serialization import plan_from_bytes
+from briquette.storage.interface import open_store, parse_url
+
+FILE_TYPES = ("json", "csv", "parquet")
+
+ARGUMENTS = (
+    JOB_NAME,
+    Argument("raw_bucket", required=True),
+    Argument("raw_prefix", required=True),
+    Argument("compacted_bucket", required=True),
+    Argument("compacted_prefix", required=True),
+    Argument("ds", required=True),
+    Argument("file_type", required=True),
+    Argument("codec", one_of(str, CODECS), required=True),
+    Argument("target_file_mb", positive, required=True),
+    Argument("interval", required=True),
+    Argument("data_source", required=True),
+    Argument("environment"),
+    Argument("domain"),
+    Argument("table_name"),
+    Argument("schema"),
+    Argument("plan_uri"),
+    Argument("on_empty", one_of(OnEmpty, tuple(OnEmpty)), default=OnEmpty.KEEP),
+    Argument("force", flag, default=False),
+    Argument("batch_manifest_name", default=BATCH_MANIFEST_NAME),
+    Argument("max_reject_ratio", number, default=None),
+    Argument("result_uri"),
+)
+
+
+def compact(run: GlueRun) -> Mapping[str, Any]:
+    """The job's work; raises the errors of ``briquette.errors``."""
+    arguments = run.arguments
+    if arguments["file_type"] not in FILE_TYPES:
+        raise UnsupportedFormat(
+            f"Unsupported file_type {arguments['file_type']!r}.", hint=f"Use one of {', '.join(FILE_TYPES)}."
+        )
+    target = target_of(arguments)
+    options = RunOptions(
+        force=arguments["force"],
+        on_empty=arguments["on_empty"],
+        batch_manifest=arguments["batch_manifest_name"],
+    )
+    log(
+        f"compacting {target.raw} into {target.output}, environment {arguments['environment'] or 'not named'}"
+    )
+    plan = stored_plan(arguments, target) if arguments["plan_uri"] else new_plan(arguments, target, options)
+    result = run_plan(plan, options, executor=run.executor)
+    if result.message:
+        log(result.message)
+    document = result.to_dict()
+    if arguments["result_uri"]:
+        folder, slash, name = arguments["result_uri"].rpartition("/")
+        place = parse_url(folder or slash or ".")
+        left = document | {"engine": "glue", "error": None}
+        open_store(place.url).put(place.prefix + name, json.dumps(left, ensure_ascii=False).encode())
+    return document
+
+
+def target_of(arguments: Arguments) -> Target:
+    """The partition and its two places, as preflight's arguments name them."""
+    day = check_ds(arguments["ds"])
+    prefix = arguments["raw_prefix"]
+    segments = prefix.strip("/").split("/")
+    words = dict(s.split("=", 1) for s in segments if "=" in s)
+    for name in ("interval", "data_source"):
+        if words.get(name, arguments[name]) != arguments[name]:
+            raise UsageError(
+                f"raw_prefix says {name}={words[name]}, but --{name} is {arguments[name]!r}.",
+                hint="Pass the prefix and the words of one partition.",
+            )
+    dated = words.keys() >= {"year", "month", "day"}
+    date = () if dated else (f"year={day:%Y}", f"month={day:%m}", f"day={day:%d}")
+    if dated and "-".join(words[w] for w in ("year", "month", "day")) != arguments["ds"]:
+        log(f"raw_prefix {prefix} is used as it is, though ds is {arguments['ds']}")
+    named = len(segments) > 2 and segments[2].startswith("interval=")
+    domain, table = segments[:2] if named else ("", "")
+    partition = Partition(
+        arguments["domain"] or domain,
+        arguments["table_name"] or table,
+        arguments["interval"],
+        arguments["data_source"],
+        arguments["ds"],
+    )
+    raw = below(parse_url(bucket_url(arguments["raw_bucket"])), prefix, *date)
+    curated = parse_url(bucket_url(arguments["compacted_bucket"]))
+    output = below(curated, arguments["compacted_prefix"], f"ds={arguments['ds']}")
+    return Target(partition, raw, output).apart()
+
+
+def bucket_url(name: str) -> str:
+    """The URL of a bucket; what begins with ``/`` or ``.`` is a path, for runs without AWS.
+
+    >>> bucket_url("raw"), bucket_url("./raw"), bucket_url("file:///data/raw")
+    ('s3://raw', './raw', 'file:///data/raw')
+    """
+    if "://" in name or name.startswith(("/", ".")):
+        return name
+    if "/" in name:  # as a path it would be a folder of the worker's own disk, gone with the worker
+        raise UsageError(
+            f"{name!r} is no bucket's name.",
+            hint="Pass the bucket alone and the rest as the prefix; a path begins with / or ./",
+        )
+    return f"s3://{name}"
+
+
+def new_plan(arguments: Arguments, target: Target, options: RunOptions) -> Plan:
+    """List and plan, with the declared schema; what is inferred instead is said."""
+    names = ("codec", "target_file_mb", "max_reject_ratio")
+    schema = schema_of(arguments, target)
+    return make_plan(target, resolve_spec(target, schema, {n: arguments[n] for n in names}), options)
+
+
+def schema_of(arguments: Arguments, target: Target) -> Schema | str:
+    """``--schema``, or the declared table of the partition's name, or one inferred over all records."""
+    table = f"{target.partition.domain}.{target.partition.table}"
+    if arguments["schema"]:
+        return str(arguments["schema"])
+    if table in table_names():
+        return table
+    log(f"no schema is declared for {table!r}: it is inferred from all records; pass --schema to fix it")
+    try:
+        return inferred_schema(target)
+    except EmptyInput:  # nothing to infer from, and nothing to write: any schema will do
+        return Schema((Field("nothing", "string"),))
+
+
+def stored_plan(arguments: Arguments, target: Target) -> Plan:
+    """The plan under ``--plan_uri``, which must be one for this partition; its places and spec hold."""
+    uri = arguments["plan_uri"]
+    folder, slash, name = uri.rpartition("/")
+    place = parse_url(folder or slash or ".")
+    plan = plan_from_bytes(open_store(place.url).get(place.prefix + name), where=uri)
+    for word in ("interval", "data_source", "ds"):
+        planned, asked = getattr(plan.partition, word), getattr(target.partition, word)
+        if planned and planned != asked:
+            raise UsageError(
+                f"{uri} plans {word} {planned!r} ({plan.partition}), but --{word} is {asked!r}.",
+                hint="Pass the plan of this partition, or none.",
+            )
+    log(f"executing the stored plan {plan.plan_id}: {plan.raw} into {plan.output}; its own codec and sizes")
+    return plan

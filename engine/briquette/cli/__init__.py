@@ -1,0 +1,1 @@
+"""The ``briquette`` command: parse, one call, print."""

@@ -1,0 +1,144 @@
+"""``briquette compact`` and ``plan``: publish a target, or say what that would do."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from briquette.cli.files import check_writable, read_file, write_file
+from briquette.cli.options import (
+    OUTPUT,
+    RUN,
+    Common,
+    RunChoices,
+    SpecOptions,
+    TargetOptions,
+    choice,
+    expand,
+    option,
+)
+from briquette.cli.output import begin, elapsed, hide_pandas_from_pyarrow, say, speak
+from briquette.cli.process_setup import arrow_is_mapped
+from briquette.errors import EXIT_EMPTY, UsageError
+
+if TYPE_CHECKING:
+    from briquette.compaction.prefetch import Early
+    from briquette.compaction.result import CompactionResult
+    from briquette.compaction.run import RunOptions
+    from briquette.model import Plan
+    from briquette.planning.target import Target
+
+BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
+
+
+@expand
+def compact(
+    target: TargetOptions,
+    spec: SpecOptions,
+    run: RunChoices,
+    common: Common,
+    *,
+    plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
+    force: Annotated[
+        bool,
+        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
+    ] = False,
+    on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
+    batch_manifest: BatchManifest = "check",
+    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+) -> None:
+    """Compact a target and publish it.
+
+    List, plan, decode, verify, and publish in one visible step.
+    """
+    speak(common)
+    from briquette.cli.text import Progress, result_text
+    from briquette.compaction.prefetch import look_ahead
+    from briquette.compaction.run import make_plan, run_plan
+    from briquette.model import OnEmpty, Status
+    from briquette.serialization import plan_from_bytes
+
+    options = run.resolve(
+        force=force,
+        unsafe_store=unsafe_store,
+        on_empty=OnEmpty(choice("on-empty", on_empty, tuple(OnEmpty))),
+        check_batch_manifest=choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check",
+        batch_manifest=target.batch_manifest(),
+    )
+
+    def execute(work: Plan, early: Early | None = None) -> CompactionResult:
+        with Progress(shown=common.shows_progress, what=str(work.partition)) as progress:
+            ended = run_plan(work, options, progress=progress, early=early)
+            return replace(ended, seconds=elapsed())
+
+    if plan:
+        if target != TargetOptions() or spec != SpecOptions():
+            raise UsageError(
+                "a stored plan has its own target and spec.",
+                hint="Leave out the options of both.",
+            )
+        hide_pandas_from_pyarrow()
+        result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
+    else:
+        place = target.resolve()
+        with _reading_ahead(place, options):
+            if not (spec.schema or place.partition.table):
+                hide_pandas_from_pyarrow()  # all is read in order to infer a schema
+            chosen = spec.resolve(place, target.settings())
+            with look_ahead(place, chosen, options) as early:
+                hide_pandas_from_pyarrow()  # and import it, while the stores have been asked
+                result = execute(make_plan(place, chosen, options, early), early)
+    say(result.to_dict(), result_text(result))
+    if result.status is Status.EMPTY:
+        raise typer.Exit(EXIT_EMPTY)
+
+
+def _reading_ahead(place: Target, options: RunOptions) -> AbstractContextManager[None]:
+    """Another process lists a day on disk, and reads its files where this one will decode all of them."""
+    from briquette.compaction.prefetch import reads_here
+    from briquette.publishing.layout import Layout
+    from briquette.storage.interface import open_store
+    from briquette.storage.local.read_ahead import reading_ahead
+    from briquette.storage.local.store import LocalStore
+
+    store = open_store(place.raw.url)
+    if not isinstance(store, LocalStore):
+        return nullcontext()
+    arrow_is_mapped()
+    published = os.path.join(place.output.url, Layout.of(place.output).manifest_key)
+    bodies = reads_here(options) and (options.force or not os.path.exists(published))
+    return reading_ahead(store, place.raw.prefix, bodies=bodies)
+
+
+@expand
+def plan(
+    target: TargetOptions,
+    spec: SpecOptions,
+    common: Common,
+    batch_manifest: BatchManifest = "check",
+    out: Annotated[Path | None, option(OUTPUT, "Write the plan here, for compact --plan.")] = None,
+) -> None:
+    """Say what a compaction would do.
+
+    State, splits, predicted parts and memory; nothing is written.
+    """
+    begin(common)
+    from briquette.cli.text import plan_text
+    from briquette.compaction.run import make_plan, plan_summary
+    from briquette.serialization import plan_to_bytes
+
+    check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
+    place = target.resolve()
+    options = RunChoices().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
+    if out:
+        check_writable(out)
+    work = make_plan(place, spec.resolve(place, target.settings()), options)
+    if out:
+        write_file(out, plan_to_bytes(work))
+    summary = plan_summary(work) | {"plan_file": str(out) if out else None}
+    say(summary, plan_text(summary))

@@ -1,0 +1,1 @@
+"""A run: list, plan, map over splits, pack, verify, publish."""

@@ -1,0 +1,1 @@
+"""What is published: read it, verify it, look at what it is made of."""

@@ -1,0 +1,1 @@
+"""Lanes that take many lines at once and must agree with the record readers."""

@@ -1,0 +1,1 @@
+"""The record readers: the one meaning of JSON and CSV text."""

@@ -1,0 +1,1 @@
+"""Rows to finished Parquet row groups, and the digest of the rows."""

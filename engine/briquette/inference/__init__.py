@@ -1,0 +1,1 @@
+"""A declared schema from raw data: over all records, never a sample (C4)."""

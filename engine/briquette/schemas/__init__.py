@@ -1,0 +1,1 @@
+"""Declared schemas, their type words and their limits."""

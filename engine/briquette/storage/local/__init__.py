@@ -1,0 +1,1 @@
+"""Local disk as an object store."""

@@ -1,0 +1,1 @@
+"""From the kernel's source to machine code, compiled once for a machine and then loaded."""

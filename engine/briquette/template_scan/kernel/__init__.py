@@ -1,0 +1,1 @@
+"""The compiled part of the template scan: the only door to numba."""

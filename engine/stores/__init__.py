@@ -1,1 +1,0 @@
-"""What ``engine.store`` opens: local disk, S3 and memory, with their requests, retries and errors."""
