@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from briquette.value import Value
-
 SPEC_VERSION = 2  # raise it when the same spec would give other bytes or other rows
 MIB = 1 << 20
 
@@ -64,8 +62,8 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Limits(Value):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """Absolute caps: a JSON record above one is a reject, an object is ``LimitExceeded``."""
 
     object_bytes: int = 16 << 30  # decompressed
@@ -75,8 +73,8 @@ class Limits(Value):
     number_digits: int = 1_000
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Field(Value):
+@dataclass(frozen=True, slots=True)
+class Field:
     """One declared column. ``type`` is the schema's own word, e.g. ``timestamp[us, UTC]``."""
 
     name: str
@@ -84,8 +82,8 @@ class Field(Value):
     nullable: bool = True
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Schema(Value):
+@dataclass(frozen=True, slots=True)
+class Schema:
     """A declared schema: column order is file order; absent values are null."""
 
     fields: tuple[Field, ...]
@@ -93,8 +91,8 @@ class Schema(Value):
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CompactionSpec(Value):
+@dataclass(frozen=True, slots=True)
+class CompactionSpec:
     """Everything that can change the output bytes, and nothing else."""
 
     schema: Schema
@@ -110,8 +108,8 @@ class CompactionSpec(Value):
     spec_version: int = SPEC_VERSION
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Partition(Value):
+@dataclass(frozen=True, slots=True)
+class Partition:
     """One table-day: the unit of plan and publish. Generic targets have only ``table`` and ``ds``."""
 
     domain: str = ""
@@ -125,8 +123,8 @@ class Partition(Value):
         return "/".join(p for p in parts if p) or "dataset"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Location(Value):
+@dataclass(frozen=True, slots=True)
+class Location:
     """A place in a store: ``url`` opens the store, ``prefix`` is inside it ("" or ends with "/")."""
 
     url: str
@@ -136,8 +134,8 @@ class Location(Value):
         return f"{self.url.rstrip('/')}/{self.prefix}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RawObject(Value):
+@dataclass(frozen=True, slots=True)
+class RawObject:
     """One landed object, pinned: ``key`` is relative to its store, ``etag`` opaque.
 
     ``sha256`` is its identity where it is known, as it is of a published part; else the etag is.
@@ -151,8 +149,8 @@ class RawObject(Value):
     sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Split(Value):
+@dataclass(frozen=True, slots=True)
+class Split:
     """A contiguous run ``[start, stop)`` of the listing, or a byte range of the one object at ``start``."""
 
     index: int
@@ -163,8 +161,8 @@ class Split(Value):
     byte_range: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Stage(Value):
+@dataclass(frozen=True, slots=True)
+class Stage:
     """What turns a plan's inputs into rows. ``parameters`` are those that can change a row or a verdict."""
 
     name: str = "compaction"
@@ -175,8 +173,8 @@ class Stage(Value):
 COMPACTION = Stage()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Plan(Value):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What will be read, how it is cut, and what it is turned into: a value, content-addressed."""
 
     partition: Partition
@@ -200,8 +198,8 @@ class Plan(Value):
         return self.listing[split.start : split.stop]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SplitTask(Value):
+@dataclass(frozen=True, slots=True)
+class SplitTask:
     """All that a worker needs for one split: addresses and values, no client."""
 
     split_index: int
@@ -216,8 +214,8 @@ class SplitTask(Value):
     drop_rows: tuple[int, ...] = ()  # rows (after the split's own deduplication) that lose to a later split
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Reject(Value):
+@dataclass(frozen=True, slots=True)
+class Reject:
     """A record set aside: ``position`` counts its object's records from 0, offsets are decompressed."""
 
     key: str
@@ -227,8 +225,8 @@ class Reject(Value):
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Piece(Value):
+@dataclass(frozen=True, slots=True)
+class Piece:
     """A run of bytes: inline, or a range of a stored object pinned by etag."""
 
     size_bytes: int
@@ -238,8 +236,8 @@ class Piece(Value):
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RowGroup(Value):
+@dataclass(frozen=True, slots=True)
+class RowGroup:
     """A finished Parquet row group: its column chunks as one piece, its metadata and page indexes apart.
 
     ``footer`` is the Thrift-compact FileMetaData of the one-row-group file it was cut from, with offsets
@@ -260,8 +258,8 @@ class RowGroup(Value):
         return self.body.size_bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SplitResult(Value):
+@dataclass(frozen=True, slots=True)
+class SplitResult:
     """What a split became. C7: ``records == rows + len(rejects) + duplicates``."""
 
     split_index: int
@@ -281,8 +279,8 @@ class SplitResult(Value):
     findings: bytes = b""  # what a later stage's kernel counted in these rows, for that stage's own check
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PublishedFile(Value):
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
     """One published object: it is whatever has this size and SHA-256; ``etag`` is that of its first place."""
 
     key: str
@@ -293,8 +291,8 @@ class PublishedFile(Value):
     row_groups: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PublishedSplit(Value):
+@dataclass(frozen=True, slots=True)
+class PublishedSplit:
     """Where a split's row groups lie, so that a later run can take them over without decoding."""
 
     index: int
@@ -312,8 +310,8 @@ class PublishedSplit(Value):
     decoded_bytes: int = 0  # 0 in manifests that were written before it was kept
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Manifest(Value):
+@dataclass(frozen=True, slots=True)
+class Manifest:
     """``_manifest.json``: what was published, from what, with checksums. No clock, host or random value."""
 
     partition: Partition

@@ -88,14 +88,14 @@ def test_arrow_is_mapped_without_importing_it() -> None:
 LEAVING = """
 import os, sys, threading, time
 from briquette import cli
-from briquette.cli.commands import settling
+from briquette.cli import process_setup
 ended = []
 def slow():
     time.sleep(0.3)
     ended.append(True)
 def begin():
-    settling._mapping.append(threading.Thread(target=slow, daemon=True))
-    settling._mapping[-1].start()
+    process_setup._mapping.append(threading.Thread(target=slow, daemon=True))
+    process_setup._mapping[-1].start()
 cli.map_arrow_ahead = begin
 leave = os._exit
 os._exit = lambda code: (print("left", code, bool(ended), flush=True), leave(code))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from briquette.errors import UsageError
-from briquette.value import Value
 
 DS = "2025-09-09"
 DOMAIN, TABLE, INTERVAL, DATA_SOURCE = "market", "prices", "1d", "yahoo_finance"
@@ -26,8 +25,8 @@ JSON_KEYS = ("symbol", "timestamp", "adjusted_close", "open", "high", "low", "cl
 CSV_KEYS = ("symbol", "timestamp", "open", "high", "low", "close", "adjusted_close", "volume")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RawFile(Value):
+@dataclass(frozen=True, slots=True)
+class RawFile:
     """One file of a raw day: its name, its bytes, and how many records they hold, good or bad."""
 
     name: str

@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from briquette.errors import UsageError, did_you_mean
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.compaction.run import RunOptions
@@ -54,8 +53,8 @@ def settings_of(environment: str) -> Settings | None:
     return settings
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TargetOptions(Value):
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
     """What is read and where it is published."""
 
     env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = ""
@@ -108,8 +107,8 @@ class TargetOptions(Value):
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SpecOptions(Value):
+@dataclass(frozen=True, slots=True)
+class SpecOptions:
     """What the output is made like."""
 
     schema: Annotated[
@@ -144,8 +143,8 @@ class SpecOptions(Value):
         return resolve_spec(target, self.schema or None, kept)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RunChoices(Value):
+@dataclass(frozen=True, slots=True)
+class RunChoices:
     """How it is run; none of it changes a byte of the output."""
 
     executor: Annotated[str, option(RUN, "auto, serial, dask or ray.")] = "auto"
@@ -172,8 +171,8 @@ class RunChoices(Value):
         return options
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class StageOptions(Value):
+@dataclass(frozen=True, slots=True)
+class StageOptions:
     """How a later stage publishes."""
 
     schema_fingerprint: Annotated[
@@ -201,8 +200,8 @@ class StageOptions(Value):
         return said
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Common(Value):
+@dataclass(frozen=True, slots=True)
+class Common:
     """How a command speaks."""
 
     json_output: Annotated[bool, option(COMMON, "One JSON document on stdout, nothing else.", "--json")] = (

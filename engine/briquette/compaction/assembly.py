@@ -25,7 +25,6 @@ from briquette.model import (
     SplitTask,
 )
 from briquette.planning.plan import expected_bytes, inline_limit_bytes, warnings_of
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.compaction.run import Progress
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     from briquette.storage.interface import Store, Stored
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Totals(Value):
+@dataclass(frozen=True, slots=True)
+class Totals:
     """Sums over all splits; C7 holds for them as for each split."""
 
     records: int
@@ -80,8 +79,8 @@ class Work(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CompactSplits(Value):
+@dataclass(frozen=True, slots=True)
+class CompactSplits:
     """Compaction: ``compact_split`` over the splits."""
 
     stage: str = "compaction"

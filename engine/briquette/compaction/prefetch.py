@@ -16,7 +16,6 @@ from briquette.model import CompactionSpec
 from briquette.planning.plan import COMPRESSION_FACTOR, is_input, why_refused
 from briquette.planning.target import Target
 from briquette.storage.interface import Stored, open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.compaction.run import RunOptions
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from briquette.storage.s3.prefetch import Ahead
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Early(Value):
+@dataclass(frozen=True, slots=True)
+class Early:
     """The answers, each waited for when it is asked for; what went wrong is raised there."""
 
     listed: Callable[[], Iterator[Stored]]

@@ -7,11 +7,10 @@ from typing import Any
 
 from briquette import serialization
 from briquette.model import Location, Manifest, Partition, Status
-from briquette.value import Value
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CompactionResult(Value):
+@dataclass(frozen=True, slots=True)
+class CompactionResult:
     """How a run ended. ``manifest`` is what is published now (of this run, or of the run that it equals)."""
 
     status: Status

@@ -52,7 +52,6 @@ from briquette.planning.spec import checked_overrides, limits_of, spec_of
 from briquette.planning.target import Target
 from briquette.planning.target import resolve_target as resolve_target  # noqa: PLC0414 - likewise
 from briquette.storage.interface import Store, open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.publishing.early_parts import Drafts
@@ -62,8 +61,8 @@ LEAST_MEMORY_BYTES = 128 << 20  # of a process: the interpreter and its librarie
 Progress = Callable[[int, int, int], None]  # splits done, splits in all, raw bytes done
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RunOptions(Value):
+@dataclass(frozen=True, slots=True)
+class RunOptions:
     """What a run may decide without changing a byte of its output."""
 
     executor: str = "auto"

@@ -15,13 +15,12 @@ from briquette.planning.plan import state_of
 from briquette.publishing.identity import Standing
 from briquette.publishing.snapshot import Snapshot
 from briquette.storage.interface import Store
-from briquette.value import Value
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Found(Value):
+@dataclass(frozen=True, slots=True)
+class Found:
     """A plan beside what is published. ``why`` says what is CHANGED.
 
     ``standing`` is how an UNCHANGED dataset stands; ``edited`` are inputs whose etag is that of the last run

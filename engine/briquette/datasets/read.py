@@ -19,15 +19,14 @@ from briquette.model import Location, Manifest, PublishedFile
 from briquette.planning.target import below, check_ds, dataset_location
 from briquette.publishing.identity import Match, match
 from briquette.storage.interface import Stored, open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Dataset(Value):
+@dataclass(frozen=True, slots=True)
+class Dataset:
     """A published dataset at one moment."""
 
     output: Location
@@ -73,8 +72,8 @@ def read(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _PartPiece(Value):
+@dataclass(frozen=True, slots=True)
+class _PartPiece:
     root: str
     file: PublishedFile
     first: int

@@ -15,7 +15,6 @@ from briquette.model import COMPACTION, Location, Status
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import plan_partition
 from briquette.storage.interface import open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +26,8 @@ COMMANDS = {name: f"`briquette {name} --force`" for name in ("transform", "indic
 COMMANDS[COMPACTION.name] = "`briquette compact --force`"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Verdict(Value):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """What a verification found; ``problems`` is empty when all is well."""
 
     dataset: Dataset

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from briquette.value import Value
 from briquette.vectors import cast, compute, from_numpy
 
 DICTIONARY_LIMIT_BYTES = 1 << 20  # a larger dictionary outgrows caches, the readers' and ours
@@ -29,8 +28,8 @@ _EXPECTED_DISTINCT = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Encodings(Value):
+@dataclass(frozen=True, slots=True)
+class Encodings:
     """Leaf columns by their Parquet path: those with a dictionary, those as deltas; the others are plain."""
 
     dictionary: frozenset[str] = frozenset()

@@ -15,7 +15,6 @@ from briquette.errors import UsageError, WorkerLost
 from briquette.executors import Result, Task
 from briquette.executors.dask_contact import knock
 from briquette.idle_threads import Lender
-from briquette.value import Value
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
 # on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
@@ -114,8 +113,8 @@ class DaskThreads:
             get(graph, list(graph), pool=pool)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DaskCluster(Value):
+@dataclass(frozen=True, slots=True)
+class DaskCluster:
     """Dask's distributed scheduler: at ``address``, or ``workers`` single-threaded processes started here."""
 
     address: str = ""

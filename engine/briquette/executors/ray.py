@@ -12,15 +12,14 @@ from typing import Any
 from briquette.errors import UsageError, WorkerLost
 from briquette.executors import Result, Task
 from briquette.executors.dask_contact import knock
-from briquette.value import Value
 
 # Tasks that wait in Ray's queue cost it memory; so many for each core keep every core busy.
 WAITING_PER_CORE = 4
 SMALLEST_STORE_BYTES = 80 << 20  # Ray refuses less
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class RayCluster(Value):
+@dataclass(frozen=True, slots=True)
+class RayCluster:
     """Ray on the cluster at ``address``, or on ``workers`` processes started here (0: one for each core)."""
 
     address: str = ""

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from briquette.executors import Result, Task
-from briquette.value import Value
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Serial(Value):
+@dataclass(frozen=True, slots=True)
+class Serial:
     """Runs tasks in order in the calling thread."""
 
     name: str = "serial"

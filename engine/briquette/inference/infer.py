@@ -23,7 +23,6 @@ from briquette.inference.number_clash import settled
 from briquette.model import Field, FileFormat, Limits, Schema
 from briquette.schemas.declared import RESCUED, check_schema, dump_schema
 from briquette.schemas.types import TypeWord
-from briquette.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,8 +38,8 @@ _MAX_HEADERS = 1_000  # different ones that are compared
 _HEAD_BYTES = 4_096  # of a text, to know its format
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Inferred(Value):
+@dataclass(frozen=True, slots=True)
+class Inferred:
     """A schema with what was found on the way; ``remarks`` are (column, sentence), in column order."""
 
     schema: Schema

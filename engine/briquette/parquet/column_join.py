@@ -13,15 +13,14 @@ from briquette.parquet import footer as footers
 from briquette.parquet import thrift
 from briquette.parquet.footer import FOOTER_LENGTH_BYTES, MAGIC, TRAILER_BYTES, Entry, Footer, Span
 from briquette.parquet.thrift import Edit, Field, Struct, ThriftError
-from briquette.value import Value
 
 _SCHEMA, _COLUMN_ORDERS = 2, 7
 _CHILDREN = 5  # of a schema element
 _RG_COLUMNS, _RG_BYTES, _RG_COMPRESSED_BYTES = 1, 2, 6
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Side(Value):
+@dataclass(frozen=True, slots=True)
+class _Side:
     """One of the two files: its only row group and its page indexes."""
 
     body: memoryview

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from briquette.parquet import thrift
 from briquette.parquet.thrift import Edit, Struct, ThriftError
-from briquette.value import Value
 
 MAGIC = b"PAR1"
 FOOTER_LENGTH_BYTES = 4
@@ -32,8 +31,8 @@ _WANTED: thrift.Wanted = {_ROW_GROUPS: {_RG_COLUMNS: {_CC_META: {}}}}
 _OI_PAGES, _PL_OFFSET, _PL_SIZE, _PL_FIRST_ROW = 1, 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Chunk(Value):
+@dataclass(frozen=True, slots=True)
+class Chunk:
     """One column chunk: pages in ``[start, stop)`` of the file, page indexes elsewhere, if made."""
 
     struct: Struct
@@ -45,8 +44,8 @@ class Chunk(Value):
     offset_index: Span | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Entry(Value):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One row group of a footer: its chunks lie in ``[start, stop)`` of the file."""
 
     struct: Struct
@@ -58,8 +57,8 @@ class Entry(Value):
     stop: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Footer(Value):
+@dataclass(frozen=True, slots=True)
+class Footer:
     """A parsed FileMetaData: ``data`` holds its bytes, the rest says where things are."""
 
     data: bytes
@@ -73,8 +72,8 @@ class Footer(Value):
         return tuple(self.data[f.start : f.stop] if f else b"" for f in spans)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Page(Value):
+@dataclass(frozen=True, slots=True)
+class Page:
     """One data page as an offset index tells it."""
 
     offset: int

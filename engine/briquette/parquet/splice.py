@@ -17,7 +17,6 @@ from briquette.model import Piece, RowGroup
 from briquette.parquet import footer as footers
 from briquette.parquet.footer import FOOTER_LENGTH_BYTES, MAGIC, TRAILER_BYTES, Entry, Footer, Span
 from briquette.parquet.thrift import ThriftError
-from briquette.value import Value
 
 ReadRange = Callable[[int, int], bytes]  # (offset, length) -> exactly that many bytes
 
@@ -29,8 +28,8 @@ _KEPT_FOOTER_BYTES = 128 << 10  # parsed, it takes ten times as much
 _FIRST_READ_BYTES = 256 << 10  # of a stored part's tail: most footers with their indexes fit
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SplicedPart(Value):
+@dataclass(frozen=True, slots=True)
+class SplicedPart:
     """One output file in pieces: header, bodies, tail (page indexes and footer)."""
 
     pieces: tuple[Piece, ...]

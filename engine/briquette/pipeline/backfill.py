@@ -14,11 +14,10 @@ from briquette.pipeline.indicators_days import IndicatorsOfDay
 from briquette.pipeline.lookback import Stale
 from briquette.pipeline.run_day import DayResult
 from briquette.planning.target import Target
-from briquette.value import Value
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class BackfillResult(Value):
+@dataclass(frozen=True, slots=True)
+class BackfillResult:
     """What became of each day, in the order of the days."""
 
     days: tuple[DayResult, ...]

@@ -63,7 +63,6 @@ from briquette.prices.indicators import compute
 from briquette.prices.panel import panel_from_tables
 from briquette.schemas.declared import type_word
 from briquette.storage.interface import open_store, parse_url
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.compaction.run import Progress
@@ -78,8 +77,8 @@ _log = logging.getLogger(__name__)
 WHOLE = 1 << 40
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorsTarget(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorsTarget:
     """What is computed and where; ``prices`` holds ``ds=<day>/`` folders, ``output`` is the day's own."""
 
     partition: Partition
@@ -102,8 +101,8 @@ def _above(day: Location) -> Location:
     return Location(day.url, f"{folder}/" if folder else "")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorsResult(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorsResult:
     """How a run ended; ``findings`` is empty where nothing was computed."""
 
     run: CompactionResult
@@ -146,8 +145,8 @@ def places(prices: Location, output: Location, *, domain: str, ds: str) -> Indic
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorsOptions(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorsOptions:
     """What a run may decide. ``lookback_days`` are sessions, the day's own included, and a least number."""
 
     set_name: str = "A"
@@ -420,8 +419,8 @@ def _refuse_conflict(day: SessionRows, rule: str, *, is_today: bool) -> None:
 # -- quarantine ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Quarantine(Value):
+@dataclass(frozen=True, slots=True)
+class Quarantine:
     """Publishes a day's prices as they were read, where nobody takes them for indicators."""
 
     place: Location

@@ -15,14 +15,13 @@ from briquette.pipeline.indicators import (
 )
 from briquette.pipeline.lookback import PublishedDays, Stale, stale_after, stale_reason
 from briquette.storage.interface import open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.executors import Executor
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorsOfDay(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorsOfDay:
     """What became of one of several days: a result, or the error that it ended with."""
 
     ds: str
@@ -40,8 +39,8 @@ class IndicatorsOfDay(Value):
         return document
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorsOfDays(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorsOfDays:
     """Several days in their order, those that were repaired after them, and those that are stale now."""
 
     days: tuple[IndicatorsOfDay, ...]

@@ -20,7 +20,6 @@ from briquette.planning.target import below
 from briquette.publishing.identity import standing
 from briquette.publishing.layout import Layout, is_hidden
 from briquette.storage.interface import Store, Stored
-from briquette.value import Value
 
 INDICATORS = "indicators"  # the stage, and the folder of its days
 READ, SESSIONS = "read", "sessions"  # parameters of the stage: what was read, and how many sessions at most
@@ -29,8 +28,8 @@ _MANIFESTS_AT_ONCE = 64
 _DAY = re.compile(r"ds=(\d{4}-\d{2}-\d{2})/(.+)")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Session(Value):
+@dataclass(frozen=True, slots=True)
+class Session:
     """The published prices of one day; ``schema`` is None where no manifest describes them."""
 
     ds: str
@@ -40,8 +39,8 @@ class Session(Value):
     interval: str = ""  # of its bars, as far as it is known
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Stale(Value):
+@dataclass(frozen=True, slots=True)
+class Stale:
     """A day whose published indicators have not read the prices that are there now, and what differs."""
 
     ds: str
@@ -52,8 +51,8 @@ class Stale(Value):
         return {"ds": self.ds, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Known(Value):
+@dataclass(frozen=True, slots=True)
+class _Known:
     """A day that was read, and the objects that lay in its folder then."""
 
     objects: tuple[Stored, ...]

@@ -18,7 +18,6 @@ from briquette.prices.duplicates import Settled
 from briquette.prices.panel import MARKET_CLOSE_COLUMNS, MARKET_RETURN_COLUMNS, PRICE_COLUMNS, VWAP_COLUMNS
 from briquette.schemas.declared import type_word
 from briquette.storage.interface import Store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +27,8 @@ PARTS_AT_ONCE = 64
 _WANTED = ("symbol", *PRICE_COLUMNS, *VWAP_COLUMNS, *MARKET_RETURN_COLUMNS, *MARKET_CLOSE_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SessionRows(Value):
+@dataclass(frozen=True, slots=True)
+class SessionRows:
     """The rows of a session, each symbol once, and what the rule for duplicates took out of them."""
 
     day: date

@@ -21,7 +21,6 @@ from briquette.pipeline.transform import TransformOptions, transform_day
 from briquette.pipeline.transform_source import places_of
 from briquette.planning.target import Target, below
 from briquette.storage.interface import open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.compaction.run import Progress
@@ -37,8 +36,8 @@ STEPS = (PREFLIGHT, COMPACTION, GUARD, TRANSFORM, INDICATORS)
 FAILED, DONE, SKIPPED = "FAILED", "DONE", "SKIPPED"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Step(Value):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One step of a day: DONE, SKIPPED or FAILED, and a sentence about it."""
 
     name: str
@@ -47,8 +46,8 @@ class Step(Value):
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DayResult(Value):
+@dataclass(frozen=True, slots=True)
+class DayResult:
     """What became of a day. ``status`` is that of its compaction, or FAILED."""
 
     ds: str
@@ -93,8 +92,8 @@ class DayResult(Value):
         return document
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class FlowOptions(Value):
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
     """What the stages of a day may decide; ``last`` is the step that a day ends with."""
 
     run: RunOptions = field(default_factory=RunOptions)

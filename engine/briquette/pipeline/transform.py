@@ -42,7 +42,6 @@ from briquette.prices import adjust, duplicates, quality
 from briquette.prices.duplicates import Settled
 from briquette.prices.quality import Quality, Thresholds
 from briquette.storage.interface import open_store
-from briquette.value import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,8 +89,8 @@ def adjusted_rows(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, bytes
     return adjust.adjust(table), framed(counted, duplicates.key_hashes(table, keys))
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TransformSplits(Value):
+@dataclass(frozen=True, slots=True)
+class TransformSplits:
     """The work of this stage (``assembly.Work``): adjust every split, then judge all of them together.
 
     ``on_quality`` gets the numbers before the verdict; below the threshold the rows as they were read are
@@ -180,8 +179,8 @@ class TransformSplits(Value):
 # -- the story -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TransformResult(Value):
+@dataclass(frozen=True, slots=True)
+class TransformResult:
     """How a run ended. ``quality`` is None when nothing had to be read (``UNCHANGED``)."""
 
     compaction: CompactionResult
@@ -262,8 +261,8 @@ def transform(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TransformOptions(Value):
+@dataclass(frozen=True, slots=True)
+class TransformOptions:
     """What a run may decide beyond its places."""
 
     thresholds: Thresholds = field(default_factory=Thresholds)

@@ -25,7 +25,6 @@ from briquette.planning.table_formats import refuse_table
 from briquette.planning.target import Target, below, check_ds, dataset_location
 from briquette.schemas.declared import RESCUED
 from briquette.storage.interface import open_store
-from briquette.value import Value
 
 QUARANTINE = "quarantine"
 # A byte of Parquet holds what some bytes of raw text held, so a split takes fewer of them.
@@ -35,8 +34,8 @@ SPLIT_SHARE = 4
 # -- places ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Places(Value):
+@dataclass(frozen=True, slots=True)
+class Places:
     """Where a day is read and written; ``ds=<ds>/`` and ``quarantine/ds=<ds>/`` lie in ``table``."""
 
     partition: Partition
@@ -79,8 +78,8 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
 # -- what is read ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Source(Value):
+@dataclass(frozen=True, slots=True)
+class Source:
     """The inputs of a day and how they are decoded; ``kind`` is compacted, parquet or raw."""
 
     kind: str

@@ -17,7 +17,6 @@ from briquette.planning.plan import (
     why_refused,
 )
 from briquette.planning.table_formats import refuse_table
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.storage.interface import Store, Stored
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 PROBE_BYTES = 64 << 10
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Listing(Value):
+@dataclass(frozen=True, slots=True)
+class Listing:
     """Raw objects sorted by key, and ``(key, records)`` of the batch manifest (empty where there is none).
 
     ``fresh``: key and SHA-256 of each object that may change again and keep its etag.

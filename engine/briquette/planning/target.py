@@ -11,7 +11,6 @@ from briquette.errors import UsageError
 from briquette.model import Location, Partition
 from briquette.planning.place_overlap import check_apart
 from briquette.storage.interface import parse_url
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Target(Value):
+@dataclass(frozen=True, slots=True)
+class Target:
     """A partition with the places it is read from and published to."""
 
     partition: Partition

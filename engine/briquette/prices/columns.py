@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from briquette.errors import UsageError
 from briquette.prices.windows import span, warm_up, wilder
-from briquette.value import Value
 
 # OBV and ADI add up over so many of a symbol's own bars: they must not depend on where a window starts.
 ACCUMULATION_SESSIONS = 250
@@ -38,8 +37,8 @@ QUALITY = frozenset(("is_validated", "quality_score"))
 BOOKKEEPING = frozenset(("batch_id", "created_at", "updated_at"))
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Column(Value):
+@dataclass(frozen=True, slots=True)
+class Column:
     """One column: its type, the bars behind its finite windows, its smoothings, the values it can have."""
 
     name: str
@@ -59,8 +58,8 @@ class Column(Value):
         return self.bars + warm_up(self.alphas, seed_influence)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorSet(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorSet:
     """A named set of columns in the order of the file."""
 
     name: str

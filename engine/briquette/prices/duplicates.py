@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from briquette.errors import UsageError
-from briquette.value import Value
 
 KEEP_LAST, REJECT, FAIL = "keep_last", "reject", "fail"
 RULES = (KEEP_LAST, REJECT, FAIL)
@@ -31,8 +30,8 @@ _SHOWN = 5
 Hashes = npt.NDArray[np.uint64]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Settled(Value):
+@dataclass(frozen=True, slots=True)
+class Settled:
     """What becomes of the records of repeated keys; rows are numbers into whatever was settled."""
 
     dropped: tuple[int, ...]  # exact duplicates, and conflicting ones that a later one replaces

@@ -22,7 +22,6 @@ from briquette.prices.columns import QUALITY, SET_A, SET_B, Column, IndicatorSet
 from briquette.prices.panel import Bars, Panel, own_bars
 from briquette.prices.typed import typed_column
 from briquette.prices.windows import Floats, lagged, log_ratio, ratio, rolling_mean, smooth, span
-from briquette.value import Value
 
 # The arrays of a block then stay in a core's cache; results do not depend on it.
 BLOCK_SYMBOLS = 1024
@@ -35,8 +34,8 @@ Values = dict[str, Floats]
 Map = Callable[[Callable[[Panel], Values], Iterable[Panel]], Iterable[Values]]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class IndicatorDay(Value):
+@dataclass(frozen=True, slots=True)
+class IndicatorDay:
     """The table of a day, and how many values of which columns had to become null."""
 
     table: pa.Table

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from briquette.prices.windows import Floats, lagged, ratio, smooth, wilder
-from briquette.value import Value
 
 
 def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
@@ -24,8 +23,8 @@ def average_true_range(ranges: Floats, rows: int) -> Floats:
     return smooth(ranges, wilder(14), rows)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Directions(Value):
+@dataclass(frozen=True, slots=True)
+class Directions:
     """Directional indicators over 14 bars."""
 
     adx: Floats

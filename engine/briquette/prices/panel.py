@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from briquette.errors import SchemaError
 from briquette.prices.windows import Floats, change, lagged, ratio
-from briquette.value import Value
 
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
@@ -33,8 +32,8 @@ MARKET_CLOSE_COLUMNS = ("market_close", "benchmark_close", "sp500_close", "spy_c
 LARGEST_FRACTION = 10.0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Panel(Value):
+@dataclass(frozen=True, slots=True)
+class Panel:
     """Bars of S sessions (ascending) and N symbols (sorted by bytes): [S x N] arrays, NaN where missing."""
 
     sessions: tuple[date, ...]
@@ -85,8 +84,8 @@ class Panel(Value):
         return Panel(self.sessions, self.symbols.take(pa.array(kept)), **columns)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Placed(Value):
+@dataclass(frozen=True, slots=True)
+class Placed:
     """A panel, and the records that could not be placed in it once."""
 
     panel: Panel
@@ -214,8 +213,8 @@ def _floats(column: pa.ChunkedArray) -> Floats:
 # -- own bars --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Bars(Value):
+@dataclass(frozen=True, slots=True)
+class Bars:
     """Each symbol's bars moved together: the newest in the last row, NaN above the first one."""
 
     open: Floats

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from briquette.errors import InputError
-from briquette.value import Value
 
 NON_NEGATIVE = ("price", "close", "adjusted_close")
 EXACT = ("price", "amount", "value")  # money that should be a decimal
@@ -25,16 +24,16 @@ MAX_CRITICAL_ERROR_RATE = 5.0
 _TALLY = b"tally"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Thresholds(Value):
+@dataclass(frozen=True, slots=True)
+class Thresholds:
     """What a day must keep to; ``max_critical_error_rate`` is in per cent of the records."""
 
     expected_min_records: int = EXPECTED_MIN_RECORDS
     max_critical_error_rate: float = MAX_CRITICAL_ERROR_RATE
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Findings(Value):
+@dataclass(frozen=True, slots=True)
+class Findings:
     """What was counted in some rows. ``keys`` has the columns key and count: each key's number of rows."""
 
     records: int
@@ -44,8 +43,8 @@ class Findings(Value):
     keys: pa.Table
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Quality(Value):
+@dataclass(frozen=True, slots=True)
+class Quality:
     """The numbers of a day and its verdict."""
 
     records: int

@@ -17,14 +17,13 @@ from briquette.prices.windows import (
     smooth,
     span,
 )
-from briquette.value import Value
 
 ICHIMOKU_SHIFT_BARS = 26
 BAND_DEVIATIONS = 2.0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Bands(Value):
+@dataclass(frozen=True, slots=True)
+class Bands:
     """Bollinger's bands over 20 bars."""
 
     upper: Floats
@@ -65,8 +64,8 @@ def ichimoku(high: Floats, low: Floats, close: Floats, rows: int) -> dict[str, F
     }
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Macd(Value):
+@dataclass(frozen=True, slots=True)
+class Macd:
     """Difference of two exponential means, its own mean, and the distance between the two."""
 
     line: Floats

@@ -17,7 +17,6 @@ from briquette.errors import SourceChanged
 from briquette.model import PublishedFile, RawObject
 from briquette.publishing.layout import SHA256
 from briquette.storage.interface import Store, Stored
-from briquette.value import Value
 
 
 class Match(StrEnum):
@@ -29,8 +28,8 @@ class Match(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Standing(Value):
+@dataclass(frozen=True, slots=True)
+class Standing:
     """Published files with the etags that they have now; ``copied``: some are not the manifest's."""
 
     files: tuple[PublishedFile, ...]

@@ -10,7 +10,6 @@ from briquette import serialization
 from briquette.errors import UnsafePath, VerificationFailed
 from briquette.model import Location, Manifest, PublishedFile
 from briquette.storage.interface import check_writable
-from briquette.value import Value
 
 MANIFEST_NAME = "_manifest.json"
 VERSIONS = "_versions"
@@ -34,8 +33,8 @@ def is_hidden(path: str) -> bool:
     return any(segment[:1] in ("_", ".") for segment in path.split("/"))
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Layout(Value):
+@dataclass(frozen=True, slots=True)
+class Layout:
     """Keys of one dataset. ``live`` is its prefix; hidden names lie beside a ``ds=`` folder, else inside.
 
     >>> Layout.of(Location("s3://b", "prices/compacted/ds=2025-09-09/")).rejects_key("4f" * 32)

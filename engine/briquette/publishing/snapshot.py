@@ -12,14 +12,13 @@ from briquette.model import Location, Manifest
 from briquette.publishing.identity import Standing, standing
 from briquette.publishing.layout import PLAN, Layout, is_hidden, is_part_name
 from briquette.storage.interface import Store, Stored
-from briquette.value import Value
 
 _ATTEMPTS = 5
 _BEGINNING = b'{"briquette":"manifest"'
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Snapshot(Value):
+@dataclass(frozen=True, slots=True)
+class Snapshot:
     """The state that a publish replaces; every write is conditional on it."""
 
     output: Location

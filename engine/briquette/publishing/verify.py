@@ -21,14 +21,13 @@ from briquette.publishing.identity import Match, match
 from briquette.publishing.layout import Layout, is_hidden
 from briquette.publishing.snapshot import read_manifest
 from briquette.storage.interface import Store, Stored
-from briquette.value import Value
 
 BLOCK_BYTES = 8 << 20
 _WHILE_READ = "it was replaced while it was read"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Findings(Value):
+@dataclass(frozen=True, slots=True)
+class Findings:
     """What is wrong, a sentence each. ``copied``: all bytes are right, some etags not those of the manifest.
 
     ``strangers`` are the visible files that the manifest does not name.

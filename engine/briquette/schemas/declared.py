@@ -30,7 +30,6 @@ from briquette.schemas.types import (
     promote,
 )
 from briquette.shipped import shipped
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -62,8 +61,8 @@ _NOT_NULL = re.compile(r"\s+not\s+null\s*\Z")
 _KEYS = ("name", "null_values", "unique_key", "extra_fields", "max_reject_ratio", "limits", "columns")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TableSpec(Value):
+@dataclasses.dataclass(frozen=True, slots=True)
+class TableSpec:
     """What a table's file declares: its schema, and the policies that belong to its data."""
 
     schema: Schema

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from briquette.errors import SchemaError
-from briquette.value import Value
 
 MAX_NESTING = 64  # a bound for the recursive parser, far beyond what readers of Parquet accept
 MAX_PRECISION = 38  # of a decimal: what 16 bytes hold, and the most that Spark and Athena read
@@ -36,8 +35,8 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Plain(Value):
+@dataclass(frozen=True, slots=True)
+class Plain:
     """A type without parameters, such as ``int64``; ``null`` exists only as the bottom of the lattice."""
 
     name: str
@@ -46,8 +45,8 @@ class Plain(Value):
         return self.name
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Timestamp(Value):
+@dataclass(frozen=True, slots=True)
+class Timestamp:
     """An instant (``utc``) or a wall-clock time, counted in ``unit`` since 1970."""
 
     unit: str
@@ -57,8 +56,8 @@ class Timestamp(Value):
         return f"timestamp[{self.unit}, UTC]" if self.utc else f"timestamp[{self.unit}]"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Decimal(Value):
+@dataclass(frozen=True, slots=True)
+class Decimal:
     """``precision`` digits in all, ``scale`` of them after the point."""
 
     precision: int
@@ -68,8 +67,8 @@ class Decimal(Value):
         return f"decimal({self.precision}, {self.scale})"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ListOf(Value):
+@dataclass(frozen=True, slots=True)
+class ListOf:
     """A list; its elements are nullable."""
 
     element: TypeWord
@@ -78,8 +77,8 @@ class ListOf(Value):
         return f"list<{self.element}>"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Struct(Value):
+@dataclass(frozen=True, slots=True)
+class Struct:
     """Named, ordered, nullable fields: ``((name, type), ...)``, at least one."""
 
     fields: tuple[tuple[str, TypeWord], ...]

@@ -21,7 +21,6 @@ from urllib.parse import unquote, urlsplit
 from briquette import cancellation
 from briquette.errors import UnsafePath, UsageError
 from briquette.model import Location, Piece, RawObject
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.storage.s3.prefetch import Ahead
@@ -50,8 +49,8 @@ class Stored:
     fresh: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Condition(Value):
+@dataclass(frozen=True, slots=True)
+class Condition:
     """What must hold of the key for a write to happen: anything, nothing there, or exactly this etag."""
 
     absent: bool = False

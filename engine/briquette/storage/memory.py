@@ -12,11 +12,10 @@ from hashlib import md5
 from briquette.model import Piece, RawObject
 from briquette.storage.base import BaseStore
 from briquette.storage.interface import ANY, NO_METADATA, Condition, Stored, check_writable
-from briquette.value import Value
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Held(Value):
+@dataclass(frozen=True, slots=True)
+class _Held:
     stored: Stored
     data: bytes
 

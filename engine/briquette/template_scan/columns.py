@@ -10,7 +10,6 @@ from briquette.model import Schema
 from briquette.schemas.declared import arrow_type
 from briquette.schemas.types import ListOf, Plain, Struct, Timestamp, TypeWord, parse_type
 from briquette.template_scan import abi as at
-from briquette.value import Value
 
 _INTEGER_BITS = {f"{sign}int{bits}": (sign, bits) for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -21,8 +20,8 @@ _STORES = {at.STRING: at.STORE_TEXT, at.LIST: at.STORE_ENDS, at.STRUCT: at.STORE
 ROWS: Final = -1  # instead of the number of a list
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Column(Value):
+@dataclass(frozen=True, slots=True)
+class Column:
     """A column of the schema, a field of a struct or the elements of a list."""
 
     name: str

@@ -12,7 +12,6 @@ from briquette.template_scan import abi as at
 from briquette.template_scan.columns import Column
 from briquette.template_scan.output_buffers import Areas
 from briquette.template_scan.template import LINE_BYTES, Program, Template, assemble, learn
-from briquette.value import Value
 
 TEMPLATES: Final = 16  # kept for one buffer
 FAILED_LESSONS: Final = 32  # lines that taught nothing, before the scan stops asking
@@ -20,8 +19,8 @@ SAMPLES, SAMPLE_BYTES = 16, 4096
 MAX_BUFFER_BYTES: Final = (1 << 31) - 1  # offsets of Arrow strings are int32
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Scan(Value):
+@dataclass(frozen=True, slots=True)
+class Scan:
     r"""What one buffer became.
 
     ``columns``: Arrow arrays in schema order over the accepted lines only, in their order. A string column is

@@ -11,7 +11,6 @@ import numpy as np
 
 from briquette.template_scan import abi as at
 from briquette.template_scan.columns import Column
-from briquette.value import Value
 
 LINE_BYTES: Final = 65_536  # a longer line is not learnt from
 
@@ -31,8 +30,8 @@ class Step(NamedTuple):
     inner: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Template(Value):
+@dataclass(frozen=True, slots=True)
+class Template:
     """The steps that read a line; the last one's literal ends it."""
 
     steps: tuple[Step, ...]
@@ -179,8 +178,8 @@ class _Lesson:
                 self._absent(child)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Program(Value):
+@dataclass(frozen=True, slots=True)
+class Program:
     """Templates as the arrays that the kernel reads."""
 
     ops: Any  # int64 (operations, OP_WIDTH); the driver fills in where columns lie

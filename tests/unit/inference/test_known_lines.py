@@ -13,7 +13,7 @@ from briquette.inference.column_profile import Evidence
 from briquette.inference.infer import infer_schema
 from briquette.model import Limits
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("config", "engine", "glue_wrappers", "orchestration", "scripts")
 OVER_A_GROUP = re.compile(rb"\)(?:[*+?]|\{[0-9,%d]+\})\+")
 

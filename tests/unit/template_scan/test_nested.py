@@ -352,7 +352,7 @@ def test_no_access_leaves_its_memory():
     """The same kernel compiled with every access checked reads damaged buffers without one error."""
     program = f"""
 import random, sys
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from tests.unit import test_scan_nested
 print(*test_scan_nested.scan_damaged_buffers(random.Random(11), 3000))
 """

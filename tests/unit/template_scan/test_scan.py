@@ -740,7 +740,7 @@ def scan_damaged_buffers(rng: random.Random, count: int) -> tuple[int, int, bool
 
 
 def _python(program: str, **environment: str) -> str:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(root), **environment},

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from briquette.decoding.text.lines import Lines, Offsets, runs
-from briquette.value import Value
 from briquette.vectors import from_numpy
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ Ranges = list[tuple[int, int]]  # of lines, in order
 _ATTEMPT_BYTES = 8_192  # what an attempt costs at least, as bytes parsed in that time
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Run(Value):
+@dataclass(frozen=True, slots=True)
+class Run:
     """Lines ``[start, stop)``: a row each in ``table``, or all for the record reader where it is None.
 
     The rows begin at ``row``: runs may share a table, rather than be cut out of it by the thousand.
@@ -38,8 +37,8 @@ class Run(Value):
     row: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Parsed(Value):
+@dataclass(frozen=True, slots=True)
+class Parsed:
     """One row per line; ``unfit`` marks rows for the record reader, ``extra`` holds the unknown columns."""
 
     table: pa.Table

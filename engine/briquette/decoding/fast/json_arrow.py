@@ -28,7 +28,6 @@ from briquette.decoding.strict.json_records import JsonReader
 from briquette.decoding.text.lines import Lines
 from briquette.model import CompactionSpec, ExtraFields
 from briquette.schemas.types import INTEGERS, Decimal, ListOf, Plain, Struct, TypeWord, parse_type
-from briquette.value import Value
 
 _ROW = re.compile(r"in row ([0-9]+)")
 _SIGNED_NAN = re.compile(rb"[:,\[\s]-NaN")
@@ -58,8 +57,8 @@ def decode_lines(lines: Lines, start: int, stop: int, lane: ArrowLane, scan: Sca
 # -- pyarrow.json ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Column(Value):
+@dataclass(frozen=True, slots=True)
+class _Column:
     name: str
     word: TypeWord
     kind: pa.DataType

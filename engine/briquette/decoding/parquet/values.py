@@ -16,7 +16,6 @@ import pyarrow as pa
 from briquette.decoding.parquet.scalars import BINARY, first_of, scalars
 from briquette.decoding.rows.values import NotFinite, Unfit, Unsayable, compact, parsed_json, quoted
 from briquette.schemas.types import ListOf, Plain, Struct, TypeWord
-from briquette.value import Value
 
 types = pa.types
 T = TypeVar("T")
@@ -27,8 +26,8 @@ _LISTS = (types.is_list, types.is_large_list, types.is_fixed_size_list)
 _VIEWS = (types.is_list_view, types.is_large_list_view)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Form(Value):
+@dataclass(frozen=True, slots=True)
+class Form:
     """What Parquet says of a column beyond Arrow's type, for each leaf of a nested one.
 
     ``mark`` is ``int96`` (a time whose twin in milliseconds tells where its count has wrapped), ``interval``,

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from briquette.decoding.rows.values import UNIT_DIGITS, Convert, Unfit
 from briquette.schemas.types import INTEGERS, Decimal, Plain, Timestamp, TypeWord
-from briquette.value import Value
 from briquette.vectors import from_numpy
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -29,8 +28,8 @@ _DATE_CHARS = 10
 _SECOND_DAY = -62_135_510_400  # 0001-01-02 in seconds: earlier may come from the year 0000
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Converted(Value):
+@dataclass(frozen=True, slots=True)
+class Converted:
     """A column of the wanted type; ``unfit`` marks the rows whose text does not fit, None where all do."""
 
     column: pa.Array

@@ -15,14 +15,13 @@ from briquette.errors import LimitExceeded
 from briquette.model import CompactionSpec, Reject
 from briquette.schemas.limits import limit_hint
 from briquette.schemas.types import parse_type
-from briquette.value import Value
 from briquette.vectors import from_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Decoded(Value):
+@dataclass(frozen=True, slots=True)
+class Decoded:
     """Rows and rejects of some objects.
 
     ``table`` has the columns of the schema (and ``_rescued`` last where unknown fields are rescued) in the

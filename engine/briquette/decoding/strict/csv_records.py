@@ -19,7 +19,6 @@ from briquette.decoding.text.object_text import BOM
 from briquette.errors import CorruptObject, LimitExceeded
 from briquette.model import Limits
 from briquette.schemas.limits import limit_hint
-from briquette.value import Value
 
 OPEN_QUOTE = "a quoted field is not closed"
 AFTER_QUOTE = "text after the closing quote of a field"
@@ -46,8 +45,8 @@ class Undecided(Exception):
     """What a record is depends on text that is not there yet."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Extent(Value):
+@dataclass(frozen=True, slots=True)
+class Extent:
     """Which text is there, and what is known of its records.
 
     ``end``: of the text. ``width``: fields of a whole record; 0: not known. ``reach``: a quote that is not
@@ -235,8 +234,8 @@ def _without_line_ends(text: bytes, start: int, end: int) -> int:
     return end
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Header(Value):
+@dataclass(frozen=True, slots=True)
+class Header:
     """The names of an object's columns in its order, or why the object is refused."""
 
     names: tuple[str, ...]

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from briquette.value import Value
-
 Offsets = np.ndarray[Any, np.dtype[np.int64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -17,8 +15,8 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 _TRIMS = 4  # how much whitespace at the end of a line is trimmed here; more makes the line a doubtful one
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Lines(Value):
+@dataclass(frozen=True, slots=True)
+class Lines:
     """The non-blank lines of a buffer: line ``i`` is ``buffer[starts[i]:stops[i]]`` without its line end.
 
     ``objects`` holds the first line of each object of the buffer, and the number of lines last.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from briquette.errors import AccessDenied, BriquetteError, NoSpace, NoSuchBucket, StoreError, StoreRefused
 from briquette.storage.s3.retry import TransientError
-from briquette.value import Value
 
 if TYPE_CHECKING:
     from briquette.storage.s3.clients import Connection
@@ -133,8 +132,8 @@ _OF_KEYS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Answer(Value):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What a client's error says: status, S3's code, message and right region; ``text`` is all of it."""
 
     text: str

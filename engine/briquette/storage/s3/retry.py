@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from briquette.errors import StoreError
-from briquette.value import Value
 
 T = TypeVar("T")
 
@@ -18,8 +17,8 @@ class TransientError(Exception):
     """A request that may well succeed when it is sent again."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Retry(Value):
+@dataclass(frozen=True, slots=True)
+class Retry:
     """How often a request is sent, and how long the pauses between may be."""
 
     attempts: int = 7
