@@ -133,7 +133,7 @@ ROOMS = (
             "briquette.planning.place_overlap",
             "briquette.planning.listing",
             "briquette.planning.table_formats",
-            "briquette.publishing.layout",
+            "briquette.planning.layout",
         ),
         may_import=("nouns", "text", "plan", "store"),
         libraries=(),

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from briquette.version import __version__
+
 if TYPE_CHECKING:
     from briquette.compaction.run import CompactionResult as CompactionResult
     from briquette.compaction.run import compact as compact
     from briquette.datasets.read import read as read
 
-__version__ = "0.1.0"
 __all__ = ["CompactionResult", "__version__", "compact", "read"]
 
 _HOMES = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from briquette.errors import NotFound
 from briquette.model import COMPACTION, ExtraFields, Location, Manifest
+from briquette.planning.layout import MANIFEST_NAME, is_hidden, is_part_name
 from briquette.planning.target import below
 from briquette.prices.fingerprint import columns_of, simple_string
-from briquette.publishing.layout import MANIFEST_NAME, is_hidden, is_part_name
 from briquette.publishing.snapshot import read_manifest
 from briquette.schemas.declared import RESCUED
 from briquette.storage.interface import Store, open_store, parse_url

@@ -35,8 +35,8 @@ from briquette.errors import (
 from briquette.model import Status
 from briquette.pipeline.transform import transform
 from briquette.pipeline.transform_source import places_of
+from briquette.planning.layout import PLAN
 from briquette.planning.target import below
-from briquette.publishing.layout import PLAN
 from briquette.publishing.publish import verify_dataset
 from briquette.storage.interface import ANY, WRITE_VERBS, open_store
 from tests.flow.test_cli import NAMES, briquette

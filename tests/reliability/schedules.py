@@ -14,7 +14,7 @@ import pytest
 
 from briquette.errors import PublishConflict, SnapshotChanged
 from briquette.model import Manifest, PublishMode
-from briquette.publishing.layout import Layout
+from briquette.planning.layout import Layout
 from briquette.publishing.publish import Snapshot, observe, verify_dataset
 from briquette.storage.interface import Store
 from tests.reliability.editions import (

@@ -11,7 +11,7 @@ import pytest
 
 from briquette.errors import PublishConflict
 from briquette.model import Manifest, PublishMode
-from briquette.publishing.layout import PLAN, Layout
+from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.part_hashes import published
 from briquette.publishing.publish import Snapshot, observe, read_manifest, remove_dataset, verify_dataset
 from briquette.storage.interface import Store

@@ -54,7 +54,7 @@ def run_script(
     raised then, because Glue shows the exception as the run's error message; elsewhere it becomes the exit
     code of ``briquette.errors``.
     """
-    from briquette.cli.text import configure_logging
+    from briquette.logs import configure_logging
 
     configure_logging("text")
     try:

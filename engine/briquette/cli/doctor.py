@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any
 
-import briquette
 from briquette.errors import BriquetteError
 from briquette.storage.interface import open_store, parse_url
+from briquette.version import __version__
 
 LIBRARIES = ("pyarrow", "dask", "distributed", "obstore", "boto3", "numpy", "numba", "pyspark")
 NEEDED = frozenset(LIBRARIES) - {"numba", "pyspark"}
@@ -42,7 +42,7 @@ def _machine() -> dict[str, Any]:
 
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
-        "briquette": briquette.__version__,
+        "briquette": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": default_threads(),

@@ -25,7 +25,7 @@ def begin(common: Common, *, pandas: bool = False) -> None:
 def speak(common: Common) -> None:
     """Set how this process speaks."""
     global _spoken  # noqa: PLW0603 - one command per process
-    from briquette.cli.text import configure_logging
+    from briquette.logs import configure_logging
 
     _spoken = common
     configure_logging(choice("log-format", common.log_format, ("text", "json")))
@@ -98,7 +98,7 @@ def logs_error(name: str, message: str, hint: str, exit_code: int) -> bool:
         and "--log-format json" not in said
     ):
         return False
-    from briquette.cli.text import configure_logging
+    from briquette.logs import configure_logging
 
     configure_logging("json")
     fields = {"error": {"name": name, "message": message, "hint": hint, "exit_code": exit_code}}

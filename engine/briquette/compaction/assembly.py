@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-import briquette
 from briquette.errors import BatchManifestMismatch, BriquetteError, RejectLimitExceeded, VerificationFailed
 from briquette.model import (
     COMPACTION,
@@ -25,6 +24,7 @@ from briquette.model import (
     SplitTask,
 )
 from briquette.planning.plan import expected_bytes, inline_limit_bytes, warnings_of
+from briquette.version import __version__
 
 if TYPE_CHECKING:
     from briquette.compaction.run import Progress
@@ -319,7 +319,7 @@ def writer_name() -> str:
     """The library versions that decide the bytes of a row group."""
     import pyarrow as pa
 
-    return f"briquette {briquette.__version__}, pyarrow {pa.__version__}"
+    return f"briquette {__version__}, pyarrow {pa.__version__}"
 
 
 def manifest(

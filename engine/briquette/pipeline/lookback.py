@@ -15,10 +15,10 @@ from typing import Any
 from briquette import serialization
 from briquette.errors import SourceChanged
 from briquette.model import Location, Manifest, RawObject, Schema
+from briquette.planning.layout import Layout, is_hidden
 from briquette.planning.table_formats import refuse_table
 from briquette.planning.target import below
 from briquette.publishing.identity import standing
-from briquette.publishing.layout import Layout, is_hidden
 from briquette.storage.interface import Store, Stored
 
 INDICATORS = "indicators"  # the stage, and the folder of its days

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from briquette.errors import PlacesOverlap
 from briquette.model import Location, RawObject
-from briquette.publishing.layout import Layout, is_hidden
+from briquette.planning.layout import Layout, is_hidden
 from briquette.storage.interface import Stored
 
 Segments = tuple[str, ...]

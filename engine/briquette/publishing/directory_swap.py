@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from briquette.errors import PreconditionFailed, VerificationFailed
 from briquette.model import Manifest, Piece
 from briquette.parquet.splice import SplicedPart
+from briquette.planning.layout import MANIFEST_NAME, PLAN, Layout, is_hidden, is_part_name, part_name
 from briquette.publishing.early_parts import Drafts
 from briquette.publishing.key_by_key import Finish, conflict
-from briquette.publishing.layout import MANIFEST_NAME, PLAN, Layout, is_hidden, is_part_name, part_name
 from briquette.publishing.part_hashes import PartHashes, published
 from briquette.publishing.snapshot import Snapshot
 from briquette.storage.interface import Stored

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from briquette.model import Piece, RowGroup, SplitResult
 from briquette.parquet.packing import packer_of_row_groups
 from briquette.parquet.splice import HEAD, SplicedPart, splice
-from briquette.publishing.layout import PLAN, part_name
+from briquette.planning.layout import PLAN, part_name
 from briquette.publishing.part_hashes import PartHashes
 from briquette.storage.interface import Store, Stored
 from briquette.storage.local.directory_swap import SwapDirectory

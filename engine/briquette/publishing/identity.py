@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from briquette.errors import SourceChanged
 from briquette.model import PublishedFile, RawObject
-from briquette.publishing.layout import SHA256
+from briquette.planning.layout import SHA256
 from briquette.storage.interface import Store, Stored
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from briquette.errors import NotFound, PreconditionFailed, PublishConflict, VerificationFailed
 from briquette.model import Manifest, PublishedFile
 from briquette.parquet.splice import SplicedPart
-from briquette.publishing.layout import PLAN, SHA256, Layout, is_hidden
+from briquette.planning.layout import PLAN, SHA256, Layout, is_hidden
 from briquette.publishing.part_hashes import published, require_hash
 from briquette.publishing.snapshot import Snapshot, is_left_over
 from briquette.storage.interface import IF_ABSENT, Condition, Staged, Store, Stored, if_match

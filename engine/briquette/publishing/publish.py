@@ -19,9 +19,9 @@ from briquette import cancellation
 from briquette.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError, UnsafePath
 from briquette.model import Location, Manifest, PublishedFile, PublishMode
 from briquette.parquet.splice import SplicedPart
+from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.identity import Match, match
 from briquette.publishing.key_by_key import CLAIM, conflict, publish_in_place, remove_in_place
-from briquette.publishing.layout import PLAN, Layout
 from briquette.publishing.part_hashes import PartHashes, check_footers
 from briquette.publishing.snapshot import Snapshot, observe, read_manifest, refuse_strangers
 from briquette.publishing.store_probe import probe_store, probing, require_safe_store

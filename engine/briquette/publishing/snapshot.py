@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from briquette.errors import NotFound, OutputOccupied, PreconditionFailed, SnapshotChanged, VerificationFailed
 from briquette.model import Location, Manifest
+from briquette.planning.layout import PLAN, Layout, is_hidden, is_part_name
 from briquette.publishing.identity import Standing, standing
-from briquette.publishing.layout import PLAN, Layout, is_hidden, is_part_name
 from briquette.storage.interface import Store, Stored
 
 _ATTEMPTS = 5

@@ -17,8 +17,8 @@ from briquette.errors import (
 )
 from briquette.model import Location, PublishedFile, RawObject
 from briquette.parquet.splice import read_part_row_groups
+from briquette.planning.layout import Layout, is_hidden
 from briquette.publishing.identity import Match, match
-from briquette.publishing.layout import Layout, is_hidden
 from briquette.publishing.snapshot import read_manifest
 from briquette.storage.interface import Store, Stored
 

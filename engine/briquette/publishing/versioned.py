@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from briquette.errors import PreconditionFailed, VerificationFailed
 from briquette.model import Manifest, PublishedFile
 from briquette.parquet.splice import SplicedPart
+from briquette.planning.layout import SHA256, Layout, part_name
 from briquette.publishing.key_by_key import Finish, stage_all, write_manifest
-from briquette.publishing.layout import SHA256, Layout, part_name
 from briquette.publishing.part_hashes import published
 from briquette.publishing.snapshot import Snapshot
 from briquette.storage.interface import IF_ABSENT, Staged, Store, Stored, if_match

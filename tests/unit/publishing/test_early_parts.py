@@ -166,7 +166,7 @@ def test_given_up_in_the_middle_of_a_part_nothing_stays(tmp_path: Path, store: L
 
 
 def swap_layout() -> Any:
-    from briquette.publishing.layout import Layout
+    from briquette.planning.layout import Layout
 
     return Layout.of(Location("", OUTPUT))
 

@@ -9,10 +9,10 @@ import pytest
 from briquette import compact
 from briquette.errors import VerificationFailed
 from briquette.model import Field, RawObject, Schema, Status
+from briquette.planning.layout import PLAN
 from briquette.planning.plan import warnings_of
 from briquette.planning.target import dataset_location
 from briquette.publishing.identity import Match, match, sha256_now
-from briquette.publishing.layout import PLAN
 from briquette.publishing.publish import CLAIM, observe, renew_manifest
 from briquette.publishing.snapshot import Snapshot
 from briquette.storage.interface import Store, Stored, open_store

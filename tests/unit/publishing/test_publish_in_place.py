@@ -10,8 +10,8 @@ import pytest
 
 from briquette.errors import PublishConflict
 from briquette.model import Location
+from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.key_by_key import CLAIM
-from briquette.publishing.layout import PLAN, Layout
 from briquette.publishing.publish import observe, read_manifest, remove_dataset, verify_dataset
 from briquette.storage.interface import Store, open_store
 from briquette.storage.memory import MemoryStore

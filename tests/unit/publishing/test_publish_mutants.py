@@ -20,9 +20,9 @@ from briquette.errors import (
 )
 from briquette.model import Location, Partition, Piece, PublishMode
 from briquette.parquet.splice import SplicedPart
+from briquette.planning.layout import Layout, is_hidden, is_part_name, part_name
 from briquette.publishing import part_hashes as part_steps
 from briquette.publishing import publish as publishing
-from briquette.publishing.layout import Layout, is_hidden, is_part_name, part_name
 from briquette.publishing.part_hashes import PartHashes, check_footers, published, read_range
 from briquette.publishing.publish import (
     janitor,

@@ -101,7 +101,7 @@ def compact(
 def _reading_ahead(place: Target, options: RunOptions) -> AbstractContextManager[None]:
     """Another process lists a day on disk, and reads its files where this one will decode all of them."""
     from briquette.compaction.prefetch import reads_here
-    from briquette.publishing.layout import Layout
+    from briquette.planning.layout import Layout
     from briquette.storage.interface import open_store
     from briquette.storage.local.read_ahead import reading_ahead
     from briquette.storage.local.store import LocalStore
