@@ -88,6 +88,7 @@ types: $(VENV)/.dev ## Check types (mypy --strict)
 	@$(BIN)/mypy $(CODE)
 
 house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, words
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/test_house.py
 
 # Left out: what only repeats on a server, and what tries thousands of row groups or damaged files. Every branch has a
