@@ -271,7 +271,9 @@ def test_a_wrong_import_is_refused(tmp_path: Path, file: str, line: str, said: s
     changed = tmp_path / "briquette" / file
     changed.write_text((changed.read_text(encoding="utf-8") if changed.exists() else "") + f"\n{line}\n")
     code = (
-        "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+        "import sys; sys.path.insert(0, '.')\n"
+        "from importlinter.cli import lint_imports\n"
+        "sys.exit(lint_imports())"
     )
     told = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False

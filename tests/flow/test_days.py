@@ -58,6 +58,28 @@ def test_a_day_goes_through_all_stages_and_again_writes_nothing(tmp_path):
     assert snapshot(tmp_path / "curated") == before
 
 
+COUNTED = """
+import sys
+from dask.callbacks import Callback
+seen = []
+Callback(pretask=lambda key, *_: seen.append(str(key))).register()
+from briquette.cli.main import main
+try:
+    main()
+finally:
+    print("tasks:", sum(key.startswith("split-") for key in seen), file=sys.stderr)
+"""
+
+
+def test_a_day_whose_engine_is_dask_is_scheduled_by_dask(tmp_path):
+    land(tmp_path / "raw", DAYS[0])
+    places = ("--raw", str(tmp_path / "raw"), "--curated", str(tmp_path / "curated"))
+    command = [sys.executable, "-c", COUNTED, "run", "--ds", DAYS[0], *SOURCE, *places, "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout)["engine"] == "dask"
+    assert told.stderr.splitlines()[-1] == "tasks: 3"  # compaction, transform, indicators: a split of each
+
+
 def test_an_empty_day_skips_the_later_stages_and_says_nothing_to_do(tmp_path):
     (tmp_path / "raw").mkdir()
     told = briquette(tmp_path, "run", "--ds", DAYS[0], "--json")

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from briquette.cli.demo import run_demo
 from briquette.compaction.run import RunOptions, compact
 from briquette.errors import UsageError
-from briquette.executors.dask import FEW_TASKS
+from briquette.executors import FEW_SPLITS
 from tests.flow.test_cli import ROOT, SCHEMA, briquette, document
 from tests.flow.test_compaction import crumbs, land, lines, row
 
@@ -153,16 +154,37 @@ def test_errors_are_json_where_logs_are(words, name, tmp_path):
             assert document(done)["error"]["name"] == name
 
 
-@pytest.mark.parametrize(("splits", "ran"), [(1, "threads"), (FEW_TASKS, "threads"), (FEW_TASKS + 1, "dask")])
-def test_the_executor_that_is_printed_is_the_one_that_ran(splits, ran):
+@pytest.mark.parametrize(
+    ("executor", "splits", "ran"),
+    [
+        ("auto", FEW_SPLITS, "threads"),
+        ("auto", FEW_SPLITS + 1, "dask"),
+        ("dask", 1, "dask"),
+        ("threads", FEW_SPLITS + 1, "threads"),
+        ("serial", 2, "serial"),
+    ],
+)
+def test_the_executor_that_is_printed_is_the_one_that_ran(executor, splits, ran):
     code = (
+        "import sys\n"
         "from briquette.executors import open_executor\n"
-        "executor = open_executor('auto', concurrency=2)\n"
+        f"executor = open_executor({executor!r}, splits={splits}, concurrency=2)\n"
         f"executor.map(abs, list(range({splits})), lambda _: None)\n"
-        "print(executor.name)"
+        "print(executor.name, 'dask.threaded' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == ran
+    assert done.stdout.split() == [ran, str(ran == "dask")]
+
+
+def test_dask_schedules_every_split_of_the_demo(tmp_path):
+    from dask.callbacks import Callback
+
+    seen: list[str] = []
+    with Callback(pretask=lambda key, *_: seen.append(str(key))):
+        document = run_demo(tmp_path / "demo", 40, say=lambda _: None)
+    assert document["compact"]["executor"] == "dask"
+    splits = [key for key in seen if key.startswith("split-")]  # the rest is the frame that is read back
+    assert len(splits) == document["compact"]["splits"]["all"] > 0
 
 
 def test_nothing_is_said_to_have_run_where_nothing_ran(places):

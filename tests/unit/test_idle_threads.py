@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from briquette import idle_threads
-from briquette.executors.dask import DaskThreads
+from briquette.executors.threads import Threads
 
 
 def halves() -> bool:
@@ -31,7 +31,7 @@ def test_a_run_of_fewer_tasks_than_threads_lends_the_others(threads, tasks, want
         gate.wait(10)
         return answer and halves() in (True, False)
 
-    DaskThreads(threads).map(task, range(tasks), found.append)
+    Threads(threads).map(task, range(tasks), found.append)
     assert found == wanted
     assert not idle_threads.idle()
 
@@ -53,7 +53,7 @@ def test_a_thread_that_finds_no_task_is_lent_to_those_at_work():
         if len(found) == 2:
             ended.set()
 
-    DaskThreads(2).map(task, range(3), on_result)
+    Threads(2).map(task, range(3), on_result)
     assert dict(found)[0]
     assert not idle_threads.idle()
 
@@ -77,5 +77,5 @@ def test_a_task_that_fails_leaves_no_thread_lent():
         raise ValueError("a bad task")
 
     with pytest.raises(ValueError, match="a bad task"):
-        DaskThreads(4).map(fails, range(2), lambda _: None)
+        Threads(4).map(fails, range(2), lambda _: None)
     assert not idle_threads.idle()

@@ -131,7 +131,7 @@ def _fresh(folder: Path) -> None:
 def run_demo(folder: Path, count: int, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Make, compact, verify and show; returns the documents of the steps. Local disk, no account."""
     from briquette.cli.text import result_text, size_text, verdict_text
-    from briquette.compaction.run import compact
+    from briquette.compaction.run import RunOptions, compact
     from briquette.datasets.read import read
     from briquette.datasets.verify import verify
 
@@ -145,6 +145,7 @@ def run_demo(folder: Path, count: int, *, say: Callable[[str], None]) -> dict[st
 
     where: dict[str, Any] = {"raw": raw, "curated": curated, "domain": DOMAIN, "table": TABLE}
     names: dict[str, Any] = {"interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
+    names["options"] = RunOptions(executor="dask")  # whatever the size of the day, so that it is seen
     first = compact(**where, **names)
     say(f"2. Compacted\n{result_text(first)}\n")
     again = compact(**where, **names)

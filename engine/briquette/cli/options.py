@@ -147,7 +147,9 @@ class SpecOptions:
 class RunChoices:
     """How it is run; none of it changes a byte of the output."""
 
-    executor: Annotated[str, option(RUN, "auto, serial, dask or ray.")] = "auto"
+    executor: Annotated[
+        str, option(RUN, "auto (threads, Dask for many splits), serial, threads, dask or ray.")
+    ] = "auto"
     workers: Annotated[int, option(RUN, "Worker processes; 0: threads here (Ray: one a core).", min=0)] = 0
     threads: Annotated[int, option(RUN, "Threads; 0: one for each core.", min=0)] = 0
     scheduler: Annotated[str, option(RUN, "A running Dask scheduler, tcp://host:8786.")] = ""

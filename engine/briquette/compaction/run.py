@@ -223,6 +223,7 @@ def executor_for(plan: Plan, options: RunOptions) -> Executor:
     threads = options.threads or default_threads()
     return open_executor(
         options.executor,
+        splits=len(plan.splits),
         workers=options.workers,
         concurrency=concurrency_within(plan, threads, options.memory_limit_bytes),
         scheduler=options.scheduler,

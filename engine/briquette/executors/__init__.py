@@ -8,6 +8,12 @@ from typing import Protocol, TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+EXECUTORS = ("auto", "serial", "threads", "dask", "ray")
+
+# Importing Dask takes 0.1 s: a quarter of the smallest day, under a twentieth of a day of so many splits
+# (benchmarks/executors.py, docs/decisions/0016).
+FEW_SPLITS = 16
+
 
 class Executor(Protocol):
     """Something that maps a function over tasks, in any order, and reports each result once."""
@@ -34,24 +40,33 @@ class Executor(Protocol):
 def open_executor(
     name: str,
     *,
+    splits: int = 0,
     workers: int = 0,
     concurrency: int = 1,
     scheduler: str = "",
     ray_address: str = "",
     memory_limit_bytes: int | None = None,
 ) -> Executor:
-    """The executor of that name; ``auto`` is threads, or what ``workers`` or an address asks for."""
+    """The executor of that name, for a run of so many splits.
+
+    ``auto`` is what ``workers`` or an address asks for, else threads for few splits and Dask for many.
+    Dask means threads of this process, ``workers`` processes on this machine, or ``scheduler``'s cluster.
+    """
     check_executor(name, scheduler=scheduler, ray_address=ray_address)
     if name == "ray" or (name == "auto" and ray_address):
         from briquette.executors.ray import RayCluster
 
         return RayCluster(ray_address, workers, memory_limit_bytes)
-    if name in ("auto", "dask"):
-        from briquette.executors import dask as dask_executors
+    if name == "dask" or (name == "auto" and (scheduler or workers or splits > FEW_SPLITS)):
+        from briquette.executors.dask import DaskCluster, DaskThreads
 
         if scheduler or workers:
-            return dask_executors.DaskCluster(scheduler, workers, memory_limit_bytes)
-        return dask_executors.DaskThreads(concurrency)
+            return DaskCluster(scheduler, workers, memory_limit_bytes)
+        return DaskThreads(concurrency)
+    if name in ("auto", "threads"):
+        from briquette.executors.threads import Threads
+
+        return Threads(concurrency)
     from briquette.executors.serial import Serial
 
     return Serial()
@@ -61,8 +76,8 @@ def check_executor(name: str, *, scheduler: str = "", ray_address: str = "") -> 
     """Refuse what ``open_executor`` could not open, before anything is read; raises ``UsageError``."""
     from briquette.errors import UsageError
 
-    if name not in ("auto", "serial", "dask", "ray"):
-        raise UsageError(f"there is no executor {name!r}.", hint="Use auto, serial, dask or ray.")
+    if name not in EXECUTORS:
+        raise UsageError(f"there is no executor {name!r}.", hint=f"Use one of {', '.join(EXECUTORS)}.")
     if scheduler and ray_address:
         raise UsageError("a run has one scheduler.", hint="Pass --scheduler (Dask) or --ray-address (Ray).")
     if ray_address and name not in ("auto", "ray"):

@@ -1,11 +1,10 @@
-"""Threads of this process, and Dask: worker processes on this machine, or an existing cluster."""
+"""Dask: threads of this process, worker processes on this machine, or an existing cluster."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import spawn
@@ -14,11 +13,7 @@ from typing import Any
 from briquette.errors import UsageError, WorkerLost
 from briquette.executors import Result, Task
 from briquette.executors.dask_contact import knock
-from briquette.idle_threads import Lender
-
-# Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
-# on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
-FEW_TASKS = 100
+from briquette.executors.threads import lending
 
 _HERE = ("localhost", "127.", "[::1]", "::1")
 log = logging.getLogger(__name__)
@@ -36,15 +31,12 @@ def warn_without_tls(address: str) -> None:
         )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class DaskThreads:
-    """Threads of this process: no start-up, no serialisation; the kernel releases the GIL.
-
-    They take few tasks from a queue, and many from Dask's threaded scheduler; ``name`` says which it was.
-    """
+    """Dask's threaded scheduler over ``threads`` threads of this process; the kernel leaves the GIL free."""
 
     threads: int
-    name: str = "threads"
+    name: str = "dask"
 
     def map(
         self,
@@ -52,65 +44,19 @@ class DaskThreads:
         tasks: Sequence[Task],
         on_result: Callable[[Result], None],
     ) -> None:
-        """See ``Executor.map``."""
-        lender = Lender(self.threads, len(tasks))
-
-        def work(task: Task) -> Result:
-            with lender.task():
-                return function(task)
-
-        try:
-            if len(tasks) <= 1:
-                for task in tasks:
-                    on_result(work(task))
-            else:
-                self._map(work, tasks, on_result)
-        finally:
-            lender.close()
-
-    def _map(
-        self,
-        function: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        on_result: Callable[[Result], None],
-    ) -> None:
-        # Whoever has imported Dask may have asked it for its diagnostics: then it schedules everything.
-        queued = len(tasks) if len(tasks) <= FEW_TASKS and "dask" not in sys.modules else self.threads
-        with ThreadPoolExecutor(self.threads) as pool:
-            # The kernel leaves the interpreter free, so the first tasks run while Dask is imported.
-            first = [pool.submit(function, task) for task in tasks[:queued]]
-            try:
-                if len(tasks) > len(first):
-                    self._schedule(pool, function, tasks[len(first) :], first, on_result)
-                for future in as_completed(first):  # those that are not reported yet
-                    on_result(future.result())
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-    def _schedule(
-        self,
-        pool: ThreadPoolExecutor,
-        function: Callable[[Task], Result],
-        tasks: Sequence[Task],
-        first: list[Future[Result]],
-        on_result: Callable[[Result], None],
-    ) -> None:
-        """Run ``tasks``; those of ``first`` that end meanwhile are reported and taken out of it."""
-        self.name = "dask"
+        """See ``Executor.map``. Dask's own callbacks and profilers see every task."""
         from dask.callbacks import Callback
         from dask.threaded import get
 
         def after(_key: Any, result: Any, *_: Any) -> None:
-            for future in [f for f in first if f.done()]:
-                first.remove(future)
-                on_result(future.result())  # or raises what that task raised, now rather than at the end
             on_result(result)
 
-        # Dask begins with the last of equal keys: as numbers of one length, that is the order of the plan.
         last = len(tasks) - 1
-        graph = {f"split-{last - i:09d}": (function, task) for i, task in enumerate(tasks)}
-        with Callback(posttask=after):
-            get(graph, list(graph), pool=pool)
+        with lending(function, self.threads, len(tasks)) as work, ThreadPoolExecutor(self.threads) as pool:
+            # Dask begins with the last of equal keys: as numbers of one length, in the order of the plan.
+            graph = {f"split-{last - i:09d}": (work, task) for i, task in enumerate(tasks)}
+            with Callback(posttask=after):
+                get(graph, list(graph), pool=pool)
 
 
 @dataclass(frozen=True, slots=True)

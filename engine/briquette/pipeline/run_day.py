@@ -104,6 +104,20 @@ class FlowOptions:
     repair_stale: bool = False  # compute later days too that have not read this day's prices
 
 
+def _on_dask(options: FlowOptions) -> FlowOptions:
+    """A day's document says that Dask was its engine: where the executor is left open, it is."""
+
+    def chosen(run: RunOptions) -> RunOptions:
+        return replace(run, executor="dask") if run.executor == "auto" and not run.ray_address else run
+
+    return replace(
+        options,
+        run=chosen(options.run),
+        transform=replace(options.transform, run=chosen(options.transform.run)),
+        indicators=replace(options.indicators, run=chosen(options.indicators.run)),
+    )
+
+
 def run_day(
     target: Target,
     make_spec: Callable[[Target], CompactionSpec],
@@ -127,7 +141,7 @@ class _Day:
         on_step: Callable[[Step], None],
         progress: Progress | None,
     ) -> None:
-        self.target, self.make_spec, self.options = target, make_spec, options
+        self.target, self.make_spec, self.options = target, make_spec, _on_dask(options)
         self.on_step, self.progress = on_step, progress
         self.steps: list[Step] = []
         self.compaction: CompactionResult | None = None
