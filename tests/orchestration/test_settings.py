@@ -82,7 +82,7 @@ import json, os, sys
 asked = json.load(sys.stdin)
 from orchestration.handlers import arguments, preflight, trigger
 from orchestration.handlers.request import read_request
-from orchestration.handlers.surroundings import settings_from
+from orchestration.handlers.settings import settings_from
 settings = settings_from(os.environ)
 request = read_request(asked["event"], environment="lab", max_days=99)
 answers = {

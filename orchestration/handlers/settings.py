@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from briquette.aws.environment import environment_name
 from briquette.settings.environments import PREFIX, Settings, load_environment
 from briquette.storage.interface import parse_url
-
-DEFAULT_ENVIRONMENT = "dev"
 
 # The pipeline's own variables. They win over the environment's file, BRIQUETTE_<KEY> wins over them.
 _PLAIN = {
@@ -17,11 +16,6 @@ _PLAIN = {
     "MAX_CRITICAL_ERROR_RATE": "max_critical_error_rate",
 }
 _BUCKETS = {"RAW_BUCKET": "raw_url", "CURATED_BUCKET": "curated_url", "ARTIFACTS_BUCKET": "artifacts_url"}
-
-
-def environment_name(env: Mapping[str, str]) -> str:
-    """``dev`` where the variable ENVIRONMENT is missing or empty."""
-    return env.get("ENVIRONMENT") or DEFAULT_ENVIRONMENT
 
 
 def settings_from(env: Mapping[str, str]) -> Settings:
