@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from briquette.aws.environment import environment_name
 from briquette.settings.environments import PREFIX, Settings, load_environment
+from briquette.shipped import VARIABLE
 from briquette.storage.interface import parse_url
 
 # The pipeline's own variables. They win over the environment's file, BRIQUETTE_<KEY> wins over them.
@@ -24,7 +25,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     A bucket variable replaces the bucket of a place; a prefix that the file gives stays.
     """
     name = environment_name(env)
-    filed = load_environment(name, env={})
+    filed = load_environment(name, env={VARIABLE: env.get(VARIABLE, "")})
     given = {PREFIX + key.upper(): env[variable] for variable, key in _PLAIN.items() if env.get(variable)}
     for variable, key in _BUCKETS.items():
         if env.get(variable):
