@@ -20,6 +20,8 @@ from orchestration.sources import ROOT, copy_container, copy_functions
 from orchestration.stacks.compute import ComputeStack, Sources
 from orchestration.stacks.storage import StorageStack
 
+# Those of this checkout, which is what is deployed: the Lambdas' folder and the image get the same files.
+ENVIRONMENTS = ROOT / "config/environments"
 # What `make glue` copies beside the wheel.
 SCRIPTS = ("compaction_job.py", "indicators_job.py", "transform_job.py")
 
@@ -31,7 +33,7 @@ def build(app: App, *, sources_folder: Path) -> App:
     container = None if image else copy_container(sources_folder / "container")
     vpc_id, subnet_ids = _network(app)
     for name in _environments(app):
-        settings = load_environment(name, env={})
+        settings = load_environment(name, env={}, directory=ENVIRONMENTS)
         storage = StorageStack(app, settings)
         sources = Sources(
             definition=(ROOT / "orchestration/flow.asl.json").read_text(encoding="utf-8"),
@@ -52,7 +54,7 @@ def build(app: App, *, sources_folder: Path) -> App:
 
 def _environments(app: App) -> tuple[str, ...]:
     asked = str(app.node.try_get_context("environments") or "")
-    return tuple(asked.split(",")) if asked else environment_names()
+    return tuple(asked.split(",")) if asked else environment_names(directory=ENVIRONMENTS)
 
 
 def _network(app: App) -> tuple[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ SUBSTITUTIONS = (
     ("AlertFunction", "ARN of the Lambda that writes the message about a failure"),
     ("ClusterArn", "ECS cluster of the compaction"),
     ("TaskDefinitionArn", "its task definition"),
-    ("ContainerName", "the container in it that runs orchestration.container"),
+    ("ContainerName", "the container in it that runs briquette.aws.container"),
     ("CapacityProvider", "FARGATE_SPOT or FARGATE"),
     ("Subnets", "ids of the task's subnets, joined by commas"),
     ("SecurityGroups", "ids of the task's security groups, joined by commas"),

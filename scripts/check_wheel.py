@@ -1,5 +1,7 @@
 """Build the wheel and use it outside this checkout: what an installed briquette needs must be inside.
 
+``briquette`` is its only name at top level, and the source distribution builds the same wheel.
+
 The wheel is unpacked into a temporary folder that comes first on sys.path: dependencies are those of the
 environment this runs in, but briquette's own files can only come from the wheel.
 """
@@ -57,6 +59,9 @@ def main() -> None:
         strangers = sorted(name for name in inside if not name.startswith(ours))
         if strangers:
             sys.exit(f"{wheel.name} would install {', '.join(strangers)} at top level.")
+        differing = sorted(contents(wheel) ^ contents(rebuilt(Path(scratch) / "sdist")))
+        if differing:
+            sys.exit(f"the source distribution builds another wheel: {', '.join(n for n, _ in differing)}.")
         site = Path(scratch) / "site"
         zipfile.ZipFile(wheel).extractall(site)
         run_inside(site, [sys.executable, "-c", INSIDE.format(root=str(ROOT))])
@@ -64,11 +69,25 @@ def main() -> None:
         print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes, {commands[0]}")
 
 
-def build(scratch: Path) -> Path:
-    """The wheel of this checkout, built into ``scratch``."""
+def build(scratch: Path, source: Path = ROOT) -> Path:
+    """The wheel of this checkout, or of another source, built into ``scratch``."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(scratch), str(ROOT)], check=True)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(scratch), str(source)], check=True)
     return next(scratch.glob("*.whl"))
+
+
+def rebuilt(folder: Path) -> Path:
+    """The wheel that the source distribution of this checkout builds, in a folder of its own."""
+    uv = [str(Path(sys.executable).with_name("uv")), "build", "--quiet", "--python", sys.executable]
+    subprocess.run([*uv, "--sdist", "--out-dir", str(folder), str(ROOT)], check=True)
+    (archive,) = folder.glob("*.tar.gz")
+    return build(folder, archive)
+
+
+def contents(wheel: Path) -> set[tuple[str, bytes]]:
+    """Names and bytes of the files in a wheel; what lists and describes them (dist-info) repeats them."""
+    with zipfile.ZipFile(wheel) as opened:
+        return {(n, opened.read(n)) for n in opened.namelist() if not n.endswith("/RECORD")}
 
 
 def wanted() -> set[str]:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestration.handlers.surroundings import environment_name
-from orchestration.handlers.telemetry import log
+from briquette.aws.environment import environment_name
+from briquette.aws.telemetry import log
 
 MOST_DAYS = 10  # told of one by one; the document has all of them
 SUBJECT_CHARS = 100  # SNS: printable ASCII

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from briquette.aws.environment import environment_name
+from briquette.aws.telemetry import log
 from briquette.errors import BriquetteError, UsageError
 from briquette.model import Location
 from briquette.planning.target import check_ds
@@ -27,8 +29,6 @@ from orchestration.handlers.published import (
     published_below,
 )
 from orchestration.handlers.request import CATALOG_POLICIES
-from orchestration.handlers.surroundings import environment_name
-from orchestration.handlers.telemetry import log
 
 PARTITION_COLUMN = "ds"
 PARTITIONS_AT_ONCE = 100  # Glue's own limit for each of its batches

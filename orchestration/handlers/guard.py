@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from briquette.aws.environment import environment_name
+from briquette.aws.telemetry import log, put_metrics
 from briquette.errors import SnapshotChanged, StoreError, UsageError, VerificationFailed
 from briquette.model import Location, PublishedFile
 from briquette.planning.target import below, check_ds
 from briquette.publishing.identity import Match, match
 from briquette.publishing.publish import Snapshot, observe
 from briquette.storage.interface import Store, check_writable, open_store
-from orchestration.handlers.surroundings import environment_name
-from orchestration.handlers.telemetry import log, put_metrics
 
 PARQUET = ".parquet"
 FRESH, EMPTY, STALE, MISSING = "FRESH", "EMPTY", "STALE", "MISSING"  # what lies where the day should

@@ -9,14 +9,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from briquette.aws.environment import environment_name
+from briquette.aws.telemetry import log
 from briquette.errors import EXIT_BAD_INPUT, EXIT_USAGE, BriquetteError
 from briquette.settings.environments import Settings
 from briquette.storage.interface import parse_url
 from orchestration.handlers import arguments
 from orchestration.handlers.day import Day, look_at, store_plan, target_of
 from orchestration.handlers.request import PRE_VALIDATION_FAILED, Refused, Request, read_request
-from orchestration.handlers.surroundings import environment_name, settings_from
-from orchestration.handlers.telemetry import log
+from orchestration.handlers.settings import settings_from
 
 IDEMPOTENT_SKIP = "IDEMPOTENT_SKIP"
 Document = dict[str, Any]

@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from briquette.aws.environment import environment_name
+from briquette.aws.telemetry import log
 from briquette.errors import NotFound
 from briquette.storage.interface import open_store, parse_url
 from orchestration.handlers import arguments
 from orchestration.handlers.preflight import IDEMPOTENT_SKIP
 from orchestration.handlers.request import Request, read_request
-from orchestration.handlers.surroundings import environment_name, settings_from
-from orchestration.handlers.telemetry import log
+from orchestration.handlers.settings import settings_from
 
 MOST_BYTES = 180_000  # of the days that are handed on; the summary adds to them
 MOST_CAUSE = 300

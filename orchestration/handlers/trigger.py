@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from briquette.aws.telemetry import log
 from briquette.settings.environments import Settings
 from orchestration.handlers.request import decoded_key
-from orchestration.handlers.surroundings import settings_from
-from orchestration.handlers.telemetry import log
+from orchestration.handlers.settings import settings_from
 
 MOST_NAME_CHARACTERS = 80  # Step Functions' own limit
 _DAY = re.compile(

@@ -40,14 +40,14 @@ def test_the_later_layer_wins_and_says_so():
     values, origins = document["settings"], document["origins"]
     assert (values["compaction_codec"], origins["compaction_codec"]) == ("snappy", "override")
     assert (values["engine"], origins["engine"]) == ("glue", "BRIQUETTE_ENGINE")
-    assert (values["fallback"], origins["fallback"]) == ("glue", "prod.toml")
+    assert (values["fallback"], origins["fallback"]) == ("glue", "config/environments/prod.toml")
     assert origins["raw_manifest_basename"] == "default"
 
 
 def test_the_text_has_a_line_for_each_key_with_its_meaning():
     lines = show("--env", "dev", "--origin").stdout.splitlines()
     (engine,) = [line for line in lines if line.split()[:1] == ["engine"]]
-    assert engine.split()[1:3] == ["dask", "dev.toml"]
+    assert engine.split()[1:3] == ["dask", "config/environments/dev.toml"]
     assert engine.endswith("what compacts: Dask in a container, or Glue")
     assert len(lines) == len(setting_keys()) + 2
 

@@ -17,7 +17,7 @@ import pytest
 from briquette import compact, read
 from briquette.cli.text import inspection_text, verdict_text
 from briquette.compaction.run import RunOptions, make_plan, plan_summary, resolve_spec
-from briquette.datasets.inspect import inspect_url
+from briquette.datasets.inspect import inspect
 from briquette.datasets.verify import verify
 from briquette.errors import OutputOccupied, SnapshotChanged, SourceChanged, UpgradeNeeded, VerificationFailed
 from briquette.model import RawObject, Status
@@ -115,7 +115,7 @@ def test_a_copy_verifies_reads_and_inspects_like_the_dataset(
     assert (verdict.problems, verdict.copied) == ((), True)
     assert "it is a copy: its etags are not those of the manifest" in verdict_text(verdict)
     assert not verify(f"{here}/t/ds=2025-01-02").copied
-    found = inspect_url(there)
+    found = inspect(there)
     assert found["copy"]
     assert sum(group["rows"] for group in found["row_groups"]) == ROWS
     assert "a copy" in inspection_text(found)

@@ -2,7 +2,7 @@
 
 ``python -m tests.orchestration.launcher`` is MiniStack, and listens as MiniStack does. In its Step Functions
 
-- ``ecs:runTask.sync`` runs ``orchestration.container`` in a process of its own; an exit code other than 0 is
+- ``ecs:runTask.sync`` runs ``briquette.aws.container`` in a process of its own; an exit code other than 0 is
   ``States.TaskFailed`` with the task's description as the cause, as on AWS;
 - ``glue:startJobRun.sync`` runs the job's script from S3, real PySpark, and waits for the run's end;
 - a Distributed Map takes ``Items``, ``ItemSelector``, ``MaxConcurrency``, ``Assign`` and ``Output`` in
@@ -129,7 +129,7 @@ def run_task(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
     client = boto3.client("s3", endpoint_url=ENDPOINT)
     if "before" in fault:  # what somebody else does between preflight and the compaction
         client.put_object(**fault["before"])
-    python = ["-m", "orchestration.container"] if "kill" not in fault else ["-c", DYING, fault["kill"]]
+    python = ["-m", "briquette.aws.container"] if "kill" not in fault else ["-c", DYING, fault["kill"]]
     ended = subprocess.run(
         [sys.executable, *python, *command],
         cwd=LAB,
@@ -170,7 +170,7 @@ def dying(self, asked, key):
     if asked == verb:
         os.kill(os.getpid(), signal.SIGKILL)
 briquette.storage.interface.Requests.note = dying
-runpy.run_module("orchestration.container", run_name="__main__", alter_sys=True)
+runpy.run_module("briquette.aws.container", run_name="__main__", alter_sys=True)
 """
 
 

@@ -46,6 +46,7 @@ def synthesise(folder: Path, root: Path = ROOT, **context: str) -> Assembly:
         cwd=root,
         env={
             **os.environ,
+            "PYTHONPATH": str(root / "engine"),
             "BRIQUETTE_CDK_SOURCES": str(folder / "sources"),
             "CDK_OUTDIR": str(folder / "cdk.out"),
             "CDK_CONTEXT_JSON": json.dumps(context),

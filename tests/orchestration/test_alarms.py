@@ -9,10 +9,10 @@ import re
 
 import pytest
 
+from briquette.aws import telemetry
 from briquette.settings.environments import environment_names, load_environment
 from orchestration import alarms
 from orchestration.alarms import Alarm, Metric
-from orchestration.handlers import telemetry
 
 # (namespace, metric, names of the dimensions, statistics that mean something) and where AWS says so.
 DOCUMENTED = {
@@ -25,7 +25,7 @@ DOCUMENTED = {
     ("AWS/Events", "FailedInvocations", ("RuleName",), "Sum"),
     # SQS Developer Guide: "Available CloudWatch metrics for Amazon SQS"
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible", ("QueueName",), "Maximum"),
-    # Our own: orchestration/handlers/telemetry.py, the guard writes it
+    # Our own: briquette/aws/telemetry.py, the guard writes it
     ("Briquette", "PartitionCommitted", ("Environment",), "Sum"),
 }
 # CloudWatch User Guide: "Metrics Insights query components and syntax", SCHEMA

@@ -18,7 +18,7 @@ from orchestration.handlers.arguments import catalog_args
 from orchestration.handlers.catalog import PartitionsNotRegistered, Table, decide, handler, register
 from orchestration.handlers.published import published_below
 from orchestration.handlers.request import read_request
-from orchestration.handlers.surroundings import settings_from
+from orchestration.handlers.settings import settings_from
 from tests.faults import Fault
 from tests.orchestration.conftest import DS, EVENT, WORDS, Account
 

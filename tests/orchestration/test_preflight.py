@@ -271,7 +271,7 @@ def test_a_new_day_has_the_pipelines_arguments_by_hand(account):
 def test_buckets_of_the_pipelines_variables_replace_the_files_buckets():
     from orchestration.handlers.arguments import glue_args
     from orchestration.handlers.request import read_request
-    from orchestration.handlers.surroundings import settings_from
+    from orchestration.handlers.settings import settings_from
 
     settings = settings_from(BUCKETS)
     request = read_request({**EVENT, "ds": DS}, environment="dev", max_days=1)

@@ -82,7 +82,7 @@ import json, os, sys
 asked = json.load(sys.stdin)
 from orchestration.handlers import arguments, preflight, trigger
 from orchestration.handlers.request import read_request
-from orchestration.handlers.surroundings import settings_from
+from orchestration.handlers.settings import settings_from
 settings = settings_from(os.environ)
 request = read_request(asked["event"], environment="lab", max_days=99)
 answers = {
@@ -109,7 +109,8 @@ class Lab:
         """Of a process that reaches the server, without a region of its own."""
         mine = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "BRIQUETTE_"))}
         lab = environment(self.endpoint)
-        return mine | {n: v for n, v in lab.items() if "REGION" not in n} | {"PYTHONPATH": str(self.root)}
+        here = {"PYTHONPATH": f"{self.root}{os.pathsep}{self.root / 'engine'}"}
+        return mine | {n: v for n, v in lab.items() if "REGION" not in n} | here
 
     def one(self, kind: str, **properties: Any) -> dict[str, Any]:
         """The properties of the one resource of a kind that has these."""

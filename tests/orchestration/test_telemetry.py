@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestration.handlers.telemetry import METRICS, line_of, log, log_document, metric_document, put_metrics
+from briquette.aws.telemetry import METRICS, line_of, log, log_document, metric_document, put_metrics
 
 
 def test_a_metric_document_by_hand():

@@ -59,7 +59,7 @@ class Command:
 
 def parse(argv: Sequence[str]) -> Command:
     """The command in ``argv``; raises ``UsageError``."""
-    parser = _Parser(prog="orchestration.container", allow_abbrev=False)
+    parser = _Parser(prog="python -m briquette.aws.container", allow_abbrev=False)
     compact = parser.add_subparsers(dest="command", required=True).add_parser("compact", allow_abbrev=False)
     for name in ("plan-uri", "result-uri", "schema", "codec", "memory-limit", *_WORDS):
         compact.add_argument(f"--{name.replace('_', '-')}", default="")

@@ -12,11 +12,11 @@ from typing import Any
 
 from briquette import cancellation
 from briquette.aws.container_command import Command, write
+from briquette.aws.environment import environment_name
+from briquette.aws.telemetry import log, put_metrics
 from briquette.compaction.run import CompactionResult, run_plan
 from briquette.errors import EXIT_EMPTY, EXIT_OK, EXIT_RETRYABLE, BriquetteError, Interrupted
 from briquette.model import Partition, Plan, Status
-from orchestration.handlers.surroundings import environment_name
-from orchestration.handlers.telemetry import log, put_metrics
 
 ENGINE = "dask"
 Document = dict[str, Any]

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from briquette.cli.options import Common, choice
@@ -55,7 +55,7 @@ class _NoPandas:
             raise ModuleNotFoundError(fullname)
 
 
-def say(document: dict[str, Any], text: str) -> None:
+def say(document: Mapping[str, Any], text: str) -> None:
     """Print the document under ``--json``, else the text."""
     if _spoken.json_output:
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

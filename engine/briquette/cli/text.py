@@ -11,6 +11,7 @@ from briquette.model import Status
 
 if TYPE_CHECKING:
     from briquette.compaction.run import CompactionResult
+    from briquette.datasets.inspect import Inspection
     from briquette.datasets.verify import Verdict
     from briquette.inference.infer import Inferred
 
@@ -226,7 +227,7 @@ def inferred_document(inferred: Inferred, text: str) -> dict[str, Any]:
     }
 
 
-def inspection_text(found: dict[str, Any]) -> str:
+def inspection_text(found: Inspection) -> str:
     """The answer of ``briquette inspect``."""
     out = [f"{found['kind']}  {found['url']}"]
     manifest = found.get("manifest")

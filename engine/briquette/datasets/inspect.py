@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from briquette.datasets.read import open_dataset, open_part
 from briquette.errors import CorruptObject, NoDataset, SnapshotChanged
@@ -14,8 +15,62 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-def inspect_url(url: str) -> dict[str, Any]:
-    """The document of ``inspect --json``; raises ``NoDataset`` and ``CorruptObject``."""
+class FileFound(TypedDict):
+    """One Parquet file; ``key`` is relative to its store, or the name of the one file that was asked for."""
+
+    key: str
+    bytes: int
+    rows: int
+    row_groups: int
+    sha256: str
+
+
+class ColumnFound(TypedDict):
+    """One leaf column, summed over all row groups; ``codec`` and ``encodings`` are joined by ``+``."""
+
+    name: str
+    type: str
+    nullable: bool
+    codec: str
+    encodings: str
+    compressed_bytes: int
+    uncompressed_bytes: int
+
+
+class RowGroupFound(TypedDict):
+    """One row group: ``part`` counts the files from 0, ``bytes`` are compressed."""
+
+    part: int
+    rows: int
+    bytes: int
+
+
+class Inspection(TypedDict):
+    """The document of ``inspect --json``: ``kind`` is ``dataset`` or ``file``.
+
+    A dataset has ``manifest``, what its manifest says, and ``copy``: whether its parts have other etags.
+    """
+
+    kind: str
+    url: str
+    manifest: NotRequired[dict[str, Any]]
+    copy: NotRequired[bool]
+    files: list[FileFound]
+    columns: list[ColumnFound]
+    row_groups: list[RowGroupFound]
+
+
+def inspect(url: str | os.PathLike[str]) -> Inspection:
+    """What a published dataset, or one Parquet file, is made of; only footers are read of a dataset's parts.
+
+    Raises ``NoDataset`` where there is none, ``CorruptObject`` where a file is no Parquet, and
+    ``SnapshotChanged`` where a part is not what the manifest says.
+
+    >>> from briquette import inspect
+    >>> [(column["name"], column["codec"]) for column in inspect(curated)["columns"]]
+    [('id', 'ZSTD'), ('price', 'ZSTD')]
+    """
+    url = os.fspath(url)
     if url.endswith(".parquet"):
         return _inspect_file(url)
     dataset = open_dataset(url)
@@ -33,7 +88,7 @@ def inspect_url(url: str) -> dict[str, Any]:
         footers.append(footer)
     store = open_store(dataset.output.url)
     copied = any((now := store.stat(f.key)) is None or now.etag != f.etag for f in made.files)
-    files = [
+    files: list[FileFound] = [
         {"key": f.key, "bytes": f.size_bytes, "rows": f.rows, "row_groups": f.row_groups, "sha256": f.sha256}
         for f in made.files
     ]
@@ -63,7 +118,7 @@ def _summary(made: Manifest) -> dict[str, Any]:
     }
 
 
-def _inspect_file(url: str) -> dict[str, Any]:
+def _inspect_file(url: str) -> Inspection:
     import hashlib
     import io
 
@@ -75,7 +130,7 @@ def _inspect_file(url: str) -> dict[str, Any]:
         raise NoDataset(f"there is no object {url}.", hint="Check the path.")
     data = store.get(key)
     footer = _footer(io.BytesIO(data), url)
-    one = {
+    one: FileFound = {
         "key": name,
         "bytes": len(data),
         "rows": footer.num_rows,
@@ -101,7 +156,7 @@ def _footer(handle: IO[bytes], where: str) -> pq.FileMetaData:
         raise CorruptObject(f"{where} is no Parquet file ({cause}).", hint="Publish it again.") from cause
 
 
-def _columns(footers: list[pq.FileMetaData]) -> list[dict[str, Any]]:
+def _columns(footers: list[pq.FileMetaData]) -> list[ColumnFound]:
     """One line for each leaf column, summed over all row groups."""
     if not footers:
         return []
@@ -136,8 +191,8 @@ def _columns(footers: list[pq.FileMetaData]) -> list[dict[str, Any]]:
     ]
 
 
-def _row_groups(footers: list[pq.FileMetaData]) -> list[dict[str, int]]:
-    groups = []
+def _row_groups(footers: list[pq.FileMetaData]) -> list[RowGroupFound]:
+    groups: list[RowGroupFound] = []
     for part, footer in enumerate(footers):
         for g in range(footer.num_row_groups):
             group = footer.row_group(g)

@@ -60,7 +60,9 @@ def read(
     columns. Rows keep the published order. Computing it after somebody published again raises
     ``SnapshotChanged``: call ``read`` again.
 
-    >>> frame = read("s3://curated/market/prices/compacted", ds="2025-09-09")  # doctest: +SKIP
+    >>> from briquette import read
+    >>> read(curated, columns=["price"]).compute()["price"].tolist()
+    [0.5, 1.5, 2.5]
     """
     import dask.dataframe as dd
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -52,12 +53,21 @@ class Verdict:
 
 
 def verify(
-    url: str, *, deep: bool = False, options: RunOptions | None = None, progress: Progress | None = None
+    url: str | os.PathLike[str],
+    *,
+    deep: bool = False,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
 ) -> Verdict:
     """Check counts, checksums and footers against the manifest; ``deep`` compacts the raw objects again.
 
-    The deep check decodes every raw object anew into a scratch directory and compares all rows in order.
-    Raises ``NotFound`` where nothing is published and the errors of a compaction for the raw side.
+    The deep check decodes every raw object anew into a scratch directory and compares all rows in order;
+    ``options`` say how. What is wrong is no exception: see ``ok``, ``problems`` and ``next`` of the verdict.
+    Raises ``NoDataset`` where nothing is published and the errors of a compaction for the raw side.
+
+    >>> from briquette import verify
+    >>> verify(curated, deep=True).ok
+    True
     """
     from briquette.publishing.publish import examine_dataset
 

@@ -29,7 +29,7 @@ from briquette.schemas.types import (
     parse_type,
     promote,
 )
-from briquette.shipped import shipped
+from briquette.shipped import files, places
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -208,7 +208,8 @@ def load_schema(path_or_name: str | Path, *, tables: Path | None = None) -> Sche
 def load_table(path_or_name: str | Path, *, tables: Path | None = None) -> TableSpec:
     """What a table's file declares: a path that ends in ``.toml``, or a name.
 
-    A name is looked up in the directory ``tables`` (if given), then among the tables that briquette brings.
+    A name is looked up in the directory ``tables`` (if given), then in the user's own folder and among the
+    tables that briquette brings (``briquette.shipped.places``).
     """
     text = str(path_or_name)
     if isinstance(path_or_name, Path) or text.endswith(".toml"):
@@ -216,12 +217,12 @@ def load_table(path_or_name: str | Path, *, tables: Path | None = None) -> Table
     if not _TABLE_NAME.match(text):
         hint = "Give a table's name such as market.prices, or a path that ends in .toml."
         raise SchemaError(f"{text!r} is not a table's name.", hint=hint)
-    for directory in _directories(tables):
-        file = directory / f"{text}.toml"
+    for where, directory in _directories(tables):
+        file, called = directory / f"{text}.toml", f"{where}/{text}.toml" if where else f"{text}.toml"
         if file.is_file():
-            table = parse_table(_read(file), where=f"{text}.toml")
+            table = parse_table(_read(file), where=called)
             if table.schema.name not in ("", text):
-                found = f"{text}.toml declares name = {table.schema.name!r}."
+                found = f"{called} declares name = {table.schema.name!r}."
                 raise SchemaError(found, hint="Make them equal.")
             return dataclasses.replace(table, schema=dataclasses.replace(table.schema, name=text))
     names = table_names(tables=tables)
@@ -231,12 +232,12 @@ def load_table(path_or_name: str | Path, *, tables: Path | None = None) -> Table
 
 def table_names(*, tables: Path | None = None) -> tuple[str, ...]:
     """The names that ``load_table`` knows, sorted."""
-    files = [file.name for directory in _directories(tables) for file in directory.iterdir()]
-    return tuple(sorted({name.removesuffix(".toml") for name in files if name.endswith(".toml")}))
+    found = {file.name for _, directory in _directories(tables) for file in files(directory)}
+    return tuple(sorted(name.removesuffix(".toml") for name in found))
 
 
-def _directories(tables: Path | None) -> list[Traversable]:
-    return [place for place in (tables, shipped("tables")) if place is not None and place.is_dir()]
+def _directories(tables: Path | None) -> list[tuple[str, Traversable]]:
+    return [*([("", tables)] if tables is not None else []), *places("tables")]
 
 
 def _read(file: Traversable) -> str:

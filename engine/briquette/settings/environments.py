@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from briquette.errors import ConfigError
-from briquette.shipped import shipped
+from briquette.shipped import VARIABLE, files, places
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -203,9 +203,11 @@ def setting_keys() -> dict[str, Field[Any]]:
     return {f.name: f for f in fields(Settings) if "meaning" in f.metadata}
 
 
-def environment_names(*, directory: Path | None = None) -> tuple[str, ...]:
-    """The environments that have a file, sorted."""
-    names = [file.name for file in _directory(directory).iterdir() if file.name.endswith(".toml")]
+def environment_names(
+    *, directory: Path | None = None, env: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """The environments that have a file in ``directory``, or where ``load_environment`` looks, sorted."""
+    names = {file.name for _, place in _places(directory, env) for file in files(place)}
     return tuple(sorted(name.removesuffix(".toml") for name in names))
 
 
@@ -218,6 +220,9 @@ def load_environment(
 ) -> Settings:
     """The settings of an environment, the later layer winning: defaults, file, ``env``, ``overrides``.
 
+    The file is the one in ``directory``, if given; else the first of the user's own and the package's
+    (``briquette.shipped.places``), which hides another of the same name as a whole.
+
     ``env`` is a process environment; BRIQUETTE_<KEY> sets a key, lists are separated by commas, an empty
     variable counts as unset. An override of None counts as not given. Raises ConfigError.
     """
@@ -225,7 +230,7 @@ def load_environment(
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
     for layer in (
-        _file_layer(name, directory),
+        _file_layer(name, directory, env),
         [(variable, variable.removeprefix(PREFIX).lower(), text) for variable, text in _ours(env, known)],
         [("override", k, value) for k, value in (overrides or {}).items() if value is not None],
     ):
@@ -247,21 +252,25 @@ def load_environment(
     return Settings(environment=name, origins=where, **values)  # type: ignore[arg-type]
 
 
-def _directory(directory: Path | None) -> Traversable:
-    return directory if directory is not None else shipped("environments")
+def _places(
+    directory: Path | None, env: Mapping[str, str] | None = None
+) -> Sequence[tuple[str, Traversable]]:
+    return [("", directory)] if directory is not None else places("environments", env)
 
 
-def _file_layer(name: str, directory: Path | None) -> list[tuple[str, str, object]]:
-    file = _directory(directory) / f"{name}.toml"
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or not file.is_file():
-        names = environment_names(directory=directory)
-        hint = f"Environments: {', '.join(names) or 'none'}."
-        raise ConfigError(f"There is no environment {name!r}.", hint=hint)
-    try:
-        document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}.toml cannot be read: {error}.") from error
-    return [(f"{name}.toml", k, value) for k, value in document.items()]
+def _file_layer(name: str, directory: Path | None, env: Mapping[str, str]) -> list[tuple[str, str, object]]:
+    for where, place in _places(directory, env):
+        file, origin = place / f"{name}.toml", f"{where}/{name}.toml" if where else f"{name}.toml"
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or not file.is_file():
+            continue
+        try:
+            document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{origin} cannot be read: {error}.") from error
+        return [(origin, k, value) for k, value in document.items()]
+    names = environment_names(directory=directory, env=env)
+    hint = f"Environments: {', '.join(names) or 'none'}."
+    raise ConfigError(f"There is no environment {name!r}.", hint=hint)
 
 
 def _ours(env: Mapping[str, str], known: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -269,7 +278,12 @@ def _ours(env: Mapping[str, str], known: Mapping[str, object]) -> list[tuple[str
     found = []
     for variable, text in sorted(env.items()):
         name = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and text and (name in known or _did_you_mean(name, known)):
+        if (
+            variable.startswith(PREFIX)
+            and variable != VARIABLE
+            and text
+            and (name in known or _did_you_mean(name, known))
+        ):
             found.append((variable, text))
     return found
 

@@ -32,7 +32,7 @@ def test_every_environment_loads_and_says_every_key_it_needs_in_its_file(name):
     settings = load_environment(name, env={})
     assert settings.environment == name
     assert name in settings.raw_url
-    assert {settings.origin(key) for key in setting_keys()} <= {f"{name}.toml", "default"}
+    assert {settings.origin(key) for key in setting_keys()} <= {f"config/environments/{name}.toml", "default"}
     assert settings.raw_bucket == f"{name}-data-platform-raw"
     assert settings.glue_max_concurrent_runs >= settings.sfn_max_concurrency
 

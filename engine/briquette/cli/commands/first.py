@@ -10,7 +10,7 @@ import typer
 from briquette.cli.files import check_writable, write_file
 from briquette.cli.options import OUTPUT, RUN, Common, TargetOptions, expand, option
 from briquette.cli.output import begin, say, warn
-from briquette.errors import EXIT_RETRYABLE, RejectLimitExceeded
+from briquette.errors import EXIT_RETRYABLE
 
 
 @expand
@@ -26,18 +26,15 @@ def infer(
     """
     begin(common)
     from briquette.cli.text import inferred_document
-    from briquette.compaction.run import infer_target
+    from briquette.compaction.undeclared_schema import infer_target
+    from briquette.datasets.infer import check_any_good
 
     place = target.resolve(writes=False)
     if out:
         check_writable(out)
     inferred, text = infer_target(place, name)
     warn(inferred.warnings)
-    if 0 < inferred.rejects == inferred.records:
-        raise RejectLimitExceeded(
-            f"all {inferred.records:,} records are rejects, so nothing says what the columns hold.",
-            hint="Mend the objects, or declare the schema.",
-        )
+    check_any_good(inferred)
     if out:
         write_file(out, text.encode())
     say(inferred_document(inferred, text), f"wrote {out}" if out else text)

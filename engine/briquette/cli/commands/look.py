@@ -21,7 +21,7 @@ def inspect(
     """
     begin(common)
     from briquette.cli.text import inspection_text
-    from briquette.datasets.inspect import inspect_url
+    from briquette.datasets.inspect import inspect as inspect_url
 
     found = inspect_url(url)
     say(found, inspection_text(found))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from briquette.aws.environment import environment_name
 from briquette.settings.environments import PREFIX, Settings, load_environment
+from briquette.shipped import VARIABLE
 from briquette.storage.interface import parse_url
-
-DEFAULT_ENVIRONMENT = "dev"
 
 # The pipeline's own variables. They win over the environment's file, BRIQUETTE_<KEY> wins over them.
 _PLAIN = {
@@ -19,18 +19,13 @@ _PLAIN = {
 _BUCKETS = {"RAW_BUCKET": "raw_url", "CURATED_BUCKET": "curated_url", "ARTIFACTS_BUCKET": "artifacts_url"}
 
 
-def environment_name(env: Mapping[str, str]) -> str:
-    """``dev`` where the variable ENVIRONMENT is missing or empty."""
-    return env.get("ENVIRONMENT") or DEFAULT_ENVIRONMENT
-
-
 def settings_from(env: Mapping[str, str]) -> Settings:
     """The environment's settings with the pipeline's variables among their layers; raises ``ConfigError``.
 
     A bucket variable replaces the bucket of a place; a prefix that the file gives stays.
     """
     name = environment_name(env)
-    filed = load_environment(name, env={})
+    filed = load_environment(name, env={VARIABLE: env.get(VARIABLE, "")})
     given = {PREFIX + key.upper(): env[variable] for variable, key in _PLAIN.items() if env.get(variable)}
     for variable, key in _BUCKETS.items():
         if env.get(variable):
