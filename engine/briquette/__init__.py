@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from briquette.version import __version__
 
 if TYPE_CHECKING:
-    from briquette.compaction.run import CompactionResult as CompactionResult
-    from briquette.compaction.run import compact as compact
+    from briquette.compaction.api import compact as compact
+    from briquette.compaction.result import CompactionResult as CompactionResult
     from briquette.datasets.read import read as read
 
 __all__ = ["CompactionResult", "__version__", "compact", "read"]
 
 _HOMES = {
-    "compact": "briquette.compaction.run",
-    "CompactionResult": "briquette.compaction.run",
+    "compact": "briquette.compaction.api",
+    "CompactionResult": "briquette.compaction.result",
     "read": "briquette.datasets.read",
 }
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from briquette.compaction.run import RunOptions, compact
+from briquette.compaction.api import compact
+from briquette.compaction.options import RunOptions
 from briquette.errors import UsageError
 from briquette.executors.dask import FEW_TASKS
 from tests.flow.test_cli import ROOT, SCHEMA, briquette, document

@@ -12,7 +12,8 @@ from typing import Any
 
 from briquette import cancellation
 from briquette.aws.container_command import Command, write
-from briquette.compaction.run import CompactionResult, run_plan
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import run_plan
 from briquette.errors import EXIT_EMPTY, EXIT_OK, EXIT_RETRYABLE, BriquetteError, Interrupted
 from briquette.model import Partition, Plan, Status
 from orchestration.handlers.surroundings import environment_name

@@ -26,7 +26,7 @@ def infer(
     """
     begin(common)
     from briquette.cli.text import inferred_document
-    from briquette.compaction.run import infer_target
+    from briquette.compaction.undeclared_schema import infer_target
 
     place = target.resolve(writes=False)
     if out:
