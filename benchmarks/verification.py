@@ -24,7 +24,7 @@ from unittest import mock
 
 from benchmarks.corpus import corpus
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 
 
 class Clock:
@@ -64,7 +64,8 @@ class TimedHash:
 
 def one_run(raw: Path, output: Path, threads: int) -> dict[str, float]:
     """CPU seconds of one run, of all its checks, and of the digest of its rows."""
-    import briquette.compaction.assembly
+    import briquette.compaction.checks
+    import briquette.compaction.map_splits
     import briquette.encoding.row_digest
     import briquette.parquet.splice
     import briquette.publishing.part_hashes
@@ -91,9 +92,9 @@ def one_run(raw: Path, output: Path, threads: int) -> dict[str, float]:
             checks.timed(briquette.parquet.splice._footer_sha256),  # noqa: SLF001 - timed
         ),
         mock.patch.object(
-            briquette.compaction.assembly,
+            briquette.compaction.map_splits,
             "check_conservation",
-            checks.timed(briquette.compaction.assembly.check_conservation),
+            checks.timed(briquette.compaction.checks.check_conservation),
         ),
         mock.patch.object(
             briquette.encoding.row_digest,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from briquette.compaction.api import compact as compact
     from briquette.compaction.api import plan as plan
     from briquette.compaction.result import CompactionResult as CompactionResult
-    from briquette.compaction.run import RunOptions as RunOptions
+    from briquette.compaction.options import RunOptions as RunOptions
     from briquette.datasets.infer import infer as infer
     from briquette.datasets.inspect import Inspection as Inspection
     from briquette.datasets.inspect import inspect as inspect
@@ -80,7 +80,7 @@ _HOMES = {
     "OnEmpty": "briquette.model",
     "Plan": "briquette.model",
     "PublishMode": "briquette.model",
-    "RunOptions": "briquette.compaction.run",
+    "RunOptions": "briquette.compaction.options",
     "Schema": "briquette.model",
     "Status": "briquette.model",
     "Verdict": "briquette.datasets.verify",

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from briquette import serialization
 from briquette.compaction.unchanged import look_again
 from briquette.errors import PreconditionFailed
-from briquette.model import COMPACTION, CompactionSpec, Manifest, Plan, RawObject, Schema, State
+from briquette.model import COMPACTION, CompactionSpec, Manifest, Partition, Plan, RawObject, Schema, State
 from briquette.pipeline.lookback import PublishedDays, Stale, followers, stale_after, stale_reason
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import check_identity, plan_partition
-from briquette.planning.spec import spec_of
+from briquette.planning.spec import declared_table, spec_of
 from briquette.planning.target import Target, below, daily
-from briquette.publishing.publish import Snapshot, observe
-from briquette.schemas.declared import TableSpec, load_table, table_names
+from briquette.publishing.snapshot import Snapshot, observe
+from briquette.schemas.declared import TableSpec
 from briquette.settings.environments import Settings
 from briquette.storage.interface import IF_ABSENT, Store, if_match, open_store, parse_url
 from orchestration.handlers.arguments import INDICATORS, artifact_uri
@@ -54,13 +54,9 @@ class Day:
 def target_of(request: Request, settings: Settings, ds: str) -> Target:
     """The day's places; raises ``UsageError`` for words that no path may hold."""
     return daily(
+        Partition(request.domain, request.table_name, request.interval, request.data_source, ds),
         raw=settings.raw_url,
         curated=settings.curated_url,
-        domain=request.domain,
-        table=request.table_name,
-        interval=request.interval,
-        data_source=request.data_source,
-        ds=ds,
         compacted_subdir=settings.compaction_output_subdir,
     )
 
@@ -74,7 +70,7 @@ def look_at(request: Request, settings: Settings, ds: str) -> Day:
         "codec": settings.compaction_codec,
         "target_file_mb": settings.compaction_target_file_mb,
     }
-    spec = declared_spec(request, options)
+    spec = declared_spec(target.partition, options)
     bare = spec or CompactionSpec(Schema(()))
     raw = open_store(target.raw.url)
     found = list_partition(raw, target.raw, bare, batch_manifest=settings.raw_manifest_name)
@@ -101,10 +97,10 @@ def look_at(request: Request, settings: Settings, ds: str) -> Day:
     return _with_indicators(day, curated, settings, seen)
 
 
-def declared_spec(request: Request, options: dict[str, object]) -> CompactionSpec | None:
+def declared_spec(partition: Partition, options: dict[str, object]) -> CompactionSpec | None:
     """The spec by the table's declared schema, the very one that a run uses; None where none is declared."""
-    table = f"{request.domain}.{request.table_name}"
-    return spec_of(load_table(table), options) if table in table_names() else None
+    declared = declared_table(partition)
+    return spec_of(declared, options) if declared else None
 
 
 def _as_declared(published: Manifest) -> TableSpec:

@@ -12,7 +12,7 @@ from briquette.errors import SnapshotChanged, StoreError, UsageError, Verificati
 from briquette.model import Location, PublishedFile
 from briquette.planning.target import below, check_ds
 from briquette.publishing.identity import Match, match
-from briquette.publishing.publish import Snapshot, observe
+from briquette.publishing.snapshot import Snapshot, observe
 from briquette.storage.interface import Store, check_writable, open_store
 
 PARQUET = ".parquet"

@@ -11,18 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from briquette.compaction.run import (
-    CompactionResult,
-    RunOptions,
-    compact,
-    make_plan,
-    resolve_spec,
-    resolve_target,
-    run_plan,
-)
+from briquette.compaction.api import compact
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import run_plan
 from briquette.errors import EXIT_EMPTY, EXIT_OK, BriquetteError
 from briquette.executors import Executor
-from briquette.model import Field, Limits, Manifest, OnEmpty, Schema, Status
+from briquette.model import Field, Limits, Manifest, OnEmpty, Partition, Schema, Status
+from briquette.planning.target import resolve_target
 from briquette.schemas.declared import load_schema
 from tests.conformance.make_binary_cases import many_objects
 
@@ -110,7 +107,8 @@ class Runs:
         try:
             if executor or "after_listing" in step:
                 names = places if partition else ("input_url", "output_url")
-                target = resolve_target(**dict(zip(names, (str(raw), str(output)), strict=True)), **partition)
+                urls = dict(zip(names, (str(raw), str(output)), strict=True))
+                target = resolve_target(Partition(**partition), **urls)
                 plan = make_plan(target, resolve_spec(target, self.schema, spec), options)
                 _change(raw, step.get("after_listing", {}))
                 return Ending(run_plan(plan, options, executor=executor), None, output)

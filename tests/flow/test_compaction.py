@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import (
     EmptyInput,
     LimitExceeded,

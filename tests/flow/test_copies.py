@@ -16,8 +16,10 @@ import pytest
 
 from briquette import compact, read
 from briquette.cli.text import inspection_text, verdict_text
-from briquette.compaction.run import RunOptions, make_plan, plan_summary, resolve_spec
 from briquette.datasets.inspect import inspect
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.plan_summary import plan_summary
 from briquette.datasets.verify import verify
 from briquette.errors import OutputOccupied, SnapshotChanged, SourceChanged, UpgradeNeeded, VerificationFailed
 from briquette.model import RawObject, Status
@@ -25,7 +27,7 @@ from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.pipeline.transform import transform
 from briquette.planning.target import anywhere, dataset_location
 from briquette.publishing import identity
-from briquette.publishing.publish import observe, read_manifest
+from briquette.publishing.snapshot import observe, read_manifest
 from briquette.storage.interface import open_store, parse_url
 from briquette.storage.local import directory_swap
 from briquette.storage.local import files as local_files

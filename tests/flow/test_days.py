@@ -12,6 +12,7 @@ import pytest
 
 from briquette.datasets.read import open_dataset
 from briquette.errors import CorruptObject, RejectLimitExceeded, SourceChanged
+from briquette.model import Partition
 from briquette.pipeline.backfill import backfill
 from briquette.pipeline.run_day import DayResult, Step
 from briquette.planning.target import daily
@@ -184,7 +185,9 @@ def test_a_backfill_that_cannot_be_meant_is_a_usage_error(tmp_path, words, said)
 
 def targets(count: int):
     names = {"domain": "m", "table": "p", "interval": "1d", "data_source": "s"}
-    return [daily(raw="/r", curated="/c", ds=f"2024-01-{i + 1:02d}", **names) for i in range(count)]
+    return [
+        daily(Partition(**names, ds=f"2024-01-{i + 1:02d}"), raw="/r", curated="/c") for i in range(count)
+    ]
 
 
 def ended(ds: str, status: str = "PUBLISHED", error=None) -> DayResult:

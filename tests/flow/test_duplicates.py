@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from briquette.compaction.run import RunOptions, resolve_spec
+from briquette.compaction.new_plan import resolve_spec
+from briquette.compaction.options import RunOptions
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.errors import DataQualityFailed, InputError, RejectLimitExceeded, SeveralBars, UsageError
+from briquette.model import Partition
 from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.pipeline.run_day import FlowOptions, run_day
 from briquette.pipeline.transform import TransformOptions, transform
@@ -51,7 +53,9 @@ def land(raw: Path, ds: str, *, conflicting: int = 0, symbols: int = SYMBOLS, in
 
 
 def run(tmp_path: Path, ds: str, rule: str = "keep_last", **words: str):
-    place = daily(raw=str(tmp_path / "raw"), curated=str(tmp_path / "c"), ds=ds, **{**WORDS, **words})
+    place = daily(
+        Partition(**{**WORDS, **words}, ds=ds), raw=str(tmp_path / "raw"), curated=str(tmp_path / "c")
+    )
     options = FlowOptions(
         run=SERIAL,
         transform=TransformOptions(duplicates_rule=rule),

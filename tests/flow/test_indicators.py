@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.datasets.verify import verify
 from briquette.errors import DataQualityFailed, MissingColumns, NoPrices, UsageError

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from briquette.cli.demo import run_demo
-from briquette.compaction.run import RunOptions, compact
+from briquette.compaction.api import compact
+from briquette.compaction.options import RunOptions
 from briquette.errors import UsageError
 from briquette.executors import FEW_SPLITS
 from tests.flow.test_cli import ROOT, SCHEMA, briquette, document

@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from briquette.compaction.run import RunOptions, resolve_spec
+from briquette.compaction.new_plan import resolve_spec
+from briquette.compaction.options import RunOptions
 from briquette.datasets.read import open_dataset, read_tables
+from briquette.model import Partition
 from briquette.pipeline import indicators as stage
 from briquette.pipeline.indicators import IndicatorsOptions, IndicatorsResult, indicators, indicators_target
 from briquette.pipeline.indicators_days import indicators_days, stale_days
@@ -258,7 +260,7 @@ def test_a_backfill_of_a_few_days_names_those_after_them(tmp_path):
 def test_a_day_through_the_stages_in_this_process_has_its_stale_days_in_its_result(tmp_path):
     def one(ds: str) -> object:
         words = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "yahoo"}
-        place = daily(raw=str(tmp_path / "raw"), curated=str(tmp_path / "curated"), ds=ds, **words)
+        place = daily(Partition(**words, ds=ds), raw=str(tmp_path / "raw"), curated=str(tmp_path / "curated"))
         return run_day(place, lambda target: resolve_spec(target, None, {}), FlowOptions(run=SERIAL))
 
     for ds in DAYS[1:3]:

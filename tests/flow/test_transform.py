@@ -16,8 +16,8 @@ import pytest
 
 from briquette import compact
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
-from briquette.compaction import assembly
-from briquette.compaction.run import RunOptions, resolve_target
+from briquette.compaction.map_splits import CompactSplits
+from briquette.compaction.options import RunOptions
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.errors import (
     BatchManifestMismatch,
@@ -32,12 +32,12 @@ from briquette.errors import (
     StoreError,
     UsageError,
 )
-from briquette.model import Status
+from briquette.model import Partition, Status
 from briquette.pipeline.transform import transform
 from briquette.pipeline.transform_source import places_of
 from briquette.planning.layout import PLAN
-from briquette.planning.target import below
-from briquette.publishing.publish import verify_dataset
+from briquette.planning.target import below, resolve_target
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import ANY, WRITE_VERBS, open_store
 from tests.flow.test_cli import NAMES, briquette
 from tests.flow.test_cli import document as printed
@@ -503,7 +503,7 @@ def test_a_compaction_published_between_plan_and_reading_is_noticed(store_url):
 
 
 def test_a_folder_that_is_not_the_compacted_one_is_refused(tmp_path):
-    target = resolve_target(raw=str(tmp_path), curated=str(tmp_path), **MARKET)
+    target = resolve_target(Partition(**MARKET), raw=str(tmp_path), curated=str(tmp_path))
     with pytest.raises(UsageError, match="not below a folder 'pressed'"):
         places_of(target, "pressed")
 
@@ -620,4 +620,4 @@ def test_a_plan_of_this_stage_is_not_run_as_a_compaction(tmp_path):
     places = Places(made.partition, made.output, made.output, below(made.output, "x"))
     plan = plan_transform(places, find_source(places, RunOptions()), Thresholds())
     with pytest.raises(PlanError, match="transform"):
-        run_plan(plan, work=assembly.CompactSplits())
+        run_plan(plan, work=CompactSplits())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.datasets.verify import verify
 from tests.flow.test_compaction import SCHEMA, SMALL, crumbs, land, lines, row
 

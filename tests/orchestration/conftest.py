@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import CompactionResult, RunOptions
+from briquette.compaction.options import RunOptions
+from briquette.compaction.result import CompactionResult
 from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.pipeline.transform import transform
 from briquette.planning.plan import BATCH_MANIFEST_NAME

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import StoreError
 from briquette.model import ExtraFields, Field, Schema
 from briquette.pipeline.schema_record import record_schema

@@ -75,7 +75,7 @@ print(*(set(sys.modules) - before))
     assert others <= sys.stdlib_module_names, others - sys.stdlib_module_names
     assert not ours & {
         "briquette.compaction.run",
-        "briquette.compaction.assembly",
+        "briquette.compaction.map_splits",
         "briquette.decoding.decode",
         "briquette.encoding.row_groups",
     }

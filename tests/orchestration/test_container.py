@@ -18,8 +18,11 @@ import pytest
 
 from briquette.aws.container_command import own_memory, parse
 from briquette.cli.demo import DAY_PREFIX, DS, raw_day
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import UsageError
+from briquette.model import Partition
 from briquette.planning.target import daily
 from briquette.serialization import plan_to_bytes
 from briquette.storage.interface import open_store
@@ -106,10 +109,10 @@ class Day:
     def planned(self) -> tuple[Any, tuple[str, ...]]:
         """A stored plan, and the command that executes it."""
         place = daily(
+            Partition(**WORDS),
             raw=f"s3://{self.bucket}/raw",
             curated=f"s3://{self.bucket}/curated",
             compacted_subdir="compacted",
-            **WORDS,
         )
         plan = make_plan(place, resolve_spec(place, "market.prices", {}), RunOptions())
         self.store.put("artifacts/plan.json", plan_to_bytes(plan))

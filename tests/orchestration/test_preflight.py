@@ -7,9 +7,12 @@ import json
 import pytest
 
 from briquette.aws.glue_arguments import parse_arguments
-from briquette.compaction.run import RunOptions, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import StoreError
-from briquette.model import Status
+from briquette.model import Partition, Status
+from briquette.planning.target import resolve_target
 from briquette.serialization import plan_from_bytes
 from briquette.storage.s3.plain import PlainS3Store
 from briquette.storage.s3.store import S3Store
@@ -469,14 +472,12 @@ def test_a_table_without_a_schema_is_left_to_the_engine_until_it_is_published(ac
     assert command[command.index("--table") + 1] == "notes"
     assert command[-2:] == ["--result-uri", answer["result_uri"]]
     target = resolve_target(
+        Partition(**other, interval="1d", data_source="yahoo_finance", ds=DS),
         raw=f"{account.bucket.url}/raw",
         curated=f"{account.bucket.url}/curated",
-        interval="1d",
-        data_source="yahoo_finance",
-        ds=DS,
-        **other,
     )
-    from briquette.compaction.run import infer_target, make_plan
+    from briquette.compaction.new_plan import make_plan
+    from briquette.compaction.undeclared_schema import infer_target
 
     options = RunOptions(executor="serial")
     run_plan(make_plan(target, resolve_spec(target, infer_target(target)[0].schema, {}), options), options)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from tests.faults import FaultyWire
 from tests.orchestration.conftest import WORDS, Account
 from tests.orchestration.synthesis import ENVIRONMENTS

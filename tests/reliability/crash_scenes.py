@@ -10,18 +10,16 @@ from typing import Any
 
 import pytest
 
-from briquette.compaction.run import (
-    CompactionResult,
-    RunOptions,
-    make_plan,
-    resolve_spec,
-    resolve_target,
-    run_plan,
-)
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import run_plan
 from briquette.errors import BriquetteError, SnapshotChanged
 from briquette.model import Location, PublishMode, Status
-from briquette.planning.target import dataset_location
-from briquette.publishing.publish import janitor, observe, read_manifest, verify_dataset
+from briquette.planning.target import dataset_location, resolve_target
+from briquette.publishing.clean_up import janitor
+from briquette.publishing.snapshot import observe, read_manifest
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store, open_store
 from tests.reliability.dying import HALF, Death, KilledError
 from tests.reliability.editions import (

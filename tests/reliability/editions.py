@@ -23,7 +23,8 @@ from briquette.model import (
     Schema,
 )
 from briquette.parquet.splice import SplicedPart, cut, splice
-from briquette.publishing.publish import Snapshot, observe, publish, read_manifest
+from briquette.publishing.publish import NewDataset, publish
+from briquette.publishing.snapshot import Snapshot, observe, read_manifest
 from briquette.storage.interface import ANY, NO_METADATA, Condition, Store, Stored
 from briquette.storage.memory import MemoryStore
 
@@ -94,17 +95,9 @@ class Edition:
         seen: Snapshot | None = None,
         parts: Sequence[SplicedPart] | None = None,
     ) -> Manifest:
-        return publish(
-            store,
-            output,
-            self.parts if parts is None else parts,
-            build_manifest=self.manifest,
-            rejects=self.rejects,
-            previous=None,
-            plan_id=self.plan_id,
-            mode=mode,
-            seen=seen or observe(store, output),
-        )
+        made = self.parts if parts is None else parts
+        new = NewDataset(self.plan_id, made, self.manifest, self.rejects, mode)
+        return publish(store, seen or observe(store, output), new)
 
 
 @cache

@@ -67,7 +67,9 @@ def parquet_files() -> tuple[bytes, ...]:
 def documents() -> tuple[bytes, bytes]:
     """A plan and a manifest, of a day compacted in memory."""
     import briquette
-    from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target
+    from briquette.compaction.new_plan import make_plan, resolve_spec
+    from briquette.compaction.options import RunOptions
+    from briquette.planning.target import resolve_target
     from briquette.serialization import manifest_to_bytes, plan_to_bytes
     from briquette.storage.interface import open_store
     from tests.reliability.parsers import SPEC

@@ -15,7 +15,8 @@ import pytest
 from briquette.errors import PublishConflict, SnapshotChanged
 from briquette.model import Manifest, PublishMode
 from briquette.planning.layout import Layout
-from briquette.publishing.publish import Snapshot, observe, verify_dataset
+from briquette.publishing.snapshot import Snapshot, observe
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store
 from tests.reliability.editions import (
     ERROR,

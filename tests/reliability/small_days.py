@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 from briquette import compact
-from briquette.compaction.run import CompactionResult, RunOptions
+from briquette.compaction.options import RunOptions
+from briquette.compaction.result import CompactionResult
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.model import Field, Schema
 from briquette.storage.interface import Store, open_store

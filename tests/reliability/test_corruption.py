@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.datasets.verify import verify
 from briquette.errors import BriquetteError, VerificationFailed
 from briquette.model import SplitResult
-from briquette.planning.target import dataset_location
-from briquette.publishing.publish import verify_dataset
+from briquette.planning.target import dataset_location, resolve_target
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import open_store
 from briquette.storage.local import directory_swap, files, staged_file, store
 from briquette.storage.local.store import LocalStore
@@ -117,7 +119,7 @@ def test_a_staged_row_group_that_changed_is_never_published(
     """Half of them without another time of change, so that only its bytes can tell."""
     Day(tmp_path, publish=publish)
     monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 0)
-    monkeypatch.setattr("briquette.compaction.assembly.inline_limit_bytes", lambda _: 0)
+    monkeypatch.setattr("briquette.compaction.map_splits.inline_limit_bytes", lambda _: 0)
     day, draw, seen = Day(tmp_path, publish=publish), random.Random(publish), Counter[str]()
     staging = tmp_path / "out" / "_staging"
     for number in range(OF_STAGED // 2):

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import StoreError
 from briquette.model import RawObject
 from briquette.planning.target import dataset_location
-from briquette.publishing.publish import verify_dataset
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import open_store
 from briquette.storage.s3.retry import Retry
 from tests.faults import Fault, FaultyWire

@@ -13,7 +13,9 @@ from briquette.errors import PublishConflict
 from briquette.model import Manifest, PublishMode
 from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.part_hashes import published
-from briquette.publishing.publish import Snapshot, observe, read_manifest, remove_dataset, verify_dataset
+from briquette.publishing.publish import remove_dataset
+from briquette.publishing.snapshot import Snapshot, observe, read_manifest
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store
 from briquette.storage.local.store import LocalStore
 from briquette.storage.memory import MemoryStore
@@ -151,7 +153,7 @@ def test_the_claim_of_a_first_run_that_died_is_no_dataset(tmp_path: Path) -> Non
         output = at(store)
         assert read_manifest(store, output) is None
         assert verify_dataset(store, output) == [f"{key}: there is no manifest"]
-        remove_dataset(store, output, None)
+        remove_dataset(store, observe(store, output))
         store.put(key, b"\n")
         edition(2, 2).publish(store, output)
         assert verify_dataset(store, output) == []

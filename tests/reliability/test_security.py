@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import NotFound, PlanError, UnsafePath, UsageError, VerificationFailed
 from briquette.executors import dask as dask_executor
 from briquette.model import Location
+from briquette.planning.target import resolve_target
 from briquette.serialization import canonical_json, plan_from_bytes, plan_id, plan_to_bytes
 from briquette.storage.interface import open_store, parse_url
 from tests.reliability.small_days import SCHEMA, compact_day, published_rows, visible_keys, write_day

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from briquette import cancellation
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import Interrupted
-from briquette.model import Location, Plan, RawObject
-from briquette.publishing.publish import running, verify_dataset
+from briquette.model import Location, Partition, Plan, RawObject
+from briquette.planning.target import resolve_target
+from briquette.publishing.publish import running
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store, open_store
 
 FIRST, SECOND = "2025-09-08", "2025-09-09"
@@ -43,7 +47,7 @@ def planned(root: str, ds: str) -> Plan:
             for i in range(9_000)
         )
         store.put(f"{prefix}/{symbol}.json", lines.encode())
-    target = resolve_target(raw=f"{root}/raw", curated=f"{root}/curated", ds=ds, **WORDS)
+    target = resolve_target(Partition(**WORDS, ds=ds), raw=f"{root}/raw", curated=f"{root}/curated")
     spec = resolve_spec(target, None, {"target_file_mb": 0.0625, "split_objects": 1, "codec": "none"})
     return make_plan(target, spec, RunOptions())
 

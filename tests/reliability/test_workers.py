@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import WorkerLost
 from briquette.executors import open_executor
 from briquette.storage.interface import open_store

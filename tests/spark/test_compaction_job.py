@@ -12,7 +12,11 @@ import pytest
 
 from briquette.aws.glue_runtime import run_script
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
-from briquette.compaction.run import RunOptions, compact, make_plan, resolve_spec, resolve_target
+from briquette.compaction.api import compact
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.model import Partition
+from briquette.planning.target import resolve_target
 from briquette.serialization import plan_to_bytes
 from briquette.storage.interface import open_store
 from glue_wrappers import compaction_job
@@ -201,7 +205,7 @@ def test_the_same_day_again_is_unchanged_unless_forced(job, raw_day, tmp_path):
 
 
 def store_plan(raw: Path, curated: Path, file: Path) -> str:
-    target = resolve_target(raw=str(raw), curated=str(curated), **NAMES)
+    target = resolve_target(Partition(**NAMES), raw=str(raw), curated=str(curated))
     plan = make_plan(target, resolve_spec(target, None, {"codec": "snappy"}), RunOptions())
     file.write_bytes(plan_to_bytes(plan))
     return plan.plan_id
@@ -247,7 +251,7 @@ def test_buckets_are_reached_by_the_driver_and_by_the_workers(job, spark, s3, ra
     day = raw_day / RAW_PREFIX / DAY
     for file in sorted(os.listdir(day))[:50]:
         store.put(f"{RAW_PREFIX}{DAY}/{file}", (day / file).read_bytes())
-    target = resolve_target(raw=s3.url, curated=s3.url, **NAMES)
+    target = resolve_target(Partition(**NAMES), raw=s3.url, curated=s3.url)
     plan = make_plan(target, resolve_spec(target, None, {}), RunOptions())
     store.put("plans/day.json", plan_to_bytes(plan))
     code, document, said = job(raw=s3.name, curated=s3.name, plan_uri=f"{s3.url}/plans/day.json")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from briquette.aws.glue_runtime import run_script
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from glue_wrappers import indicators_job
 from tests.flow.price_days import SYMBOLS, bars, publish_day, publish_history

@@ -12,11 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import CorruptObject, SourceChanged, WorkerLost
 from briquette.executors.dask import DaskThreads
 from briquette.executors.serial import Serial
-from briquette.model import Field, Schema
+from briquette.model import Field, Partition, Schema
+from briquette.planning.target import resolve_target
 from tests.spark.local import COMPACTED_PREFIX
 
 NAMES = {"domain": DOMAIN, "table": TABLE, "interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
@@ -24,7 +27,7 @@ SPEC = {"split_bytes": 20_000, "split_objects": 150, "target_file_mb": 0.0625}
 
 
 def planned(raw: Path, curated: Path):
-    target = resolve_target(raw=str(raw), curated=str(curated), **NAMES)
+    target = resolve_target(Partition(**NAMES), raw=str(raw), curated=str(curated))
     return make_plan(target, resolve_spec(target, None, dict(SPEC)), RunOptions())
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from briquette.aws.glue_runtime import run_script
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
-from briquette.compaction.run import RunOptions, compact, resolve_target
-from briquette.model import Field, Schema
+from briquette.compaction.api import compact
+from briquette.compaction.options import RunOptions
+from briquette.model import Field, Partition, Schema
 from briquette.pipeline.transform import TransformOptions, transform, transform_day
 from briquette.pipeline.transform_source import places_of
+from briquette.planning.target import resolve_target
 from briquette.prices.fingerprint import columns_hash, columns_of, simple_string
 from briquette.schemas.declared import arrow_type
 from briquette.storage.interface import open_store
@@ -101,7 +103,7 @@ def test_spark_and_every_other_executor_publish_the_same_bytes(raw_day, s3, tmp_
 
 def test_many_splits_on_spark_give_the_parts_of_a_serial_run(executor, raw_day, tmp_path):
     compact(raw=raw_day, curated=tmp_path, target_file_mb=SMALL, split_bytes=1 << 14, **NAMES)
-    target = resolve_target(raw=str(raw_day), curated=str(tmp_path), **NAMES)
+    target = resolve_target(Partition(**NAMES), raw=str(raw_day), curated=str(tmp_path))
     made = []
     for chosen in (None, executor):
         run = RunOptions(executor="serial", force=True)

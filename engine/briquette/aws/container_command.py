@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from briquette.cli.options import parse_bytes
-from briquette.compaction.run import RunOptions, inferred_schema, make_plan, resolve_spec, resolve_target
-from briquette.errors import EmptyInput, UsageError
-from briquette.model import Field, OnEmpty, Plan, Schema
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.errors import UsageError
+from briquette.model import OnEmpty, Partition, Plan
 from briquette.planning.plan import BATCH_MANIFEST_NAME
-from briquette.planning.target import Target
-from briquette.schemas.declared import table_names
+from briquette.planning.target import Target, resolve_target
 from briquette.serialization import plan_from_bytes
 from briquette.storage.interface import open_store, parse_url
 
-_WORDS = ("raw", "curated", "domain", "table", "interval", "data_source", "ds")
+_PLACES, _WORDS = ("raw", "curated"), ("domain", "table", "interval", "data_source", "ds")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHARE_OF_MEMORY = 0.8  # of the container's limit; the rest is Python, libraries and buffers of the kernel
 
@@ -40,28 +40,19 @@ class Command:
     options: RunOptions
 
     def plan(self) -> Plan:
-        """The stored plan, or one made now; where no schema is declared it is inferred from the records."""
+        """The stored plan, or one made now."""
         if self.plan_uri:
             return plan_from_bytes(read(self.plan_uri), where=self.plan_uri)
         assert self.target is not None
-        schema = self.schema or self._schema(self.target)
-        return make_plan(self.target, resolve_spec(self.target, schema, self.spec), self.options)
-
-    def _schema(self, target: Target) -> Schema | str:
-        name = f"{target.partition.domain}.{target.partition.table}"
-        if name in table_names():
-            return name
-        try:
-            return inferred_schema(target)
-        except EmptyInput:  # nothing to infer from, and nothing to write: any schema will do
-            return Schema((Field("nothing", "string"),))
+        spec = resolve_spec(self.target, self.schema or None, self.spec)
+        return make_plan(self.target, spec, self.options)
 
 
 def parse(argv: Sequence[str]) -> Command:
     """The command in ``argv``; raises ``UsageError``."""
     parser = _Parser(prog="python -m briquette.aws.container", allow_abbrev=False)
     compact = parser.add_subparsers(dest="command", required=True).add_parser("compact", allow_abbrev=False)
-    for name in ("plan-uri", "result-uri", "schema", "codec", "memory-limit", *_WORDS):
+    for name in ("plan-uri", "result-uri", "schema", "codec", "memory-limit", *_PLACES, *_WORDS):
         compact.add_argument(f"--{name.replace('_', '-')}", default="")
     compact.add_argument("--compacted-subdir", default="compacted")
     compact.add_argument("--batch-manifest-name", default=BATCH_MANIFEST_NAME)
@@ -70,8 +61,9 @@ def parse(argv: Sequence[str]) -> Command:
     compact.add_argument("--force", action="store_true")
     compact.add_argument("--on-empty", choices=tuple(OnEmpty), default=OnEmpty.KEEP)
     said = vars(compact.parse_args(_without_command(argv)))
-    given = {name: said[name] for name in _WORDS}
-    if bool(said["plan_uri"]) == any(given.values()):
+    places = {name: said[name] for name in _PLACES}
+    partition = Partition(**{name: said[name] for name in _WORDS})
+    if bool(said["plan_uri"]) == (any(places.values()) or partition != Partition()):
         raise UsageError(
             "the container runs either a stored plan or a target.",
             hint="Pass --plan-uri, or --raw, --curated and the words of the partition.",
@@ -81,7 +73,7 @@ def parse(argv: Sequence[str]) -> Command:
         plan_uri=said["plan_uri"],
         target=None
         if said["plan_uri"]
-        else resolve_target(**given, compacted_subdir=said["compacted_subdir"]),
+        else resolve_target(partition, **places, compacted_subdir=said["compacted_subdir"]),
         schema=said["schema"],
         spec=spec,
         result_uri=said["result_uri"],

@@ -14,7 +14,8 @@ from briquette import cancellation
 from briquette.aws.container_command import Command, write
 from briquette.aws.environment import environment_name
 from briquette.aws.telemetry import log, put_metrics
-from briquette.compaction.run import CompactionResult, run_plan
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import run_plan
 from briquette.errors import EXIT_EMPTY, EXIT_OK, EXIT_RETRYABLE, BriquetteError, Interrupted
 from briquette.model import Partition, Plan, Status
 

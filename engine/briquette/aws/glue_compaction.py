@@ -12,12 +12,14 @@ from typing import Any
 
 from briquette.aws.glue_arguments import Argument, Arguments, flag, number, one_of, positive
 from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
-from briquette.compaction.run import CODECS, RunOptions, inferred_schema, make_plan, resolve_spec, run_plan
-from briquette.errors import EmptyInput, UnsupportedFormat, UsageError
-from briquette.model import Field, OnEmpty, Partition, Plan, Schema
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
+from briquette.errors import UnsupportedFormat, UsageError
+from briquette.model import OnEmpty, Partition, Plan
 from briquette.planning.plan import BATCH_MANIFEST_NAME
+from briquette.planning.spec import CODECS
 from briquette.planning.target import Target, below, check_ds
-from briquette.schemas.declared import table_names
 from briquette.serialization import plan_from_bytes
 from briquette.storage.interface import open_store, parse_url
 
@@ -125,24 +127,9 @@ def bucket_url(name: str) -> str:
 
 
 def new_plan(arguments: Arguments, target: Target, options: RunOptions) -> Plan:
-    """List and plan, with the declared schema; what is inferred instead is said."""
-    names = ("codec", "target_file_mb", "max_reject_ratio")
-    schema = schema_of(arguments, target)
-    return make_plan(target, resolve_spec(target, schema, {n: arguments[n] for n in names}), options)
-
-
-def schema_of(arguments: Arguments, target: Target) -> Schema | str:
-    """``--schema``, or the declared table of the partition's name, or one inferred over all records."""
-    table = f"{target.partition.domain}.{target.partition.table}"
-    if arguments["schema"]:
-        return str(arguments["schema"])
-    if table in table_names():
-        return table
-    log(f"no schema is declared for {table!r}: it is inferred from all records; pass --schema to fix it")
-    try:
-        return inferred_schema(target)
-    except EmptyInput:  # nothing to infer from, and nothing to write: any schema will do
-        return Schema((Field("nothing", "string"),))
+    """List and plan, with the schema of ``--schema``, the declared one, or one inferred from all records."""
+    overrides = {n: arguments[n] for n in ("codec", "target_file_mb", "max_reject_ratio")}
+    return make_plan(target, resolve_spec(target, arguments["schema"] or None, overrides), options)
 
 
 def stored_plan(arguments: Arguments, target: Target) -> Plan:

@@ -13,10 +13,11 @@ from typing import Any
 from briquette.aws.glue_arguments import Argument, Arguments, flag, one_of, positive, whole
 from briquette.aws.glue_compaction import bucket_url
 from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
-from briquette.compaction.run import CODECS, RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import UsageError
 from briquette.pipeline.indicators import LOOKBACK_DAYS, IndicatorsOptions, IndicatorsTarget, places
 from briquette.pipeline.indicators_days import IndicatorsOfDay, IndicatorsOfDays, indicators_days
+from briquette.planning.spec import CODECS
 from briquette.planning.target import below, check_ds
 from briquette.prices.duplicates import KEEP_LAST, RULES
 from briquette.storage.interface import open_store, parse_url

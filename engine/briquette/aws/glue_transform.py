@@ -12,11 +12,12 @@ from typing import Any
 from briquette.aws.glue_arguments import Argument, Arguments, flag, number, one_of, positive, whole
 from briquette.aws.glue_compaction import FILE_TYPES, bucket_url, target_of
 from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
-from briquette.compaction.run import CODECS, RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import UnsupportedFormat
 from briquette.pipeline.transform import TransformOptions, transform_day
 from briquette.pipeline.transform_source import Places
 from briquette.planning.plan import BATCH_MANIFEST_NAME
+from briquette.planning.spec import CODECS
 from briquette.planning.target import below
 from briquette.prices.duplicates import KEEP_LAST, RULES
 from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds

@@ -38,7 +38,7 @@ def _named(libraries: dict[str, str]) -> dict[str, str]:
 
 def _machine() -> dict[str, Any]:
     from briquette.cli.text import size_text
-    from briquette.compaction.run import default_threads
+    from briquette.compaction.options import default_threads
 
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
@@ -78,8 +78,7 @@ def _readable(url: str) -> dict[str, Any]:
 
 
 def _honours(url: str) -> dict[str, Any]:
-    from briquette.publishing.publish import probe_store
-    from briquette.publishing.store_probe import DELETE_MATCH, WITHOUT
+    from briquette.publishing.store_probe import DELETE_MATCH, WITHOUT, probe_store
 
     try:
         place = parse_url(url)

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from briquette.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from briquette.compaction.run import RunOptions
+    from briquette.compaction.options import RunOptions
     from briquette.model import CompactionSpec
     from briquette.planning.target import Target
     from briquette.settings.environments import Settings
@@ -84,7 +84,8 @@ class TargetOptions:
 
     def resolve(self, *, reads: bool = True, writes: bool = True) -> Target:
         """The target; a command that only reads or only writes needs only that side."""
-        from briquette.compaction.run import resolve_target
+        from briquette.model import Partition
+        from briquette.planning.target import resolve_target
 
         settings = self.settings()
         raw, curated, subdir = self.raw, self.curated, self.compacted_subdir
@@ -93,16 +94,13 @@ class TargetOptions:
             subdir = subdir or settings.compaction_output_subdir
         unused = "memory://unused"
         daily = bool(raw or curated)
+        partition = Partition(self.domain, self.table, self.interval, self.data_source, self.ds)
         return resolve_target(
+            partition,
             input_url=self.input or ("" if reads or daily else unused),
             output_url=self.output or ("" if writes or daily else unused),
             raw=raw or ("" if reads or not daily else unused),
             curated=curated or ("" if writes or not daily else unused),
-            domain=self.domain,
-            table=self.table,
-            interval=self.interval,
-            data_source=self.data_source,
-            ds=self.ds,
             compacted_subdir=subdir or "compacted",
         )
 
@@ -126,7 +124,7 @@ class SpecOptions:
 
     def resolve(self, target: Target, settings: Settings | None) -> CompactionSpec:
         """The spec: flags, then the environment, then the table's own defaults."""
-        from briquette.compaction.run import resolve_spec
+        from briquette.compaction.new_plan import resolve_spec
 
         given: dict[str, Any] = {
             "codec": self.codec or (settings.compaction_codec if settings else ""),
@@ -158,7 +156,7 @@ class RunChoices:
 
     def resolve(self, **more: Any) -> RunOptions:
         """The engine's own form of it."""
-        from briquette.compaction.run import RunOptions, check_options
+        from briquette.compaction.options import RunOptions, check_options
 
         options = RunOptions(
             executor=self.executor,

@@ -18,7 +18,7 @@ from briquette.planning.target import Target
 from briquette.storage.interface import Stored, open_store
 
 if TYPE_CHECKING:
-    from briquette.compaction.run import RunOptions
+    from briquette.compaction.options import RunOptions
     from briquette.publishing.snapshot import Snapshot
     from briquette.storage.s3.prefetch import Ahead
 
@@ -56,7 +56,7 @@ def look_ahead(target: Target, spec: CompactionSpec, options: RunOptions) -> Ite
 
 
 def _observe(target: Target, options: RunOptions, ahead: Ahead) -> Snapshot:
-    from briquette.publishing.publish import observe
+    from briquette.publishing.snapshot import observe
 
     seen = observe(open_store(target.output.url), target.output, force=options.force)
     if (options.force or seen.manifest is None) and reads_here(options):

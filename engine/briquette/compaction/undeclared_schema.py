@@ -1,4 +1,4 @@
-"""The schema of a target that declares none: inferred from all of its records."""
+"""The schema of a target whose table declares none: inferred from all of its records."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from briquette.errors import EmptyInput
-from briquette.model import CompactionSpec, Limits, Schema
+from briquette.model import CompactionSpec, Limits, Partition, Schema
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import warnings_of
+from briquette.planning.spec import declared_table
 from briquette.planning.target import Target
+from briquette.schemas.declared import TableSpec
 from briquette.storage.interface import open_store
 
 if TYPE_CHECKING:
@@ -20,12 +22,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def inferred_schema(target: Target, *, limits: Limits | None = None) -> Schema:
-    """A schema that holds every record of the target; what a person should know about it is logged."""
+def declared_or_inferred(target: Target, limits: Limits) -> TableSpec:
+    """What is declared for the target's table, or a schema inferred from all of its records.
+
+    That it is inferred, and what a person should know about it, is logged. Raises ``EmptyInput`` where there
+    is no record to infer it from.
+    """
+    part = target.partition
+    declared = declared_table(part)
+    if declared is not None:
+        return declared
+    level = logging.INFO if part == Partition() else logging.WARNING  # any data at all has no declared table
+    log.log(
+        level,
+        "no schema is declared for %r: it is inferred from all records; pass --schema to fix it",
+        f"{part.domain}.{part.table}" if part.table else str(target.raw),
+    )
     inferred, _ = infer_target(target, limits=limits)
     for warning in inferred.warnings:
         log.warning("%s", warning)
-    return inferred.schema
+    return TableSpec(inferred.schema)
 
 
 def infer_target(target: Target, name: str = "", *, limits: Limits | None = None) -> tuple[Inferred, str]:

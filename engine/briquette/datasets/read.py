@@ -36,7 +36,7 @@ class Dataset:
 
 def open_dataset(url: str | os.PathLike[str], ds: str | None = None) -> Dataset:
     """The dataset published at ``url`` (or at ``url/ds=<ds>/``); raises ``NoDataset`` where there is none."""
-    from briquette.publishing.publish import read_manifest
+    from briquette.publishing.snapshot import read_manifest
 
     place = dataset_location(os.fspath(url))
     if ds is not None:

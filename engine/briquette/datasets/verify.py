@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from briquette.compaction.run import RunOptions, run_plan
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.datasets.read import Dataset, open_dataset, read_tables
 from briquette.encoding.row_digest import rows_digest
 from briquette.errors import UsageError
 from briquette.model import COMPACTION, Location, Status
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import plan_partition
+from briquette.publishing.verify import examine
 from briquette.storage.interface import open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from briquette.compaction.run import Progress
+    from briquette.compaction.options import Progress
 
 COPIED = "it is a copy: its etags are not those of the manifest, every size and SHA-256 is"
 COMMANDS = {name: f"`briquette {name} --force`" for name in ("transform", "indicators")}
@@ -69,8 +71,6 @@ def verify(
     >>> verify(curated, deep=True).ok
     True
     """
-    from briquette.publishing.publish import examine_dataset
-
     dataset = open_dataset(url)
     if deep and dataset.manifest.stage != COMPACTION:
         name = dataset.manifest.stage.name
@@ -78,7 +78,7 @@ def verify(
             f"{dataset.output} was made by the stage {name!r}; --deep compares compacted data with raw.",
             hint="Verify it without --deep.",
         )
-    found = examine_dataset(open_store(dataset.output.url), dataset.output)
+    found = examine(open_store(dataset.output.url), dataset.output)
     problems, notes = list(found.problems), [COPIED] if found.copied else []
     if deep and not problems:
         problems = list(_compare_with_raw(dataset, options or RunOptions(), progress, notes))

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from briquette.compaction import assembly
-from briquette.compaction.run import CompactionResult, RunOptions, check_spec, finishing_of, run_plan
+from briquette.compaction.map_splits import CompactSplits, OnSplit, map_splits
+from briquette.compaction.options import RunOptions
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import finishing_of, run_plan
 from briquette.encoding import row_digest
 from briquette.encoding.row_groups import encode
 from briquette.errors import (
@@ -56,6 +58,7 @@ from briquette.pipeline.price_sessions import SessionRows, days_of, ds_of, schem
 from briquette.pipeline.schema_record import record_schema
 from briquette.planning.place_overlap import check_apart
 from briquette.planning.plan import plan_partition
+from briquette.planning.spec import check_spec
 from briquette.planning.target import below, check_ds
 from briquette.prices.columns import IndicatorSet, indicator_set, sessions_needed
 from briquette.prices.duplicates import FAIL, KEEP_LAST, check_rule
@@ -65,7 +68,7 @@ from briquette.schemas.declared import type_word
 from briquette.storage.interface import open_store, parse_url
 
 if TYPE_CHECKING:
-    from briquette.compaction.run import Progress
+    from briquette.compaction.options import Progress
     from briquette.executors import Executor
 
 VERSION = 2
@@ -320,9 +323,9 @@ class ComputeIndicators:
         executor: Executor,
         kept: Mapping[int, SplitResult],
         progress: Progress | None,
-        on_split: assembly.OnSplit | None = None,
+        on_split: OnSplit | None = None,
     ) -> tuple[SplitResult, ...]:
-        """See ``assembly.Work``; a day that fails its checks goes into quarantine first."""
+        """See ``map_splits.Work``; a day that fails its checks goes into quarantine first."""
         # The same inputs give the same batch: the upper 60 bits of their fingerprint.
         kernel = partial(
             indicator_split,
@@ -334,7 +337,7 @@ class ComputeIndicators:
             intervals=self._intervals,
         )
         try:
-            results = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
+            results = map_splits(plan, executor, kept, progress, kernel, on_split)
         except DataQualityFailed as failed:
             aside = f"They are in {self._quarantine.place};"
             try:
@@ -439,5 +442,5 @@ class Quarantine:
             self.session.parts,
             stage=Stage("quarantine", VERSION, plan.stage.parameters),
         )
-        work = assembly.CompactSplits(stage="quarantine", reuses=False)
+        work = CompactSplits(stage="quarantine", reuses=False)
         run_plan(aside, self.options, executor=executor, work=work)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from briquette.compaction.run import default_threads
+from briquette.compaction.options import default_threads
 from briquette.errors import CorruptObject, MissingColumns, SeveralBars
 from briquette.model import Field, RawObject, Schema
 from briquette.prices import duplicates

@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from briquette.compaction.run import CompactionResult, RunOptions, make_plan, run_plan
+from briquette.compaction.new_plan import make_plan
+from briquette.compaction.options import RunOptions
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import run_plan
 from briquette.compaction.unchanged import look_again
 from briquette.errors import EXIT_EMPTY, EXIT_OK, BriquetteError, VerificationFailed
 from briquette.model import CompactionSpec, Location, Plan, State, Status
@@ -23,7 +26,7 @@ from briquette.planning.target import Target, below
 from briquette.storage.interface import open_store
 
 if TYPE_CHECKING:
-    from briquette.compaction.run import Progress
+    from briquette.compaction.options import Progress
 
 PREFLIGHT, COMPACTION, GUARD, TRANSFORM, INDICATORS = (
     "preflight",
@@ -186,7 +189,7 @@ class _Day:
     # -- the steps: whether the day goes on, and a sentence ------------------------------------------
 
     def _preflight(self) -> tuple[bool, str]:
-        from briquette.publishing.publish import observe
+        from briquette.publishing.snapshot import observe
 
         self.plan = make_plan(self.target, self.make_spec(self.target), self.options.run)
         seen = observe(open_store(self.plan.output.url), self.plan.output, force=self.options.run.force)
@@ -208,7 +211,8 @@ class _Day:
 
     def _guard(self) -> tuple[bool, str]:
         """Nothing fresh means nothing to process; parts that are not the manifest's stop the day."""
-        from briquette.publishing.publish import read_manifest, verify_dataset
+        from briquette.publishing.snapshot import read_manifest
+        from briquette.publishing.verify import verify_dataset
 
         assert self.plan is not None
         store, output = open_store(self.plan.output.url), self.plan.output

@@ -15,17 +15,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from briquette import serialization
-from briquette.compaction import assembly
-from briquette.compaction.run import (
-    CompactionResult,
-    Progress,
-    RunOptions,
-    finishing_of,
-    resolve_target,
-    run_plan,
-)
+from briquette.compaction.checks import check_reject_limit, total
+from briquette.compaction.manifest import reject_lines
+from briquette.compaction.map_splits import CompactSplits, OnSplit, map_splits
+from briquette.compaction.options import Progress, RunOptions
+from briquette.compaction.result import CompactionResult
+from briquette.compaction.run import finishing_of, run_plan
 from briquette.errors import DataQualityFailed, NoRawData, OutputOccupied, UsageError
-from briquette.model import CompactionSpec, ExtraFields, Location, Plan, Schema, SplitResult, Stage, Status
+from briquette.model import (
+    CompactionSpec,
+    ExtraFields,
+    Location,
+    Partition,
+    Plan,
+    Schema,
+    SplitResult,
+    Stage,
+    Status,
+)
 from briquette.pipeline.schema_record import record_schema
 from briquette.pipeline.transform_duplicates import framed, unframed, without_duplicates
 from briquette.pipeline.transform_source import (
@@ -38,6 +45,7 @@ from briquette.pipeline.transform_source import (
 )
 from briquette.planning.place_overlap import check_apart
 from briquette.planning.plan import plan_partition
+from briquette.planning.target import resolve_target
 from briquette.prices import adjust, duplicates, quality
 from briquette.prices.duplicates import Settled
 from briquette.prices.quality import Quality, Thresholds
@@ -91,7 +99,7 @@ def adjusted_rows(table: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, bytes
 
 @dataclass(frozen=True, slots=True)
 class TransformSplits:
-    """The work of this stage (``assembly.Work``): adjust every split, then judge all of them together.
+    """The work of this stage (``map_splits.Work``): adjust every split, then judge all of them together.
 
     ``on_quality`` gets the numbers before the verdict; below the threshold the rows as they were read are
     published under ``quarantine`` and ``DataQualityFailed`` is raised.
@@ -113,7 +121,7 @@ class TransformSplits:
         executor: Executor,
         kept: Mapping[int, SplitResult],
         progress: Progress | None,
-        on_split: assembly.OnSplit | None = None,
+        on_split: OnSplit | None = None,
     ) -> tuple[SplitResult, ...]:
         """See ``Work.results``; raises ``DataQualityFailed``, ``NoRawData`` and ``RejectLimitExceeded``."""
         from briquette.compaction.split import change_split
@@ -121,17 +129,15 @@ class TransformSplits:
 
         keys = duplicates.key_columns([f.name for f in self.source.schema.fields], plan.partition.interval)
         kernel = partial(change_split, source=self.source, change=partial(adjusted_rows, keys=keys))
-        read = assembly.map_splits(plan, executor, kept, progress, kernel, on_split)
+        read = map_splits(plan, executor, kept, progress, kernel, on_split)
         results, settled = without_duplicates(
             plan, executor, read, self.source, keys, self.duplicates_rule, kernel
         )
         self.on_duplicates(settled)
         store = open_store(plan.output.url)
-        totals = assembly.total(results)
-        keep_rejects = partial(
-            write_rejects, store, plan.output, plan.plan_id, assembly.reject_lines(results)
-        )
-        assembly.check_reject_limit(plan, totals, keep_rejects)
+        totals = total(results)
+        keep_rejects = partial(write_rejects, store, plan.output, plan.plan_id, reject_lines(results))
+        check_reject_limit(plan, totals, keep_rejects)
         if totals.rows == 0:
             keep_rejects()
             raise NoRawData(
@@ -172,7 +178,7 @@ class TransformSplits:
             plan.expected_records,
             stage,
         )
-        work = assembly.CompactSplits(stage=QUARANTINE, reuses=False)
+        work = CompactSplits(stage=QUARANTINE, reuses=False)
         run_plan(aside, self.options, executor=executor, work=work)
 
 
@@ -236,15 +242,11 @@ def transform(
     ``latest.json``. Raises ``DataQualityFailed``, ``NoRawData`` and the errors of a compaction.
     """
     target = resolve_target(
+        Partition(domain, table, interval, data_source, ds),
         input_url=os.fspath(input or ""),
         output_url=os.fspath(output or ""),
         raw=os.fspath(raw),
         curated=os.fspath(curated),
-        domain=domain,
-        table=table,
-        interval=interval,
-        data_source=data_source,
-        ds=ds,
         compacted_subdir=compacted_subdir,
     )
     return transform_day(

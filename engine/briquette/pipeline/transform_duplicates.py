@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from briquette.compaction import assembly
+from briquette.compaction.checks import check_conservation
+from briquette.compaction.map_splits import task_for
 from briquette.compaction.split import SplitRow, rows_of_split
 from briquette.model import CompactionSpec, Plan, Reject, SplitResult, SplitTask
 from briquette.prices import duplicates
@@ -61,7 +62,7 @@ def without_duplicates(
     if len(wanted):
         choose = partial(_choose, keys=tuple(keys), wanted=wanted)
         concerned = [
-            replace(assembly.task_for(plan, split), spec=source)
+            replace(task_for(plan, split), spec=source)
             for split, some in zip(plan.splits, hashes, strict=True)
             if np.isin(some, wanted).any()
         ]
@@ -76,7 +77,7 @@ def without_duplicates(
         by_split.setdefault(row.split_index, []).append(row.number)
     again: list[SplitResult] = []
     tasks = [
-        assembly.task_for(plan, split, tuple(sorted(by_split[split.index])))
+        task_for(plan, split, tuple(sorted(by_split[split.index])))
         for split in plan.splits
         if split.index in by_split
     ]
@@ -94,7 +95,7 @@ def without_duplicates(
     }
     settled = tuple(changed.get(result.split_index, result) for result in results)
     for result in changed.values():
-        assembly.check_conservation(result)
+        check_conservation(result)
     return settled, found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from briquette.compaction.run import RunOptions, resolve_spec
+from briquette.compaction.new_plan import resolve_spec
+from briquette.compaction.options import RunOptions
 from briquette.errors import MissingColumns, NoRawData, PartitionConflict, SourceChanged, UsageError
 from briquette.model import (
     CompactionSpec,
@@ -106,7 +107,7 @@ def find_source(
 
     Raises ``NoRawData`` where there is none of them, ``PartitionConflict`` for another partition's rows.
     """
-    from briquette.publishing.publish import observe
+    from briquette.publishing.snapshot import observe
 
     seen = observe(open_store(places.compacted.url), places.compacted)
     if seen.manifest is not None:

@@ -10,12 +10,18 @@ from dataclasses import fields
 from typing import Any
 
 from briquette.errors import UsageError, did_you_mean
-from briquette.model import MIB, CompactionSpec, ExtraFields, Limits, PublishMode
-from briquette.schemas.declared import TableSpec, check_schema
+from briquette.model import MIB, CompactionSpec, ExtraFields, Limits, Partition, PublishMode
+from briquette.schemas.declared import TableSpec, check_schema, load_table, table_names
 from briquette.schemas.limits import changed_limits
 
 CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
 LEAST_PART_BYTES, MOST_PART_BYTES = 1 << 16, 1 << 40
+
+
+def declared_table(partition: Partition) -> TableSpec | None:
+    """What is declared for a partition's table; None where nothing is."""
+    name = f"{partition.domain}.{partition.table}"
+    return load_table(name) if name in table_names() else None
 
 
 def spec_of(declared: TableSpec, overrides: Mapping[str, Any]) -> CompactionSpec:

@@ -60,36 +60,26 @@ def below(base: Location, *segments: str) -> Location:
     return Location(base.url, base.prefix + "".join(f"{s.strip('/')}/" for s in segments if s.strip("/")))
 
 
-def daily(
-    *,
-    raw: str,
-    curated: str,
-    domain: str,
-    table: str,
-    interval: str,
-    data_source: str,
-    ds: str,
-    compacted_subdir: str = "compacted",
-) -> Target:
+def daily(partition: Partition, *, raw: str, curated: str, compacted_subdir: str = "compacted") -> Target:
     """The daily pipeline's layout: one partition of one table under a raw and a curated root."""
-    day = check_ds(ds)
-    words = {"domain": domain, "table": table, "interval": interval, "data_source": data_source}
-    for name, value in words.items():
-        _check_word(name, value)
+    day = check_ds(partition.ds)
+    for name in ("domain", "table", "interval", "data_source"):
+        _check_word(name, getattr(partition, name))
     for segment in compacted_subdir.split("/"):
         _check_word("compacted_subdir", segment)
+    domain, table = partition.domain, partition.table
     source = below(
         parse_url(raw),
         domain,
         table,
-        f"interval={interval}",
-        f"data_source={data_source}",
+        f"interval={partition.interval}",
+        f"data_source={partition.data_source}",
         f"year={day:%Y}",
         f"month={day:%m}",
         f"day={day:%d}",
     )
-    output = below(parse_url(curated), domain, table, compacted_subdir, f"ds={ds}")
-    return Target(Partition(domain, table, interval, data_source, ds), source, output).apart()
+    output = below(parse_url(curated), domain, table, compacted_subdir, f"ds={partition.ds}")
+    return Target(partition, source, output).apart()
 
 
 def day_prefix(*, raw: str, curated: str, ds: str) -> Target:
@@ -130,20 +120,17 @@ def days(start: str, end: str) -> Iterator[str]:
 
 
 def resolve_target(
+    partition: Partition = Partition(),  # noqa: B008 - a frozen value
     *,
     input_url: str = "",
     output_url: str = "",
     raw: str = "",
     curated: str = "",
-    domain: str = "",
-    table: str = "",
-    interval: str = "",
-    data_source: str = "",
-    ds: str = "",
     compacted_subdir: str = "compacted",
 ) -> Target:
-    """The one target that the given words name; raises ``UsageError`` when they name none or two."""
-    names = {"domain": domain, "table": table, "interval": interval, "data_source": data_source}
+    """The one target that words and URLs name; raises ``UsageError`` when they name none or two."""
+    ds = partition.ds
+    names = {n: getattr(partition, n) for n in ("domain", "table", "interval", "data_source")}
     if bool(input_url or output_url) == bool(raw or curated):
         raise UsageError(
             "a target is either input and output, or raw and curated.",
@@ -165,4 +152,4 @@ def resolve_target(
     if missing:
         flags = ", ".join("--" + n.replace("_", "-") for n in missing)
         raise UsageError(f"the target lacks {', '.join(missing)}.", hint=f"Pass {flags}.")
-    return daily(raw=raw, curated=curated, ds=ds, compacted_subdir=compacted_subdir, **names)
+    return daily(partition, raw=raw, curated=curated, compacted_subdir=compacted_subdir)

@@ -38,7 +38,12 @@ class Findings:
     strangers: tuple[str, ...] = ()
 
 
-def examine(store: Store, output: Location, *, read_parts: bool) -> Findings:
+def verify_dataset(store: Store, output: Location, *, read_parts: bool = True) -> list[str]:
+    """What is wrong with a published dataset, a sentence each; empty when it is as its manifest says."""
+    return list(examine(store, output, read_parts=read_parts).problems)
+
+
+def examine(store: Store, output: Location, *, read_parts: bool = True) -> Findings:
     """Compare what lies at ``output`` with its manifest; with ``read_parts`` every byte is hashed."""
     layout = Layout.of(output)
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from briquette import compact
 from briquette.cli.options import TargetOptions, settings_of
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import BatchManifestMismatch
 from briquette.model import Status
 from briquette.settings.environments import load_environment

@@ -14,11 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from briquette import serialization
-from briquette.compaction.run import RunOptions, compact, make_plan, resolve_target, run_plan
+from briquette.compaction.api import compact
+from briquette.compaction.new_plan import make_plan
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.decoding.decode import decode_objects, decode_records_only
 from briquette.decoding.stream import decode_stream
 from briquette.errors import RejectLimitExceeded
 from briquette.model import CompactionSpec, ExtraFields, Field, Schema, Status
+from briquette.planning.target import resolve_target
 from briquette.storage.interface import open_store
 from tests.servers import Bucket
 

@@ -14,7 +14,7 @@ import distributed  # noqa: F401 - its defaults come before the settings of a te
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import UsageError
 from tests.needs import needs_openssl
 from tests.reliability.small_days import SCHEMA, write_day

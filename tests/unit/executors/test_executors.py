@@ -17,8 +17,12 @@ import pytest
 
 from briquette import compact
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import WorkerLost
+from briquette.model import Partition
+from briquette.planning.target import resolve_target
 
 SPEC = {"split_bytes": 40_000, "split_objects": 300, "target_file_mb": 0.0625}
 NAMES = {"domain": DOMAIN, "table": TABLE, "interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
@@ -66,7 +70,7 @@ def test_staged_row_groups_give_the_bytes_of_inline_ones(raw_day, expected, tmp_
 
 
 def test_the_plan_does_not_depend_on_the_workers(raw_day, tmp_path):
-    target = resolve_target(raw=str(raw_day), curated=str(tmp_path), **NAMES)
+    target = resolve_target(Partition(**NAMES), raw=str(raw_day), curated=str(tmp_path))
     spec = resolve_spec(target, None, dict(SPEC))
     plans = {make_plan(target, spec, RunOptions(workers=n, threads=n)).plan_id for n in (0, 1, 7)}
     assert len(plans) == 1
@@ -74,7 +78,7 @@ def test_the_plan_does_not_depend_on_the_workers(raw_day, tmp_path):
 
 def test_a_plan_begun_by_one_executor_is_finished_by_another(raw_day, expected, tmp_path):
     """The first run dies after half of its splits; another executor publishes the same bytes."""
-    target = resolve_target(raw=str(raw_day), curated=str(tmp_path), **NAMES)
+    target = resolve_target(Partition(**NAMES), raw=str(raw_day), curated=str(tmp_path))
     plan = make_plan(target, resolve_spec(target, None, dict(SPEC)), RunOptions())
     with pytest.raises(WorkerLost):
         run_plan(plan, executor=DiesHalfway())

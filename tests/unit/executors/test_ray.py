@@ -15,10 +15,13 @@ import pytest
 
 from briquette import compact
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.errors import SourceChanged, UsageError
 from briquette.executors import open_executor
 from briquette.pipeline.transform import transform
+from briquette.planning.target import resolve_target
 from tests.conformance.runs import Ending, Runs
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]

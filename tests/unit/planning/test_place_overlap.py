@@ -12,22 +12,18 @@ from typing import Any
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import (
-    RunOptions,
-    make_plan,
-    plan_summary,
-    resolve_spec,
-    resolve_target,
-    run_plan,
-)
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.plan_summary import plan_summary
+from briquette.compaction.run import run_plan
 from briquette.errors import PlacesOverlap
 from briquette.model import CompactionSpec, Field, Location, Partition, RawObject, Schema, Status
 from briquette.pipeline.indicators import IndicatorsOptions, indicators_day, places
 from briquette.pipeline.transform import transform
 from briquette.planning.place_overlap import check_apart, check_not_published
 from briquette.planning.plan import plan_partition
-from briquette.planning.target import Target, anywhere, day_prefix
-from briquette.publishing.publish import observe
+from briquette.planning.target import Target, anywhere, day_prefix, resolve_target
+from briquette.publishing.snapshot import observe
 from briquette.storage.interface import Store, open_store, parse_url
 
 SCHEMA = Schema((Field("a", "int64"),))
@@ -184,11 +180,12 @@ def test_every_way_to_name_a_target_is_checked(root: Path) -> None:
         "data_source": "x",
         "ds": "2025-09-09",
     }
-    one_root = resolve_target(raw=raw, curated=raw, **daily)  # the pipeline's own layout keeps them apart
+    # The pipeline's own layout keeps them apart.
+    one_root = resolve_target(Partition(**daily), raw=raw, curated=raw)
     assert one_root.output.prefix == "market/prices/compacted/ds=2025-09-09/"
     inside = str(parse_url(f"{one_root.raw.url}/{one_root.raw.prefix}"))
     with pytest.raises(PlacesOverlap):
-        resolve_target(raw=raw, curated=inside, **daily)
+        resolve_target(Partition(**daily), raw=raw, curated=inside)
 
 
 def test_plans_made_by_hand_or_elsewhere_are_checked_where_they_are_run(root: Path) -> None:

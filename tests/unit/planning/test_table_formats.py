@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions, infer_target
+from briquette.compaction.options import RunOptions
+from briquette.compaction.undeclared_schema import infer_target
 from briquette.errors import UnsupportedTable
 from briquette.model import CompactionSpec, Field, Location, Schema
 from briquette.planning.listing import list_partition
@@ -150,7 +151,8 @@ def test_the_prefix_of_the_daily_layout_is_no_warning(store_url: str) -> None:
 
 def test_the_warning_is_in_the_plan_the_result_the_manifest_and_the_inference(store_url: str) -> None:
     from briquette.cli.text import inferred_document, plan_text, result_text
-    from briquette.compaction.run import make_plan, plan_summary
+    from briquette.compaction.new_plan import make_plan
+    from briquette.compaction.plan_summary import plan_summary
 
     put(f"{store_url}/in", "dt=2024-01-01/a.json", "dt=2024-01-02/b.json")
     target = anywhere(input_url=f"{store_url}/in", output_url=f"{store_url}/out")

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
+from briquette.compaction.run import run_plan
 from briquette.encoding.row_groups import encode
 from briquette.errors import StoreError, VerificationFailed
 from briquette.model import (
@@ -29,9 +31,11 @@ from briquette.model import (
 )
 from briquette.parquet.packing import pack_row_groups
 from briquette.parquet.splice import added_bytes, splice
+from briquette.planning.target import resolve_target
 from briquette.publishing.directory_swap import drafting as drafting_on_disk
 from briquette.publishing.early_parts import Drafts
-from briquette.publishing.publish import drafting, verify_dataset
+from briquette.publishing.publish import drafting
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import open_store
 from briquette.storage.local import directory_swap
 from briquette.storage.local.store import LocalStore
@@ -274,12 +278,11 @@ def test_a_run_on_disk_writes_parts_while_it_works(raw: Path, tmp_path: Path) ->
     assert result.status is Status.PUBLISHED
     assert result.manifest.files[1:], "one part says nothing"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "briquette.compaction.run._drafting",
-            lambda *_: drafting(
-                open_store("memory://none"), Location("memory://none", ""), "", 1, (), PublishMode.IN_PLACE
-            ),
+        # As in a store that cannot begin parts early.
+        none = drafting(
+            open_store("memory://none"), Location("memory://none", ""), "", 1, (), PublishMode.IN_PLACE
         )
+        patch.setattr("briquette.compaction.run.publish.drafting", lambda *_: none)
         run(raw, late, lambda: (not drafted(late)) or pytest.fail("drafts though there are none"))
     assert files(early) == files(late)
     for name in files(early):

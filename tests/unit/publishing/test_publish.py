@@ -37,17 +37,10 @@ from briquette.model import (
     Schema,
 )
 from briquette.parquet.splice import SplicedPart, cut, splice
-from briquette.publishing.publish import (
-    Snapshot,
-    janitor,
-    observe,
-    publish,
-    read_manifest,
-    remove_dataset,
-    staging_prefix,
-    verify_dataset,
-    write_rejects,
-)
+from briquette.publishing.clean_up import janitor
+from briquette.publishing.publish import NewDataset, publish, remove_dataset, staging_prefix, write_rejects
+from briquette.publishing.snapshot import Snapshot, observe, read_manifest
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import WRITE_VERBS, Store, open_store
 from tests.faults import FaultyWire
 from tests.servers import Bucket
@@ -113,19 +106,11 @@ class Edition:
         force: bool = False,
         unsafe_store: bool = False,
     ) -> Manifest:
-        return publish(
-            store,
-            output,
-            self.parts,
-            build_manifest=self.manifest,
-            rejects=self.rejects,
-            previous=None,
-            plan_id=self.plan_id,
-            mode=mode,
-            force=force,
-            unsafe_store=unsafe_store,
-            seen=seen or observe(store, output),
-        )
+        seen = seen or observe(store, output, force=force)
+        return publish(store, seen, self.dataset(mode), unsafe_store=unsafe_store)
+
+    def dataset(self, mode: PublishMode = IN_PLACE) -> NewDataset:
+        return NewDataset(self.plan_id, self.parts, self.manifest, self.rejects, mode)
 
 
 def edition(version: int, parts: int = 1, rejects: bytes = b"") -> Edition:
@@ -243,15 +228,8 @@ def test_a_staged_row_group_with_other_bytes_is_never_published(store: Store) ->
     stored = store.put("prices/compacted/_staging/x", bytes(body.size_bytes))
     place = Piece(body.size_bytes, key=stored.key, etag=stored.etag)
     with pytest.raises(VerificationFailed, match="staged row group"):
-        publish(
-            store,
-            output,
-            (replace(plain.parts[0], pieces=(head, place, tail)),),  # its pieces were hashed when it was made
-            build_manifest=plain.manifest,
-            rejects=b"",
-            previous=None,
-            plan_id=plain.plan_id,
-        )
+        # Its pieces were hashed when it was made.
+        replace(plain, parts=(replace(plain.parts[0], pieces=(head, place, tail)),)).publish(store, output)
     assert list(store.list(DS)) == []
 
 
@@ -271,15 +249,7 @@ def test_a_manifest_that_cannot_be_built_stops_the_run_before_anything_is_visibl
         raise VerificationFailed("the sums differ")
 
     with pytest.raises(VerificationFailed):
-        publish(
-            store,
-            output,
-            new.parts,
-            build_manifest=refuse,
-            rejects=b"",
-            previous=read_manifest(store, output),
-            plan_id="2" * 64,
-        )
+        publish(store, observe(store, output), NewDataset("2" * 64, new.parts, refuse))
     assert verify_dataset(store, output) == []
     assert a_lister_sees(store, output) == [{OLD}, {OLD}]
 
@@ -452,16 +422,6 @@ def test_a_run_whose_partition_was_published_meanwhile_is_refused(store: Store) 
     edition(OLD, 2).publish(store, output)
     with pytest.raises(PublishConflict, match="another run"):
         edition(NEW, 2).publish(store, output, seen=seen)
-    with pytest.raises(PublishConflict):
-        publish(
-            store,
-            output,
-            edition(NEW).parts,
-            build_manifest=edition(NEW).manifest,
-            rejects=b"",
-            previous=None,
-            plan_id="2" * 64,
-        )
     assert verify_dataset(store, output) == []
 
 
@@ -613,7 +573,7 @@ def test_removing_a_dataset_takes_exactly_what_its_manifest_names(store: Store, 
     neighbour = at(store, DS.replace("09-09", "09-10"))
     edition(OLD, 1).publish(store, neighbour)
     edition(OLD, 2, rejects=b"r\n").publish(store, output, mode=mode)
-    remove_dataset(store, output, read_manifest(store, output))
+    remove_dataset(store, observe(store, output))
     left = [s.key for s in store.list("")]
     assert left == [
         f"{DS}_SUCCESS",
@@ -625,10 +585,10 @@ def test_removing_a_dataset_takes_exactly_what_its_manifest_names(store: Store, 
 def test_removing_what_was_published_again_meanwhile_is_refused(store: Store) -> None:
     output = at(store)
     edition(OLD, 2).publish(store, output)
-    old = read_manifest(store, output)
+    old = observe(store, output)
     edition(NEW, 2).publish(store, output)
     with pytest.raises(PublishConflict):
-        remove_dataset(store, output, old)
+        remove_dataset(store, old)
     assert verify_dataset(store, output) == []
 
 
@@ -638,10 +598,10 @@ def test_a_removal_that_died_is_finished_by_the_next(store: Store) -> None:
         edition(OLD, 3).publish(store, output)
         store.requests.before = die_before_write(number)
         try:
-            remove_dataset(store, output, read_manifest(store, output))
+            remove_dataset(store, observe(store, output))
         except CrashError:
             store.requests.before = None
-            remove_dataset(store, output, read_manifest(store, output))
+            remove_dataset(store, observe(store, output))
             assert list(store.list(output.prefix)) == []
         else:
             store.requests.before = None
@@ -770,7 +730,7 @@ def test_a_manifest_that_names_files_outside_its_tree_is_not_believed(store: Sto
     body = store.get(f"{DS}_manifest.json")
     store.put("prices/precious", b"mine")
     store.put(f"{DS}_manifest.json", body.replace(b"ds=2025-09-09/part-00000.parquet", b"../precious"))
-    for act in (lambda: read_manifest(store, output), lambda: remove_dataset(store, output, None)):
+    for act in (lambda: read_manifest(store, output), lambda: observe(store, output)):
         with pytest.raises(VerificationFailed, match="cannot be trusted"):
             act()
     told = verify_dataset(store, output)

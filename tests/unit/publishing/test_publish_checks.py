@@ -14,8 +14,7 @@ from briquette.errors import StoreError, VerificationFailed
 from briquette.model import Location, Piece
 from briquette.parquet.splice import SplicedPart
 from briquette.publishing.part_hashes import PartHashes, require_hash
-from briquette.publishing.publish import verify_dataset
-from briquette.publishing.verify import require_as_published
+from briquette.publishing.verify import require_as_published, verify_dataset
 from briquette.storage.interface import open_store
 from tests.reliability.editions import DS, edition
 

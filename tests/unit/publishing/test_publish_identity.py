@@ -13,8 +13,9 @@ from briquette.planning.layout import PLAN
 from briquette.planning.plan import warnings_of
 from briquette.planning.target import dataset_location
 from briquette.publishing.identity import Match, match, sha256_now
-from briquette.publishing.publish import CLAIM, observe, renew_manifest
-from briquette.publishing.snapshot import Snapshot
+from briquette.publishing.key_by_key import CLAIM
+from briquette.publishing.publish import renew_manifest
+from briquette.publishing.snapshot import Snapshot, observe
 from briquette.storage.interface import Store, Stored, open_store
 
 SCHEMA = Schema((Field("id", "int64"),))

@@ -12,7 +12,9 @@ from briquette.errors import PublishConflict
 from briquette.model import Location
 from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.key_by_key import CLAIM
-from briquette.publishing.publish import observe, read_manifest, remove_dataset, verify_dataset
+from briquette.publishing.publish import remove_dataset
+from briquette.publishing.snapshot import observe, read_manifest
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store, open_store
 from briquette.storage.memory import MemoryStore
 from tests.reliability.editions import ContentEtagStore
@@ -274,7 +276,7 @@ def test_a_dataset_in_a_linked_folder_is_removed_file_by_file(tmp_path: Path) ->
     (tmp_path / DS).symlink_to(tmp_path / "elsewhere")
     replace(edition(OLD, 2), rejects=b"r\n").publish(store, output)
     (tmp_path / "elsewhere/_theirs").write_bytes(b"x")
-    remove_dataset(store, output, read_manifest(store, output))
+    remove_dataset(store, observe(store, output))
     assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == ["_theirs"]
     assert (tmp_path / DS).is_symlink()
     assert list((tmp_path / "prices/compacted/_rejects").rglob("*.jsonl")) == []

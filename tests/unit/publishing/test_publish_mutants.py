@@ -21,19 +21,14 @@ from briquette.errors import (
 from briquette.model import Location, Partition, Piece, PublishMode
 from briquette.parquet.splice import SplicedPart
 from briquette.planning.layout import Layout, is_hidden, is_part_name, part_name
+from briquette.publishing import clean_up as removing
 from briquette.publishing import part_hashes as part_steps
 from briquette.publishing import publish as publishing
+from briquette.publishing.clean_up import janitor
 from briquette.publishing.part_hashes import PartHashes, check_footers, published, read_range
-from briquette.publishing.publish import (
-    janitor,
-    observe,
-    publish,
-    read_manifest,
-    remove_dataset,
-    verify_dataset,
-    write_rejects,
-)
-from briquette.publishing.snapshot import refuse_strangers
+from briquette.publishing.publish import remove_dataset, write_rejects
+from briquette.publishing.snapshot import observe, read_manifest, refuse_strangers
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import ANY, Store, Stored, open_store
 from briquette.storage.memory import MemoryStore
 from tests.unit.publishing.test_publish import (
@@ -73,7 +68,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of memory stores and of publishing."""
     made = Clock(1_000_000.0)
     monkeypatch.setattr("briquette.storage.memory.time", made)
-    monkeypatch.setattr(publishing, "time", made)
+    monkeypatch.setattr(removing, "time", made)
     return made
 
 
@@ -342,30 +337,6 @@ def test_a_manifest_that_is_replaced_while_it_is_read_is_read_again_four_times()
         assert store.times == 0
 
 
-def test_a_run_without_a_snapshot_needs_the_manifest_it_says(memory: MemoryStore) -> None:
-    output = at(memory)
-
-    def run(version: int, previous: object) -> None:
-        new = edition(version)
-        publish(
-            memory,
-            output,
-            new.parts,
-            build_manifest=new.manifest,
-            rejects=b"",
-            previous=previous,  # type: ignore[arg-type]
-            plan_id=new.plan_id,
-        )
-
-    run(OLD, None)
-    old = read_manifest(memory, output)
-    with pytest.raises(PublishConflict):
-        run(NEW, None)
-    run(NEW, old)
-    with pytest.raises(PublishConflict):
-        run(OLD, old)
-
-
 def test_an_output_whose_part_names_are_too_long_is_refused_before_anything_is_asked(
     memory: MemoryStore,
 ) -> None:
@@ -537,7 +508,7 @@ def test_the_janitor_leaves_versions_until_the_switch_from_them_is_old(
     clock.seconds += 1
     assert janitor(memory, output) == 2, "the old version"
     assert verify_dataset(memory, output) == []
-    remove_dataset(memory, output, read_manifest(memory, output))
+    remove_dataset(memory, observe(memory, output))
     one.publish(memory, output, mode=VERSIONED)
     memory.delete(f"{DS}_manifest.json")
     clock.seconds += DAY + 1
@@ -562,29 +533,33 @@ def test_the_janitor_does_not_count_what_was_written_anew(memory: MemoryStore, c
 # -- removal -------------------------------------------------------------------------------------
 
 
-def test_a_removal_needs_the_manifest_it_says(memory: MemoryStore) -> None:
+def test_a_removal_needs_what_was_seen(memory: MemoryStore) -> None:
     output = at(memory)
+    edition(OLD).publish(memory, output)
+    seen = observe(memory, output)
     edition(OLD, 2, b"r\n").publish(memory, output)
-    with pytest.raises(PublishConflict):
-        remove_dataset(memory, output, None)
+    before = keys(memory)
+    for stale in (seen, replace(observe(memory, output), visible=(), manifest_etag="zzz")):
+        with pytest.raises(PublishConflict):
+            remove_dataset(memory, stale)
+        assert keys(memory) == before
     memory.put(f"{DS}theirs", b"x")
-    remove_dataset(memory, output, None, seen=observe(memory, output))
+    remove_dataset(memory, observe(memory, output))
     assert keys(memory) == [f"{DS}theirs"]
-    remove_dataset(memory, output, None)
+    remove_dataset(memory, observe(memory, output))
     assert keys(memory) == [f"{DS}theirs"]
 
 
 def test_a_removal_of_what_is_removed_or_replaced_already_is_refused(memory: MemoryStore) -> None:
     output = at(memory)
     edition(OLD).publish(memory, output)
-    found = read_manifest(memory, output)
-    assert found is not None
-    for etag in ("", "zzz"):  # before and behind every etag of this store
-        with pytest.raises(PublishConflict):
-            remove_dataset(memory, output, (found[0], etag))
-    remove_dataset(memory, output, found)
+    seen = observe(memory, output)
     with pytest.raises(PublishConflict):
-        remove_dataset(memory, output, found)
+        remove_dataset(memory, replace(seen, manifest_etag="zzz"))
+    seen = observe(memory, output)
+    remove_dataset(memory, seen)
+    with pytest.raises(PublishConflict):
+        remove_dataset(memory, seen)
 
 
 def test_a_removal_deletes_only_what_it_saw(memory: MemoryStore) -> None:
@@ -593,7 +568,7 @@ def test_a_removal_deletes_only_what_it_saw(memory: MemoryStore) -> None:
     seen = observe(memory, output)
     memory.put(f"{DS}part-00000.parquet", b"anew")
     with pytest.raises(PublishConflict):
-        remove_dataset(memory, output, None, seen=seen)
+        remove_dataset(memory, seen)
     assert memory.get(f"{DS}part-00000.parquet") == b"anew"
 
 
@@ -603,13 +578,13 @@ def test_a_removal_on_disk_takes_the_directory_only_when_it_is_empty(tmp_path: P
         edition(OLD, 2).publish(store, output)
         if hidden:
             (tmp_path / DS / "_SUCCESS").write_bytes(b"")
-        remove_dataset(store, output, read_manifest(store, output))
+        remove_dataset(store, observe(store, output))
         assert (tmp_path / DS).exists() is hidden
     assert [p.name for p in (tmp_path / DS).iterdir()] == ["_SUCCESS"]
     assert [p.name for p in (tmp_path / ABOVE).iterdir() if p.name != "_staging"] == [SEGMENT[:-1]]
     (tmp_path / DS / "theirs.parquet").write_bytes(b"x")
     with pytest.raises(OutputOccupied):
-        remove_dataset(store, output, None)
+        remove_dataset(store, observe(store, output))
 
 
 # -- verification --------------------------------------------------------------------------------

@@ -21,15 +21,10 @@ from briquette.errors import (
 from briquette.model import PublishMode
 from briquette.publishing import publish as publishing
 from briquette.publishing import store_probe
-from briquette.publishing.publish import (
-    observe,
-    probe_meanwhile,
-    probe_store,
-    read_manifest,
-    remove_dataset,
-    verify_dataset,
-)
-from briquette.publishing.store_probe import LARGE, WITHOUT, require_safe_store
+from briquette.publishing.publish import probe_meanwhile, remove_dataset
+from briquette.publishing.snapshot import observe
+from briquette.publishing.store_probe import LARGE, WITHOUT, probe_store, require_safe_store
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import ANY, Stored
 from briquette.storage.memory import MemoryStore
 from tests.unit.publishing.test_publish import (
@@ -483,11 +478,11 @@ def test_what_a_crashed_run_left_is_a_replacement(change: str) -> None:
 def test_a_removal_is_refused_unless_asked_where_a_store_could_remove_another_runs_work() -> None:
     store = Careless(store_probe.DELETE_MATCH, endpoint="http://g")
     edition(OLD).publish(store, at(store))
-    published = read_manifest(store, at(store))
+    seen = observe(store, at(store))
     with pytest.raises(UnsafeStore, match="DELETE If-Match"):
-        remove_dataset(store, at(store), published)
+        remove_dataset(store, seen)
     assert verify_dataset(store, at(store)) == []
-    remove_dataset(store, at(store), published, unsafe_store=True)
+    remove_dataset(store, seen, unsafe_store=True)
     assert keys(store) == []
 
 
@@ -495,7 +490,7 @@ def test_a_removal_is_refused_unless_asked_where_a_store_could_remove_another_ru
 def test_a_removal_needs_no_promise_about_large_parts(promise: str) -> None:
     store = Careless(promise, endpoint="http://i")
     edition(OLD).publish(store, at(store))
-    remove_dataset(store, at(store), read_manifest(store, at(store)))
+    remove_dataset(store, observe(store, at(store)))
     assert keys(store) == []
 
 

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from briquette import cancellation, compact
+from briquette.compaction.new_plan import make_plan, resolve_spec
+from briquette.compaction.options import RunOptions
 from briquette.compaction.prefetch import look_ahead
-from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target, run_plan
+from briquette.compaction.run import run_plan
 from briquette.errors import Interrupted, SourceChanged, StoreError, VerificationFailed
 from briquette.model import RawObject, Status
+from briquette.planning.target import resolve_target
 from briquette.storage.interface import Stored, open_store
 from briquette.storage.s3 import prefetch as ahead_module
 from briquette.storage.s3 import wires

@@ -16,8 +16,9 @@ from briquette.cli.text import examination_text
 from briquette.errors import StoreError, UnsafeStore
 from briquette.model import Piece
 from briquette.publishing import store_probe
-from briquette.publishing.publish import observe, probe_store, verify_dataset
-from briquette.publishing.store_probe import COMPLETE_MATCH, COPY, COPY_MATCH, LARGE, WITHOUT
+from briquette.publishing.snapshot import observe
+from briquette.publishing.store_probe import COMPLETE_MATCH, COPY, COPY_MATCH, LARGE, WITHOUT, probe_store
+from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store, open_store
 from tests.faults import FaultyWire
 from tests.servers import Bucket, environment, moto, new_bucket

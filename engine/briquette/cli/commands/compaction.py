@@ -27,9 +27,9 @@ from briquette.cli.process_setup import arrow_is_mapped
 from briquette.errors import EXIT_EMPTY, UsageError
 
 if TYPE_CHECKING:
+    from briquette.compaction.options import RunOptions
     from briquette.compaction.prefetch import Early
     from briquette.compaction.result import CompactionResult
-    from briquette.compaction.run import RunOptions
     from briquette.model import Plan
     from briquette.planning.target import Target
 
@@ -58,8 +58,9 @@ def compact(
     """
     speak(common)
     from briquette.cli.text import Progress, result_text
+    from briquette.compaction.new_plan import make_plan
     from briquette.compaction.prefetch import look_ahead
-    from briquette.compaction.run import make_plan, run_plan
+    from briquette.compaction.run import run_plan
     from briquette.model import OnEmpty, Status
     from briquette.serialization import plan_from_bytes
 
@@ -129,7 +130,8 @@ def plan(
     """
     begin(common)
     from briquette.cli.text import plan_text
-    from briquette.compaction.run import make_plan, plan_summary
+    from briquette.compaction.new_plan import make_plan
+    from briquette.compaction.plan_summary import plan_summary
     from briquette.serialization import plan_to_bytes
 
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from briquette import compact
-from briquette.compaction.run import RunOptions
+from briquette.compaction.options import RunOptions
 from briquette.errors import BatchManifestMismatch, PartitionConflict, RejectLimitExceeded
 from briquette.model import MIB, OnEmpty, Status
 
