@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from briquette import errors as errors
     from briquette.compaction.api import compact as compact
     from briquette.compaction.api import plan as plan
-    from briquette.compaction.result import CompactionResult as CompactionResult
     from briquette.compaction.options import RunOptions as RunOptions
+    from briquette.compaction.result import CompactionResult as CompactionResult
     from briquette.datasets.infer import infer as infer
     from briquette.datasets.inspect import Inspection as Inspection
     from briquette.datasets.inspect import inspect as inspect

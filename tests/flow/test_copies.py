@@ -16,10 +16,10 @@ import pytest
 
 from briquette import compact, read
 from briquette.cli.text import inspection_text, verdict_text
-from briquette.datasets.inspect import inspect
 from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import RunOptions
 from briquette.compaction.plan_summary import plan_summary
+from briquette.datasets.inspect import inspect
 from briquette.datasets.verify import verify
 from briquette.errors import OutputOccupied, SnapshotChanged, SourceChanged, UpgradeNeeded, VerificationFailed
 from briquette.model import RawObject, Status

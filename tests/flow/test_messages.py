@@ -242,7 +242,7 @@ def test_workers_of_a_script_without_a_main_guard_do_not_run_it_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from briquette import compact\n"
-        "from briquette.compaction.run import RunOptions\n"
+        "from briquette.compaction.options import RunOptions\n"
         "print('once')\n"
         "done = compact(input='raw', output='out', schema='s.toml', options=RunOptions(workers=1))\n"
         "print(done.status, done.executor)\n"

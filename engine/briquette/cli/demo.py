@@ -131,8 +131,8 @@ def _fresh(folder: Path) -> None:
 def run_demo(folder: Path, count: int, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Make, compact, verify and show; returns the documents of the steps. Local disk, no account."""
     from briquette.cli.text import result_text, size_text, verdict_text
-    from briquette.compaction.options import RunOptions
     from briquette.compaction.api import compact
+    from briquette.compaction.options import RunOptions
     from briquette.datasets.read import read
     from briquette.datasets.verify import verify
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from briquette.model import Status
 
 if TYPE_CHECKING:
-    from briquette.datasets.inspect import Inspection
     from briquette.compaction.result import CompactionResult
+    from briquette.datasets.inspect import Inspection
     from briquette.datasets.verify import Verdict
     from briquette.inference.infer import Inferred
 

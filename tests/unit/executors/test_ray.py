@@ -112,7 +112,7 @@ def test_a_day_of_many_splits_gives_the_bytes_of_the_serial_run_from_another_pro
     code = (
         "import json, sys\n"
         "from briquette import compact\n"
-        "from briquette.compaction.run import RunOptions\n"
+        "from briquette.compaction.options import RunOptions\n"
         f"result = compact(raw={str(raw_day)!r}, curated={str(tmp_path / 'b')!r}, **{NAMES!r}, **{SPEC!r},\n"
         f"    options=RunOptions(executor='ray', ray_address={options.ray_address!r}))\n"
         "print(json.dumps(result.to_dict()))\n"
