@@ -8,10 +8,12 @@ from typing import Any
 
 from briquette.errors import SnapshotChanged, StoreError, UsageError, VerificationFailed
 from briquette.model import Location, PublishedFile
-from briquette.planning.target import below, check_ds
+from briquette.planning.target import check_ds
 from briquette.publishing.identity import Match, match
 from briquette.publishing.publish import Snapshot, observe
-from briquette.storage.interface import Store, check_writable, open_store
+from briquette.storage.interface import Store, check_writable
+from briquette.storage.opening import open_store
+from briquette.storage.urls import below
 from orchestration.handlers.surroundings import environment_name
 from orchestration.handlers.telemetry import log, put_metrics
 

@@ -22,7 +22,7 @@ from briquette.compaction.run import RunOptions, make_plan, resolve_spec, run_pl
 from briquette.errors import UsageError
 from briquette.planning.target import daily
 from briquette.serialization import plan_to_bytes
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "yahoo_finance", "ds": DS}

@@ -22,7 +22,8 @@ from briquette.errors import BriquetteError, SnapshotChanged
 from briquette.model import Location, PublishMode, Status
 from briquette.planning.target import dataset_location
 from briquette.publishing.publish import janitor, observe, read_manifest, verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from tests.reliability.dying import HALF, Death, KilledError
 from tests.reliability.editions import (
     ERROR,

@@ -69,7 +69,7 @@ def documents() -> tuple[bytes, bytes]:
     import briquette
     from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolve_target
     from briquette.serialization import manifest_to_bytes, plan_to_bytes
-    from briquette.storage.interface import open_store
+    from briquette.storage.opening import open_store
     from tests.reliability.parsers import SPEC
 
     url = "memory://fuzz-seeds"

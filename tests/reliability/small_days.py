@@ -9,7 +9,8 @@ from briquette import compact
 from briquette.compaction.run import CompactionResult, RunOptions
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.model import Field, Schema
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 
 SCHEMA = Schema((Field("symbol", "string", nullable=False), Field("n", "int64")))
 OBJECTS, RECORDS = 4, 25

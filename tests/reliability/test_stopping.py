@@ -14,7 +14,8 @@ from briquette.compaction.run import RunOptions, make_plan, resolve_spec, resolv
 from briquette.errors import Interrupted
 from briquette.model import Location, Plan, RawObject
 from briquette.publishing.publish import running, verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 
 FIRST, SECOND = "2025-09-08", "2025-09-09"
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "y"}

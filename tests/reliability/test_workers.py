@@ -19,7 +19,7 @@ import pytest
 from briquette.compaction.run import RunOptions
 from briquette.errors import WorkerLost
 from briquette.executors import open_executor
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.faults import Fault, FaultyWire
 from tests.reliability.small_days import SCHEMA, published_rows, visible_keys, write_day
 from tests.servers import Bucket

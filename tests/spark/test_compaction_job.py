@@ -14,7 +14,7 @@ from briquette.aws.glue_runtime import run_script
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
 from briquette.compaction.run import RunOptions, compact, make_plan, resolve_spec, resolve_target
 from briquette.serialization import plan_to_bytes
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from glue_wrappers import compaction_job
 from tests.invariants import assert_only_parts_are_visible, snapshot
 from tests.servers import environment

@@ -16,10 +16,11 @@ from briquette.compaction.run import CODECS, RunOptions, inferred_schema, make_p
 from briquette.errors import EmptyInput, UnsupportedFormat, UsageError
 from briquette.model import Field, OnEmpty, Partition, Plan, Schema
 from briquette.planning.plan import BATCH_MANIFEST_NAME
-from briquette.planning.target import Target, below, check_ds
+from briquette.planning.target import Target, check_ds
 from briquette.schemas.declared import table_names
 from briquette.serialization import plan_from_bytes
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_object
+from briquette.storage.urls import below, parse_url
 
 FILE_TYPES = ("json", "csv", "parquet")
 
@@ -70,10 +71,9 @@ def compact(run: GlueRun) -> Mapping[str, Any]:
         log(result.message)
     document = result.to_dict()
     if arguments["result_uri"]:
-        folder, slash, name = arguments["result_uri"].rpartition("/")
-        place = parse_url(folder or slash or ".")
         left = document | {"engine": "glue", "error": None}
-        open_store(place.url).put(place.prefix + name, json.dumps(left, ensure_ascii=False).encode())
+        store, key = open_object(arguments["result_uri"])
+        store.put(key, json.dumps(left, ensure_ascii=False).encode())
     return document
 
 
@@ -148,9 +148,8 @@ def schema_of(arguments: Arguments, target: Target) -> Schema | str:
 def stored_plan(arguments: Arguments, target: Target) -> Plan:
     """The plan under ``--plan_uri``, which must be one for this partition; its places and spec hold."""
     uri = arguments["plan_uri"]
-    folder, slash, name = uri.rpartition("/")
-    place = parse_url(folder or slash or ".")
-    plan = plan_from_bytes(open_store(place.url).get(place.prefix + name), where=uri)
+    store, key = open_object(uri)
+    plan = plan_from_bytes(store.get(key), where=uri)
     for word in ("interval", "data_source", "ds"):
         planned, asked = getattr(plan.partition, word), getattr(target.partition, word)
         if planned and planned != asked:

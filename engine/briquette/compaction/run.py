@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from briquette import cancellation, serialization
 from briquette.compaction import assembly
-from briquette.compaction.prefetch import Early, look_ahead
+from briquette.compaction.prefetch import Prefetched, prefetch
 from briquette.compaction.result import CompactionResult as CompactionResult  # noqa: PLC0414 - also named from here
 from briquette.compaction.unchanged import look_again
 from briquette.compaction.undeclared_schema import infer_target as infer_target  # noqa: PLC0414 - likewise
@@ -51,7 +51,8 @@ from briquette.planning.spec import check_spec as check_spec  # noqa: PLC0414 - 
 from briquette.planning.spec import checked_overrides, limits_of, spec_of
 from briquette.planning.target import Target
 from briquette.planning.target import resolve_target as resolve_target  # noqa: PLC0414 - likewise
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     from briquette.publishing.early_parts import Drafts
@@ -125,9 +126,9 @@ def compact(
     options = options or RunOptions()
     check_options(options)
     spec = resolve_spec(target, schema, spec_overrides)
-    with look_ahead(target, spec, options) as early:
-        plan = make_plan(target, spec, options, early)
-        return run_plan(plan, options, progress=progress, started=started, early=early)
+    with prefetch(target, spec, options) as prefetched:
+        plan = make_plan(target, spec, options, prefetched)
+        return run_plan(plan, options, progress=progress, started=started, prefetched=prefetched)
 
 
 def _text(url: str | os.PathLike[str] | None) -> str:
@@ -157,7 +158,9 @@ def resolve_spec(
     return spec_of(declared, overrides)
 
 
-def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:
+def make_plan(
+    target: Target, spec: CompactionSpec, options: RunOptions, prefetched: Prefetched | None = None
+) -> Plan:
     """List the raw objects, unless that was begun already, and plan the partition."""
     target.apart()
     store = open_store(target.raw.url)
@@ -167,7 +170,7 @@ def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: 
         spec,
         check_batch_manifest=options.check_batch_manifest,
         batch_manifest=options.batch_manifest,
-        listed=early.listed if early else None,
+        listed=prefetched.listed if prefetched else None,
     )
     return plan_partition(
         target.partition,
@@ -264,7 +267,7 @@ def run_plan(
     progress: Progress | None = None,
     started: float | None = None,
     work: assembly.Work = assembly.CompactSplits(),  # noqa: B008 - a frozen value
-    early: Early | None = None,
+    prefetched: Prefetched | None = None,
 ) -> CompactionResult:
     """Execute a plan: the same for every executor, and for a plan that another engine began.
 
@@ -286,7 +289,7 @@ def run_plan(
             progress=progress,
             started=time.monotonic() if started is None else started,
             work=work,
-            early=early,
+            prefetched=prefetched,
         )
 
 
@@ -299,12 +302,12 @@ def _run(
     progress: Progress | None,
     started: float,
     work: assembly.Work,
-    early: Early | None,
+    prefetched: Prefetched | None,
 ) -> CompactionResult:
     from briquette.publishing import publish
 
     # What is there before the work begins is what the publish may replace; anything newer is a conflict.
-    seen = early.seen() if early else publish.observe(store, plan.output, force=options.force)
+    seen = prefetched.seen() if prefetched else publish.observe(store, plan.output, force=options.force)
     published = seen.manifest
     previous = (published, seen.manifest_etag) if published else None
     check_not_published(plan.raw, plan.listing, plan.output, seen.visible)

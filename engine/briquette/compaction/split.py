@@ -21,7 +21,8 @@ from briquette.errors import NotFound, PreconditionFailed, SourceChanged
 from briquette.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
 from briquette.parquet.splice import read_part_row_groups, splice
 from briquette.planning.plan import expected_bytes, is_huge
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from briquette.template_scan import scan
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from briquette.model import CompactionSpec, Limits, Schema
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import warnings_of
 from briquette.planning.target import Target
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     from briquette.inference.infer import Inferred

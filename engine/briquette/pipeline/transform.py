@@ -41,7 +41,7 @@ from briquette.planning.plan import plan_partition
 from briquette.prices import adjust, duplicates, quality
 from briquette.prices.duplicates import Settled
 from briquette.prices.quality import Quality, Thresholds
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -27,7 +27,7 @@ from briquette.publishing.snapshot import Snapshot, observe, read_manifest, refu
 from briquette.publishing.store_probe import probe_store, probing, require_safe_store
 from briquette.publishing.verify import Findings, examine
 from briquette.publishing.versioned import publish_versioned
-from briquette.storage.interface import ANY, Store, check_writable, if_match
+from briquette.storage.interface import ANY, Store, SwapUnavailable, check_writable, if_match
 
 if TYPE_CHECKING:
     from briquette.publishing.early_parts import Drafts
@@ -134,14 +134,11 @@ def _make_visible(
     finish: Callable[[tuple[PublishedFile, ...]], Manifest],
     drafts: Drafts | None,
 ) -> Manifest:
-    from briquette.storage.local.store import LocalStore
-
     if mode is PublishMode.VERSIONED:
         hashes.start()
         return publish_versioned(store, layout, parts, hashes, plan_id, seen, finish)
-    if isinstance(store, LocalStore):
+    if store.directories is not None:
         from briquette.publishing.directory_swap import clear_dead_directories, publish_on_disk
-        from briquette.storage.local.directory_swap import SwapUnavailable
 
         clear_dead_directories(store, layout)
         try:
@@ -161,9 +158,7 @@ def drafting(
     store: Store, output: Location, plan_id: str, target_bytes: int, order: Sequence[int], mode: PublishMode
 ) -> AbstractContextManager[Drafts | None]:
     """While the block makes the splits of ``order``, write parts of those done, where a store can."""
-    from briquette.storage.local.store import LocalStore
-
-    if mode is PublishMode.VERSIONED or not isinstance(store, LocalStore):
+    if mode is PublishMode.VERSIONED or store.directories is None:
         return nullcontext()
     from briquette.publishing import directory_swap
 
@@ -194,8 +189,6 @@ def remove_dataset(
 
     Raises ``PublishConflict``, and ``UnsafeStore`` where a store could remove what another run published.
     """
-    from briquette.storage.local.store import LocalStore
-
     layout = Layout.of(output)
     if seen is None:
         seen = observe(store, output)
@@ -204,9 +197,8 @@ def remove_dataset(
     if not unsafe_store:
         require_safe_store(store, layout.above, multipart=False)
     done = False
-    if isinstance(store, LocalStore):
+    if store.directories is not None:
         from briquette.publishing.directory_swap import clear_dead_directories, remove_on_disk
-        from briquette.storage.local.directory_swap import SwapUnavailable
 
         clear_dead_directories(store, layout)
         refuse_strangers(seen)
@@ -261,8 +253,6 @@ def janitor(
 
     Only names that this engine gives are touched, and nothing that the manifest pins.
     """
-    from briquette.storage.local.store import LocalStore
-
     layout = Layout.of(output)
     before = (time.time() if now_seconds is None else now_seconds) - older_than_seconds
     found = read_manifest(store, output)
@@ -272,12 +262,12 @@ def janitor(
     deleted += _clear_expired(store, layout.all_staging, _STAGED, before, ())
     if switched is None or switched.modified_seconds < before:
         deleted += _clear_expired(store, layout.all_versions, _VERSION, before, (manifest,))
-    if isinstance(store, LocalStore):
+    if (directories := store.directories) is not None:
         from briquette.publishing.directory_swap import clear_dead_directories
 
         clear_dead_directories(store, layout)  # of any age: nobody holds their locks
         for prefix in (layout.live, layout.all_rejects, layout.all_staging, layout.all_versions):
-            deleted += store.clear_temporary(prefix, before)
+            deleted += directories.clear_temporary(prefix, before)
     return deleted
 
 

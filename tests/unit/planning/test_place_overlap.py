@@ -28,7 +28,9 @@ from briquette.planning.place_overlap import check_apart, check_not_published
 from briquette.planning.plan import plan_partition
 from briquette.planning.target import Target, anywhere, day_prefix
 from briquette.publishing.publish import observe
-from briquette.storage.interface import Store, open_store, parse_url
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 
 SCHEMA = Schema((Field("a", "int64"),))
 SERIAL = RunOptions(executor="serial")

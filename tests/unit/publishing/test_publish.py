@@ -48,7 +48,8 @@ from briquette.publishing.publish import (
     verify_dataset,
     write_rejects,
 )
-from briquette.storage.interface import WRITE_VERBS, Store, open_store
+from briquette.storage.interface import WRITE_VERBS, Store
+from briquette.storage.opening import open_store
 from tests.faults import FaultyWire
 from tests.servers import Bucket
 

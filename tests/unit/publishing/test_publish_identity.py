@@ -15,7 +15,8 @@ from briquette.planning.target import dataset_location
 from briquette.publishing.identity import Match, match, sha256_now
 from briquette.publishing.publish import CLAIM, observe, renew_manifest
 from briquette.publishing.snapshot import Snapshot
-from briquette.storage.interface import Store, Stored, open_store
+from briquette.storage.interface import Store, Stored
+from briquette.storage.opening import open_store
 
 SCHEMA = Schema((Field("id", "int64"),))
 

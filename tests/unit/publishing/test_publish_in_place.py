@@ -13,8 +13,9 @@ from briquette.model import Location
 from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.key_by_key import CLAIM
 from briquette.publishing.publish import observe, read_manifest, remove_dataset, verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
 from briquette.storage.memory import MemoryStore
+from briquette.storage.opening import open_store
 from tests.reliability.editions import ContentEtagStore
 from tests.unit.publishing.test_publish import (
     DS,

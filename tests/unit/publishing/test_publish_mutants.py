@@ -34,8 +34,9 @@ from briquette.publishing.publish import (
     write_rejects,
 )
 from briquette.publishing.snapshot import refuse_strangers
-from briquette.storage.interface import ANY, Store, Stored, open_store
+from briquette.storage.interface import ANY, Store, Stored
 from briquette.storage.memory import MemoryStore
+from briquette.storage.opening import open_store
 from tests.unit.publishing.test_publish import (
     DS,
     IN_PLACE,
