@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from tests.faults import FaultyWire, faulty_wire
 from tests.servers import Bucket, environment, ministack, new_bucket
 

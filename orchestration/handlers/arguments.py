@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.settings.environments import Settings
-from briquette.storage.interface import parse_url
+from briquette.storage.urls import parse_url
 from orchestration.handlers.request import Request
 
 INDICATORS = "indicators"

@@ -19,7 +19,7 @@ from briquette.aws.telemetry import log
 from briquette.errors import BriquetteError, UsageError
 from briquette.model import Location
 from briquette.planning.target import check_ds
-from briquette.storage.interface import parse_url
+from briquette.storage.urls import parse_url
 from orchestration.handlers.arguments import INDICATORS
 from orchestration.handlers.published import (
     Columns,

@@ -13,11 +13,13 @@ from briquette.pipeline.lookback import PublishedDays, Stale, followers, stale_a
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import check_identity, plan_partition
 from briquette.planning.spec import declared_table, spec_of
-from briquette.planning.target import Target, below, daily
+from briquette.planning.target import Target, daily
 from briquette.publishing.snapshot import Snapshot, observe
 from briquette.schemas.declared import TableSpec
 from briquette.settings.environments import Settings
-from briquette.storage.interface import IF_ABSENT, Store, if_match, open_store, parse_url
+from briquette.storage.interface import IF_ABSENT, Store, if_match
+from briquette.storage.opening import open_object, open_store
+from briquette.storage.urls import below, parse_url
 from orchestration.handlers.arguments import INDICATORS, artifact_uri
 from orchestration.handlers.request import Request
 
@@ -199,9 +201,7 @@ def store_plan(plan: Plan, settings: Settings) -> str:
     """Write the plan under its own content hash, once; returns its URI."""
     part = plan.partition
     uri = artifact_uri(settings, part.domain, part.table, "_plans", f"{plan.plan_id}.json")
-    folder, _, name = uri.rpartition("/")
-    place = parse_url(folder)
-    store, key, body = open_store(place.url), place.prefix + name, serialization.plan_to_bytes(plan)
+    (store, key), body = open_object(uri), serialization.plan_to_bytes(plan)
     there = store.stat(key)
     if there is None or there.size_bytes != len(body):  # another size: an upload that was meddled with
         with suppress(PreconditionFailed):  # another preflight of the same day was faster

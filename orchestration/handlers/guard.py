@@ -10,10 +10,12 @@ from briquette.aws.environment import environment_name
 from briquette.aws.telemetry import log, put_metrics
 from briquette.errors import SnapshotChanged, StoreError, UsageError, VerificationFailed
 from briquette.model import Location, PublishedFile
-from briquette.planning.target import below, check_ds
+from briquette.planning.target import check_ds
 from briquette.publishing.identity import Match, match
 from briquette.publishing.snapshot import Snapshot, observe
-from briquette.storage.interface import Store, check_writable, open_store
+from briquette.storage.interface import Store, check_writable
+from briquette.storage.opening import open_store
+from briquette.storage.urls import below
 
 PARQUET = ".parquet"
 FRESH, EMPTY, STALE, MISSING = "FRESH", "EMPTY", "STALE", "MISSING"  # what lies where the day should

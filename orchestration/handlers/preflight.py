@@ -13,7 +13,7 @@ from briquette.aws.environment import environment_name
 from briquette.aws.telemetry import log
 from briquette.errors import EXIT_BAD_INPUT, EXIT_USAGE, BriquetteError
 from briquette.settings.environments import Settings
-from briquette.storage.interface import parse_url
+from briquette.storage.urls import bucket_of, parse_url
 from orchestration.handlers import arguments
 from orchestration.handlers.day import Day, look_at, store_plan, target_of
 from orchestration.handlers.request import PRE_VALIDATION_FAILED, Refused, Request, read_request
@@ -141,7 +141,7 @@ def refused(code: str, message: str, *, reason: str = "", ds: str = "") -> Docum
 
 def _require_buckets(settings: Settings) -> None:
     urls = (settings.curated_url, settings.raw_url, settings.artifacts_url)
-    if not all(url.startswith("s3://") for url in urls):
+    if not all(map(bucket_of, urls)):
         raise Refused(PRE_VALIDATION_FAILED, "Missing CURATED_BUCKET/RAW_BUCKET/ARTIFACTS_BUCKET")
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from briquette.errors import NotFound
 from briquette.model import COMPACTION, ExtraFields, Location, Manifest
 from briquette.planning.layout import MANIFEST_NAME, is_hidden, is_part_name
-from briquette.planning.target import below
 from briquette.prices.fingerprint import columns_of, simple_string
 from briquette.publishing.snapshot import read_manifest
 from briquette.schemas.declared import RESCUED
-from briquette.storage.interface import Store, open_store, parse_url
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_object, open_store
+from briquette.storage.urls import below
 
 _DAY = re.compile(r"ds=(\d{4}-\d{2}-\d{2})/(.+)", re.DOTALL)
 Columns = tuple[tuple[str, str], ...]  # (name, type) in the words of Hive
@@ -88,10 +89,9 @@ def columns_of_manifest(published: Manifest) -> Columns:
 
 def columns_of_fingerprint(uri: str) -> Columns | None:
     """The columns of a stored schema fingerprint; None where there is none that can be read."""
-    folder, _, name = uri.rpartition("/")
-    place = parse_url(folder)
+    store, key = open_object(uri)
     try:
-        document = json.loads(open_store(place.url).get(place.prefix + name))
+        document = json.loads(store.get(key))
     except (NotFound, ValueError, RecursionError):
         return None
     columns = document.get("columns") if isinstance(document, dict) else None

@@ -15,7 +15,7 @@ from typing import Any
 from briquette.aws.environment import environment_name
 from briquette.aws.telemetry import log
 from briquette.errors import NotFound
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_object, open_store
 from orchestration.handlers import arguments
 from orchestration.handlers.preflight import IDEMPOTENT_SKIP
 from orchestration.handlers.request import Request, read_request
@@ -152,10 +152,9 @@ def settled(event: Mapping[str, Any]) -> Document:
 
 
 def _document(uri: str) -> Document:
-    folder, _, name = uri.rpartition("/")
-    place = parse_url(folder)
+    store, key = open_object(uri)
     try:
-        found: Document = json.loads(open_store(place.url).get(place.prefix + name))
+        found: Document = json.loads(store.get(key))
     except NotFound:
         return {}
     return found

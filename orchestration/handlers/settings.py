@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from briquette.aws.environment import environment_name
 from briquette.settings.environments import PREFIX, Settings, load_environment
 from briquette.shipped import VARIABLE
-from briquette.storage.interface import parse_url
+from briquette.storage.urls import bucket_of, parse_url
 
 # The pipeline's own variables. They win over the environment's file, BRIQUETTE_<KEY> wins over them.
 _PLAIN = {
@@ -30,7 +30,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     for variable, key in _BUCKETS.items():
         if env.get(variable):
             place = str(getattr(filed, key))
-            prefix = parse_url(place).prefix if place.startswith("s3://") else ""
+            prefix = parse_url(place).prefix if bucket_of(place) else ""
             given[PREFIX + key.upper()] = f"s3://{env[variable]}/{prefix}".rstrip("/")
     ours = {variable: text for variable, text in env.items() if variable.startswith(PREFIX) and text}
     return load_environment(name, env=given | ours)

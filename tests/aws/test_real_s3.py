@@ -17,7 +17,8 @@ from briquette.cli.demo import raw_day
 from briquette.datasets.verify import verify
 from briquette.errors import EXIT_REFUSED, BriquetteError, NoSuchBucket, StoreRefused
 from briquette.model import Status
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 
 PLACE = "BRIQUETTE_AWS_TEST_URL"
 SCHEMA = "market.prices"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE, write_raw_day
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.flow.test_compaction import crumbs, land, lines, row
 
 NAMES = (

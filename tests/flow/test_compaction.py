@@ -21,7 +21,7 @@ from briquette.errors import (
     UsageError,
 )
 from briquette.model import Field, Limits, OnEmpty, Schema, Status
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.invariants import assert_conserves
 
 SCHEMA = Schema((Field("id", "int64"), Field("name", "string"), Field("price", "float64")))

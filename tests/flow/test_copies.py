@@ -28,11 +28,12 @@ from briquette.pipeline.transform import transform
 from briquette.planning.target import anywhere, dataset_location
 from briquette.publishing import identity
 from briquette.publishing.snapshot import observe, read_manifest
-from briquette.storage.interface import open_store, parse_url
 from briquette.storage.local import directory_swap
 from briquette.storage.local import files as local_files
 from briquette.storage.local import store as local_store
+from briquette.storage.opening import open_store
 from briquette.storage.s3 import plain as s3_plain
+from briquette.storage.urls import parse_url
 from tests.flow.price_days import publish_history
 from tests.flow.test_compaction import SCHEMA, crumbs, land, lines, row
 from tests.flow.test_transform import DS, MARKET, bar, compacted

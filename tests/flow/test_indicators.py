@@ -20,7 +20,7 @@ from briquette.model import Status
 from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.prices.columns import SET_A, SET_B, indicator_set
 from briquette.prices.indicators import compute
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.flow.price_days import SYMBOLS, bars, panel, publish_day, publish_history, sessions
 from tests.invariants import assert_conserves, snapshot
 

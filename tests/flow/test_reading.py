@@ -7,7 +7,8 @@ import pytest
 
 from briquette import compact, read
 from briquette.errors import NotFound, SnapshotChanged, UsageError
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 from tests.flow.test_compaction import SCHEMA, SMALL, crumbs, lines, row
 
 

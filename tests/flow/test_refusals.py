@@ -176,7 +176,7 @@ def test_a_day_without_a_folder_is_empty_where_the_root_is_there(tmp_path):
 
 
 def test_on_s3_a_prefix_without_objects_is_empty_and_an_object_is_no_prefix(s3, tmp_path):
-    from briquette.storage.interface import open_store
+    from briquette.storage.opening import open_store
 
     open_store(s3.url).put("raw/a.json", lines([row(1)]))
     (tmp_path / "s.toml").write_text(SCHEMA)

@@ -19,7 +19,7 @@ from briquette.pipeline.indicators_days import indicators_days, stale_days
 from briquette.pipeline.lookback import PublishedDays, stale_reason
 from briquette.pipeline.run_day import FlowOptions, run_day
 from briquette.planning.target import daily
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.flow.price_days import bars, publish_day, publish_history, sessions
 from tests.flow.test_days import briquette, land, steps
 

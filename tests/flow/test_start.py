@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.servers import Bucket
 
 UNNEEDED = (
@@ -22,7 +22,6 @@ UNNEEDED = (
     "pyarrow.dataset",
 )
 PROGRAM = f"""
-import sys
 from briquette.cli.main import main
 try:
     main()

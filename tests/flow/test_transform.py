@@ -36,9 +36,11 @@ from briquette.model import Partition, Status
 from briquette.pipeline.transform import transform
 from briquette.pipeline.transform_source import places_of
 from briquette.planning.layout import PLAN
-from briquette.planning.target import below, resolve_target
+from briquette.planning.target import resolve_target
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import ANY, WRITE_VERBS, open_store
+from briquette.storage.interface import ANY, WRITE_VERBS
+from briquette.storage.opening import open_store
+from briquette.storage.urls import below
 from tests.flow.test_cli import NAMES, briquette
 from tests.flow.test_cli import document as printed
 from tests.invariants import assert_conserves, assert_only_parts_are_visible, snapshot

@@ -14,7 +14,7 @@ from briquette.compaction.result import CompactionResult
 from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.pipeline.transform import transform
 from briquette.planning.plan import BATCH_MANIFEST_NAME
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.orchestration.synthesis import Assembly, synthesise
 from tests.servers import Bucket
 

@@ -13,7 +13,7 @@ from briquette.errors import StoreError
 from briquette.model import ExtraFields, Field, Schema
 from briquette.pipeline.schema_record import record_schema
 from briquette.settings.environments import load_environment
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from orchestration.handlers.arguments import catalog_args
 from orchestration.handlers.catalog import PartitionsNotRegistered, Table, decide, handler, register
 from orchestration.handlers.published import published_below
@@ -371,7 +371,7 @@ def test_a_prefix_above_the_curated_tables_is_part_of_their_place(published):
 
 
 def test_published_days_are_found_with_one_listing_and_one_manifest(published):
-    from briquette.storage.interface import parse_url
+    from briquette.storage.urls import parse_url
 
     place = parse_url(f"{published.account.bucket.url}/curated/market/prices")
     store = open_store(place.url)

@@ -25,7 +25,7 @@ from briquette.errors import UsageError
 from briquette.model import Partition
 from briquette.planning.target import daily
 from briquette.serialization import plan_to_bytes
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "yahoo_finance", "ds": DS}

@@ -495,7 +495,7 @@ def test_a_table_without_a_schema_is_left_to_the_engine_until_it_is_published(ac
 @pytest.mark.parametrize("client", [S3Store, PlainS3Store])
 def test_a_store_that_refuses_is_an_error_never_an_answer(faulty_s3, monkeypatch, operation, client):
     bucket, wire = faulty_s3
-    monkeypatch.setattr("briquette.storage.interface._s3_store", client)
+    monkeypatch.setattr("briquette.storage.opening._s3_store", client)
     account = Account(bucket)
     for name, value in account.env.items():
         monkeypatch.setenv(name, value)

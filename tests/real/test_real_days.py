@@ -11,7 +11,8 @@ import pytest
 
 from briquette import compact, read
 from briquette.model import Status
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 from tests.real.real_days import COLUMNS, DAYS, RealDay, real_day
 
 NAMES = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "kaggle"}

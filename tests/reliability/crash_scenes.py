@@ -20,7 +20,8 @@ from briquette.planning.target import dataset_location, resolve_target
 from briquette.publishing.clean_up import janitor
 from briquette.publishing.snapshot import observe, read_manifest
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from tests.reliability.dying import HALF, Death, KilledError
 from tests.reliability.editions import (
     ERROR,

@@ -71,7 +71,7 @@ def documents() -> tuple[bytes, bytes]:
     from briquette.compaction.options import RunOptions
     from briquette.planning.target import resolve_target
     from briquette.serialization import manifest_to_bytes, plan_to_bytes
-    from briquette.storage.interface import open_store
+    from briquette.storage.opening import open_store
     from tests.reliability.parsers import SPEC
 
     url = "memory://fuzz-seeds"

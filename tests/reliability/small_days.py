@@ -10,7 +10,8 @@ from briquette.compaction.options import RunOptions
 from briquette.compaction.result import CompactionResult
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.model import Field, Schema
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 
 SCHEMA = Schema((Field("symbol", "string", nullable=False), Field("n", "int64")))
 OBJECTS, RECORDS = 4, 25

@@ -22,7 +22,8 @@ import pytest
 
 from briquette.datasets.read import open_dataset, read_tables
 from briquette.datasets.verify import verify
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from tests.faults import Fault, FaultyWire
 from tests.reliability.test_fault_matrix import FAULTS
 from tests.servers import Bucket

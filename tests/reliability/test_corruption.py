@@ -19,9 +19,9 @@ from briquette.errors import BriquetteError, VerificationFailed
 from briquette.model import SplitResult
 from briquette.planning.target import dataset_location, resolve_target
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import open_store
 from briquette.storage.local import directory_swap, files, staged_file, store
 from briquette.storage.local.store import LocalStore
+from briquette.storage.opening import open_store
 from tests.reliability.corruptions import (
     ADD,
     CUT,

@@ -265,6 +265,6 @@ def _ended_well(lab: Lab, day: str) -> bool:
 
 
 def _store(lab: Lab) -> Any:
-    from briquette.storage.interface import open_store
+    from briquette.storage.opening import open_store
 
     return open_store(lab.url)

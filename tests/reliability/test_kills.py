@@ -16,7 +16,7 @@ import pytest
 from briquette.model import Status
 from briquette.planning.target import dataset_location
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.invariants import visible_files
 from tests.reliability.editions import Bodies, a_lister_reads, a_manifest_reader_reads
 from tests.reliability.small_days import SCHEMA, published_rows, write_day

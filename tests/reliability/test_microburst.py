@@ -19,7 +19,8 @@ import pytest
 
 from briquette.errors import StoreError
 from briquette.model import Piece, RawObject
-from briquette.storage.interface import Condition, open_store
+from briquette.storage.interface import Condition
+from briquette.storage.opening import open_store
 from briquette.storage.s3.retry import Retry
 from tests.conftest import _point_at
 from tests.reliability.small_days import compact_day, published_rows, visible_keys, write_day

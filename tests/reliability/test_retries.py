@@ -21,7 +21,7 @@ from briquette.errors import StoreError
 from briquette.model import RawObject
 from briquette.planning.target import dataset_location
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from briquette.storage.s3.retry import Retry
 from tests.faults import Fault, FaultyWire
 from tests.reliability.small_days import OBJECTS, SCHEMA, compact_day, write_day

@@ -20,7 +20,8 @@ from briquette.executors import dask as dask_executor
 from briquette.model import Location
 from briquette.planning.target import resolve_target
 from briquette.serialization import canonical_json, plan_from_bytes, plan_id, plan_to_bytes
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 from tests.reliability.small_days import SCHEMA, compact_day, published_rows, visible_keys, write_day
 from tests.servers import Bucket
 

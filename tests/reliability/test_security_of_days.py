@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.reliability.test_security import SECRET, TOKEN, run_command
 from tests.servers import Bucket
 

@@ -18,7 +18,8 @@ from briquette.model import Location, Partition, Plan, RawObject
 from briquette.planning.target import resolve_target
 from briquette.publishing.publish import running
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 
 FIRST, SECOND = "2025-09-08", "2025-09-09"
 WORDS = {"domain": "market", "table": "prices", "interval": "1d", "data_source": "y"}

@@ -19,7 +19,7 @@ import pytest
 from briquette.compaction.options import RunOptions
 from briquette.errors import WorkerLost
 from briquette.executors import open_executor
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.faults import Fault, FaultyWire
 from tests.reliability.small_days import SCHEMA, published_rows, visible_keys, write_day
 from tests.servers import Bucket
@@ -112,7 +112,6 @@ def test_a_split_that_passes_the_workers_memory_limit_is_one_clear_error(tmp_pat
 
 
 SCHEDULER = """
-import sys
 from distributed import LocalCluster
 if __name__ == "__main__":
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:

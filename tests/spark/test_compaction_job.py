@@ -18,7 +18,7 @@ from briquette.compaction.options import RunOptions
 from briquette.model import Partition
 from briquette.planning.target import resolve_target
 from briquette.serialization import plan_to_bytes
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from glue_wrappers import compaction_job
 from tests.invariants import assert_only_parts_are_visible, snapshot
 from tests.servers import environment

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.servers import Bucket, new_bucket
 from tests.spark.installs import s3a_jars
 from tests.spark.local import DAY, OUTPUT, RAW_PREFIX, glue_arguments, run_python, spark_conf

@@ -17,7 +17,7 @@ from briquette.pipeline.transform_source import places_of
 from briquette.planning.target import resolve_target
 from briquette.prices.fingerprint import columns_hash, columns_of, simple_string
 from briquette.schemas.declared import arrow_type
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from glue_wrappers import transform_job
 from tests.invariants import assert_only_parts_are_visible
 from tests.servers import environment

@@ -16,7 +16,7 @@ from briquette.model import OnEmpty, Partition, Plan
 from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.planning.target import Target, resolve_target
 from briquette.serialization import plan_from_bytes
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_object
 
 _PLACES, _WORDS = ("raw", "curated"), ("domain", "table", "interval", "data_source", "ds")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -105,13 +105,11 @@ def own_memory(limit: Path = CGROUP_LIMIT) -> int | None:
 
 def read(uri: str) -> bytes:
     """The object at a URI."""
-    folder, slash, name = uri.rpartition("/")
-    place = parse_url(folder or slash or ".")
-    return open_store(place.url).get(place.prefix + name)
+    store, key = open_object(uri)
+    return store.get(key)
 
 
 def write(uri: str, body: bytes) -> None:
     """Put an object at a URI."""
-    folder, slash, name = uri.rpartition("/")
-    place = parse_url(folder or slash or ".")
-    open_store(place.url).put(place.prefix + name, body)
+    store, key = open_object(uri)
+    store.put(key, body)

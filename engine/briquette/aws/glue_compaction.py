@@ -19,9 +19,10 @@ from briquette.errors import UnsupportedFormat, UsageError
 from briquette.model import OnEmpty, Partition, Plan
 from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.planning.spec import CODECS
-from briquette.planning.target import Target, below, check_ds
+from briquette.planning.target import Target, check_ds
 from briquette.serialization import plan_from_bytes
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_object
+from briquette.storage.urls import below, parse_url
 
 FILE_TYPES = ("json", "csv", "parquet")
 
@@ -72,10 +73,9 @@ def compact(run: GlueRun) -> Mapping[str, Any]:
         log(result.message)
     document = result.to_dict()
     if arguments["result_uri"]:
-        folder, slash, name = arguments["result_uri"].rpartition("/")
-        place = parse_url(folder or slash or ".")
         left = document | {"engine": "glue", "error": None}
-        open_store(place.url).put(place.prefix + name, json.dumps(left, ensure_ascii=False).encode())
+        store, key = open_object(arguments["result_uri"])
+        store.put(key, json.dumps(left, ensure_ascii=False).encode())
     return document
 
 
@@ -135,9 +135,8 @@ def new_plan(arguments: Arguments, target: Target, options: RunOptions) -> Plan:
 def stored_plan(arguments: Arguments, target: Target) -> Plan:
     """The plan under ``--plan_uri``, which must be one for this partition; its places and spec hold."""
     uri = arguments["plan_uri"]
-    folder, slash, name = uri.rpartition("/")
-    place = parse_url(folder or slash or ".")
-    plan = plan_from_bytes(open_store(place.url).get(place.prefix + name), where=uri)
+    store, key = open_object(uri)
+    plan = plan_from_bytes(store.get(key), where=uri)
     for word in ("interval", "data_source", "ds"):
         planned, asked = getattr(plan.partition, word), getattr(target.partition, word)
         if planned and planned != asked:

@@ -18,9 +18,10 @@ from briquette.errors import UsageError
 from briquette.pipeline.indicators import LOOKBACK_DAYS, IndicatorsOptions, IndicatorsTarget, places
 from briquette.pipeline.indicators_days import IndicatorsOfDay, IndicatorsOfDays, indicators_days
 from briquette.planning.spec import CODECS
-from briquette.planning.target import below, check_ds
+from briquette.planning.target import check_ds
 from briquette.prices.duplicates import KEEP_LAST, RULES
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_object
+from briquette.storage.urls import below, parse_url
 
 ARGUMENTS = (
     JOB_NAME,
@@ -89,9 +90,8 @@ def compute(run: GlueRun) -> Mapping[str, Any]:
 def _leave(uri: str, made: IndicatorsOfDays) -> None:
     """Write the result document, if one was asked for."""
     if uri:
-        folder, slash, name = uri.rpartition("/")
-        place = parse_url(folder or slash or ".")
-        open_store(place.url).put(place.prefix + name, json.dumps(made.to_dict()).encode())
+        store, key = open_object(uri)
+        store.put(key, json.dumps(made.to_dict()).encode())
 
 
 def target_of(arguments: Arguments) -> IndicatorsTarget:

@@ -18,10 +18,9 @@ from briquette.pipeline.transform import TransformOptions, transform_day
 from briquette.pipeline.transform_source import Places
 from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.planning.spec import CODECS
-from briquette.planning.target import below
 from briquette.prices.duplicates import KEEP_LAST, RULES
 from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
-from briquette.storage.interface import parse_url
+from briquette.storage.urls import below, parse_url
 
 ARGUMENTS = (
     JOB_NAME,

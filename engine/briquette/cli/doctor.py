@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Any
 
 from briquette.errors import BriquetteError
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 from briquette.version import __version__
 
 LIBRARIES = ("pyarrow", "dask", "distributed", "obstore", "boto3", "numpy", "numba", "pyspark")

@@ -8,7 +8,7 @@ from typing import Any
 
 from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import Progress, RunOptions, check_options
-from briquette.compaction.prefetch import look_ahead
+from briquette.compaction.prefetch import prefetch
 from briquette.compaction.result import CompactionResult
 from briquette.compaction.run import run_plan
 from briquette.model import Partition, Plan, Schema
@@ -53,9 +53,9 @@ def compact(
     options = options or RunOptions()
     check_options(options)
     spec = resolve_spec(target, schema, spec_overrides)
-    with look_ahead(target, spec, options) as early:
-        made = make_plan(target, spec, options, early)
-        return run_plan(made, options, progress=progress, started=started, early=early)
+    with prefetch(target, spec, options) as prefetched:
+        made = make_plan(target, spec, options, prefetched)
+        return run_plan(made, options, progress=progress, started=started, prefetched=prefetched)
 
 
 def plan(

@@ -14,10 +14,10 @@ from briquette.planning.plan import plan_partition
 from briquette.planning.spec import checked_overrides, limits_of, spec_of
 from briquette.planning.target import Target
 from briquette.schemas.declared import TableSpec, load_table
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
-    from briquette.compaction.prefetch import Early
+    from briquette.compaction.prefetch import Prefetched
 
 
 def resolve_spec(
@@ -40,7 +40,9 @@ def resolve_spec(
     return spec_of(declared, overrides)
 
 
-def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: Early | None = None) -> Plan:
+def make_plan(
+    target: Target, spec: CompactionSpec, options: RunOptions, prefetched: Prefetched | None = None
+) -> Plan:
     """List the raw objects, unless that was begun already, and plan the partition."""
     target.apart()
     store = open_store(target.raw.url)
@@ -50,7 +52,7 @@ def make_plan(target: Target, spec: CompactionSpec, options: RunOptions, early: 
         spec,
         check_batch_manifest=options.check_batch_manifest,
         batch_manifest=options.batch_manifest,
-        listed=early.listed if early else None,
+        listed=prefetched.listed if prefetched else None,
     )
     return plan_partition(
         target.partition,

@@ -16,7 +16,7 @@ from briquette.planning.plan import (
     warnings_of,
 )
 from briquette.publishing.snapshot import observe
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 
 def plan_summary(plan: Plan) -> dict[str, Any]:

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 from briquette.model import CompactionSpec
 from briquette.planning.plan import COMPRESSION_FACTOR, is_input, why_refused
 from briquette.planning.target import Target
-from briquette.storage.interface import Stored, open_store
+from briquette.storage.interface import Stored
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     from briquette.compaction.options import RunOptions
     from briquette.publishing.snapshot import Snapshot
-    from briquette.storage.s3.prefetch import Ahead
+    from briquette.storage.interface import Prefetch
 
 
 @dataclass(frozen=True, slots=True)
-class Early:
+class Prefetched:
     """The answers, each waited for when it is asked for; what went wrong is raised there."""
 
     listed: Callable[[], Iterator[Stored]]
@@ -32,7 +33,7 @@ class Early:
 
 
 @contextmanager
-def look_ahead(target: Target, spec: CompactionSpec, options: RunOptions) -> Iterator[Early | None]:
+def prefetch(target: Target, spec: CompactionSpec, options: RunOptions) -> Iterator[Prefetched | None]:
     """List and observe while the block runs; None where that takes no time worth having.
 
     A run that fails leaves nothing behind: the block's end waits for the requests that are on their way.
@@ -46,21 +47,21 @@ def look_ahead(target: Target, spec: CompactionSpec, options: RunOptions) -> Ite
 
     with (
         ThreadPoolExecutor(1, thread_name_prefix="briquette-observe") as thread,  # the last to end
-        open_store(raw.url).look_ahead(raw.prefix, wanted) as ahead,
+        open_store(raw.url).prefetch(raw.prefix, wanted) as bodies,
     ):
-        if ahead is None:
+        if bodies is None:
             yield None
             return
-        seen = thread.submit(_observe, target, options, ahead)
-        yield Early(ahead.listed, seen.result)
+        seen = thread.submit(_observe, target, options, bodies)
+        yield Prefetched(bodies.listed, seen.result)
 
 
-def _observe(target: Target, options: RunOptions, ahead: Ahead) -> Snapshot:
+def _observe(target: Target, options: RunOptions, bodies: Prefetch) -> Snapshot:
     from briquette.publishing.snapshot import observe
 
     seen = observe(open_store(target.output.url), target.output, force=options.force)
     if (options.force or seen.manifest is None) and reads_here(options):
-        ahead.fetch()
+        bodies.fetch()
     return seen
 
 

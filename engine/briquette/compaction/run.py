@@ -18,12 +18,22 @@ from briquette.compaction.checks import Totals, check_reject_limit, total, withi
 from briquette.compaction.manifest import build_manifest, reject_lines
 from briquette.compaction.map_splits import CompactSplits, Work
 from briquette.compaction.options import Progress, RunOptions, default_threads
+from briquette.compaction.prefetch import Prefetched
 from briquette.compaction.result import CompactionResult
 from briquette.compaction.reuse import reusable_splits
 from briquette.compaction.unchanged import Found, look_again
 from briquette.errors import EmptyInput, PlanError
 from briquette.executors import Executor, open_executor
-from briquette.model import COMPACTION, Manifest, OnEmpty, Plan, RowGroup, SplitResult, State, Status
+from briquette.model import (
+    COMPACTION,
+    Manifest,
+    OnEmpty,
+    Plan,
+    RowGroup,
+    SplitResult,
+    State,
+    Status,
+)
 from briquette.planning.place_overlap import check_apart, check_not_published
 from briquette.planning.plan import (
     check_identity,
@@ -33,10 +43,10 @@ from briquette.planning.plan import (
 )
 from briquette.publishing import publish
 from briquette.publishing.snapshot import Snapshot, observe
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
-    from briquette.compaction.prefetch import Early
     from briquette.parquet.splice import SplicedPart
     from briquette.publishing.early_parts import Drafts
 
@@ -52,12 +62,12 @@ def run_plan(
     progress: Progress | None = None,
     started: float | None = None,
     work: Work = CompactSplits(),  # noqa: B008 - a frozen value
-    early: Early | None = None,
+    prefetched: Prefetched | None = None,
 ) -> CompactionResult:
     """Execute a plan: the same for every executor, and for a plan that another engine began.
 
-    ``work`` says what is made of the plan's inputs: compaction, or one of the later stages. ``early`` holds
-    what the stores were asked already; ``seconds`` of the result count from ``started`` (of
+    ``work`` says what is made of the plan's inputs: compaction, or one of the later stages. ``prefetched``
+    holds what the stores were asked already; ``seconds`` of the result count from ``started`` (of
     ``time.monotonic``). Raises the errors of ``briquette.errors``.
     """
     options = options or RunOptions()
@@ -66,7 +76,7 @@ def run_plan(
     store = open_store(plan.output.url)
     with publish.running(store, plan.output):
         # What is there before the work begins is what the publish may replace; anything newer is a conflict.
-        seen = early.seen() if early else observe(store, plan.output, force=options.force)
+        seen = prefetched.seen() if prefetched else observe(store, plan.output, force=options.force)
         found = _compared(plan, seen, store)
         executor = executor or executor_for(plan, options)
         run = _Run(plan, options, store, seen, found, started)

@@ -14,14 +14,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from briquette.compaction import unique_keys as unique
-from briquette.decoding.decode import Decoded, Refused, decode_in_turn, decode_objects
+from briquette.decoding.decode import decode_in_turn, decode_objects
+from briquette.decoding.rows.result import Decoded, Refused
 from briquette.encoding import row_digest
 from briquette.encoding.row_groups import encode
 from briquette.errors import NotFound, PreconditionFailed, SourceChanged
 from briquette.model import CompactionSpec, Piece, RawObject, Reject, RowGroup, SplitResult, SplitTask
 from briquette.parquet.splice import read_part_row_groups, splice
 from briquette.planning.plan import expected_bytes, is_huge
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from briquette.template_scan import scan
 
 if TYPE_CHECKING:

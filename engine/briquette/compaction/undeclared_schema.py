@@ -14,7 +14,7 @@ from briquette.planning.plan import warnings_of
 from briquette.planning.spec import declared_table
 from briquette.planning.target import Target
 from briquette.schemas.declared import TableSpec
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     from briquette.inference.infer import Inferred

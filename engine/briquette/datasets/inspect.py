@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING, Any, NotRequired, TypedDict
 from briquette.datasets.read import open_dataset, open_part
 from briquette.errors import CorruptObject, NoDataset, SnapshotChanged
 from briquette.model import Manifest
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_object_url
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -122,10 +123,8 @@ def _inspect_file(url: str) -> Inspection:
     import hashlib
     import io
 
-    folder, _, name = url.rpartition("/")
-    place = parse_url(folder or ".")
-    key = place.prefix + name
-    store = open_store(place.url)
+    place, name = parse_object_url(url)
+    store, key = open_store(place.url), place.prefix + name
     if store.stat(key) is None:
         raise NoDataset(f"there is no object {url}.", hint="Check the path.")
     data = store.get(key)

@@ -7,18 +7,18 @@ made from, or raises ``SnapshotChanged``. A copy of a dataset is read like the d
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
-from briquette.errors import NoDataset, NotFound, PreconditionFailed, SnapshotChanged, UsageError
+from briquette.errors import NoDataset, SnapshotChanged, UsageError
 from briquette.model import Location, Manifest, PublishedFile
-from briquette.planning.target import below, check_ds, dataset_location
+from briquette.planning.target import check_ds, dataset_location
 from briquette.publishing.identity import Match, match
-from briquette.storage.interface import Stored, open_store
+from briquette.storage.opening import open_store
+from briquette.storage.urls import below
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -83,7 +83,6 @@ class _PartPiece:
 
 
 PIECE_BYTES = 128 << 20
-READ_BYTES = 1 << 20  # of a part on S3 in one request, at least
 
 
 def _pieces(dataset: Dataset) -> Iterator[_PartPiece]:
@@ -119,8 +118,8 @@ def _read_table(piece: _PartPiece, columns: Sequence[str] | None = None) -> pa.T
     import pyarrow.parquet as pq
 
     with open_part(piece.root, piece.file) as handle:
-        # Ahead: on S3 a request for each row group, not for each of its columns.
-        part = pq.ParquetFile(handle, pre_buffer=piece.root.startswith("s3://"))
+        # Where requests take time, one for each row group instead of one for each of its columns.
+        part = pq.ParquetFile(handle, pre_buffer=open_store(piece.root).requests_take_time)
         wanted = list(columns) if columns is not None else None
         return part.read_row_groups(list(range(piece.first, piece.stop)), columns=wanted, use_threads=False)
 
@@ -128,41 +127,6 @@ def _read_table(piece: _PartPiece, columns: Sequence[str] | None = None) -> pa.T
 def read_tables(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The dataset as Arrow tables in published order, one at a time; raises ``SnapshotChanged``."""
     return (_read_table(piece, columns) for piece in _pieces(dataset))
-
-
-class _Ranges(io.RawIOBase):
-    """A published part in a store, a ranged GET for each read; each asks for the state that was found."""
-
-    def __init__(self, root: str, now: Stored, changed: SnapshotChanged) -> None:
-        self._store, self._now, self._changed = open_store(root), now, changed
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._now.size_bytes}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer`` in one request; raises ``SnapshotChanged`` where the part is another by now."""
-        wanted = min(len(buffer), self._now.size_bytes - self._at)
-        if wanted <= 0:
-            return 0
-        try:
-            found = self._store.get(self._now.key, etag=self._now.etag, start=self._at, length=wanted)
-        except (NotFound, PreconditionFailed):
-            raise self._changed from None
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)
 
 
 def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes]:
@@ -176,35 +140,10 @@ def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes
         f"{root.rstrip('/')}/{file.key} is not what its manifest says: it was replaced or changed since.",
         hint="Read it again; if it says so again, `briquette verify` names what differs.",
     )
-    try:
-        handle, now = _opened(root, file.key, changed)
-    except (FileNotFoundError, NotFound):
-        raise changed from None
+    store = open_store(root)
+    handle, now = store.open_file(file.key, changed)
     fits = now.size_bytes == file.size_bytes
-    if not (fits and (not whole or match(open_store(root), file, now) in (Match.SAME, Match.COPY))):
+    if not (fits and (not whole or match(store, file, now) in (Match.SAME, Match.COPY))):
         handle.close()
         raise changed
     return handle
-
-
-def _opened(root: str, key: str, changed: SnapshotChanged) -> tuple[IO[bytes], Stored]:
-    """An object that stays in this state as long as it is read, and which state that is."""
-    if root.startswith("s3://"):
-        stored = open_store(root).stat(key)
-        if stored is None:
-            raise changed
-        return io.BufferedReader(_Ranges(root, stored, changed), READ_BYTES), stored
-    if root.startswith("memory://"):
-        now = open_store(root).stat(key)
-        if now is None:
-            raise changed
-        try:
-            return io.BytesIO(open_store(root).get(key, etag=now.etag)), now
-        except PreconditionFailed:
-            raise changed from None
-    from briquette.storage.local.files import file_etag
-
-    local = open(os.path.join(root, key), "rb")  # noqa: SIM115 - the caller closes it
-    # An open file stays what it is when another takes its name.
-    found = os.fstat(local.fileno())
-    return local, Stored(key, found.st_size, file_etag(found))

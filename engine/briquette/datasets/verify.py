@@ -17,7 +17,7 @@ from briquette.model import COMPACTION, Location, Status
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import plan_partition
 from briquette.publishing.verify import examine
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa

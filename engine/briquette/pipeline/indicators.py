@@ -59,13 +59,14 @@ from briquette.pipeline.schema_record import record_schema
 from briquette.planning.place_overlap import check_apart
 from briquette.planning.plan import plan_partition
 from briquette.planning.spec import check_spec
-from briquette.planning.target import below, check_ds
+from briquette.planning.target import check_ds
 from briquette.prices.columns import IndicatorSet, indicator_set, sessions_needed
 from briquette.prices.duplicates import FAIL, KEEP_LAST, check_rule
 from briquette.prices.indicators import compute
 from briquette.prices.panel import panel_from_tables
 from briquette.schemas.declared import type_word
-from briquette.storage.interface import open_store, parse_url
+from briquette.storage.opening import open_store
+from briquette.storage.urls import above, below, parse_url
 
 if TYPE_CHECKING:
     from briquette.compaction.options import Progress
@@ -92,16 +93,11 @@ class IndicatorsTarget:
     @property
     def table(self) -> Location:
         """The folder above the ``ds=<ds>/`` folders of the indicators."""
-        return _above(self.output)
+        return above(self.output)[0]
 
     def on(self, ds: str) -> IndicatorsTarget:
         """The same places on another day."""
         return places(self.prices, self.table, domain=self.partition.domain, ds=ds)
-
-
-def _above(day: Location) -> Location:
-    folder = day.prefix.rstrip("/").rpartition("/")[0]
-    return Location(day.url, f"{folder}/" if folder else "")
 
 
 @dataclass(frozen=True, slots=True)

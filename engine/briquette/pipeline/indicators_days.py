@@ -14,7 +14,7 @@ from briquette.pipeline.indicators import (
     indicators_day,
 )
 from briquette.pipeline.lookback import PublishedDays, Stale, stale_after, stale_reason
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     from briquette.executors import Executor

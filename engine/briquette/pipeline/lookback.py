@@ -17,9 +17,9 @@ from briquette.errors import SourceChanged
 from briquette.model import Location, Manifest, RawObject, Schema
 from briquette.planning.layout import Layout, is_hidden
 from briquette.planning.table_formats import refuse_table
-from briquette.planning.target import below
 from briquette.publishing.identity import standing
 from briquette.storage.interface import Store, Stored
+from briquette.storage.urls import below
 
 INDICATORS = "indicators"  # the stage, and the folder of its days
 READ, SESSIONS = "read", "sessions"  # parameters of the stage: what was read, and how many sessions at most

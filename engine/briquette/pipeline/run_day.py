@@ -16,14 +16,15 @@ from briquette.compaction.result import CompactionResult
 from briquette.compaction.run import run_plan
 from briquette.compaction.unchanged import look_again
 from briquette.errors import EXIT_EMPTY, EXIT_OK, BriquetteError, VerificationFailed
-from briquette.model import CompactionSpec, Location, Plan, State, Status
+from briquette.model import CompactionSpec, Plan, State, Status
 from briquette.pipeline.indicators import IndicatorsOptions, IndicatorsResult, places
 from briquette.pipeline.indicators_days import IndicatorsOfDay, IndicatorsOfDays, indicators_days
 from briquette.pipeline.lookback import Stale
 from briquette.pipeline.transform import TransformOptions, transform_day
 from briquette.pipeline.transform_source import places_of
-from briquette.planning.target import Target, below
-from briquette.storage.interface import open_store
+from briquette.planning.target import Target
+from briquette.storage.opening import open_store
+from briquette.storage.urls import above, below
 
 if TYPE_CHECKING:
     from briquette.compaction.options import Progress
@@ -300,8 +301,7 @@ def _days_indicators(
 ) -> IndicatorsOfDays:
     part = target.partition
     table = places_of(target, options.compacted_subdir).table
-    above = Location(table.url, table.prefix.rstrip("/").rpartition("/")[0] + "/")
-    place = places(table, below(above, "indicators"), domain=part.domain, ds=part.ds)
+    place = places(table, below(above(table)[0], "indicators"), domain=part.domain, ds=part.ds)
     chosen = replace(options.indicators, run=_later_run(options))
     return indicators_days(place, days, chosen, repair_stale=options.repair_stale, on_day=on_day)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from briquette.errors import NotFound, PreconditionFailed, PublishConflict
 from briquette.model import Schema
 from briquette.prices.fingerprint import fingerprint_document, hash_of
-from briquette.storage.interface import IF_ABSENT, Condition, Store, Stored, if_match, open_store, parse_url
+from briquette.storage.interface import IF_ABSENT, Condition, Store, Stored, if_match
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_object_url
 
 PREVIOUS = "previous.json"
 ATTEMPTS = 10
@@ -21,8 +23,7 @@ def record_schema(url: str, schema: Schema, codec: str) -> bool:
 
     Nothing is written where the hash is the same. Raises ``PublishConflict`` when others keep writing.
     """
-    folder, _, name = url.rpartition("/")
-    place = parse_url(folder or ".")
+    place, name = parse_object_url(url)
     document = fingerprint_document(schema, codec)
     return record_document(
         open_store(place.url), place.prefix + name, place.prefix + PREVIOUS, document, where=url

@@ -49,7 +49,7 @@ from briquette.planning.target import resolve_target
 from briquette.prices import adjust, duplicates, quality
 from briquette.prices.duplicates import Settled
 from briquette.prices.quality import Quality, Thresholds
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,9 +23,10 @@ from briquette.model import (
 )
 from briquette.planning.listing import list_partition
 from briquette.planning.table_formats import refuse_table
-from briquette.planning.target import Target, below, check_ds, dataset_location
+from briquette.planning.target import Target, check_ds, dataset_location
 from briquette.schemas.declared import RESCUED
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
+from briquette.storage.urls import above, below
 
 QUARANTINE = "quarantine"
 # A byte of Parquet holds what some bytes of raw text held, so a split takes fewer of them.
@@ -64,7 +65,7 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
         if root == output.prefix:
             raise UsageError(f"{output} is not below a folder {compacted_subdir!r}.")
         return Places(part, target.raw, output, Location(output.url, root))
-    above, _, last = output.prefix.rstrip("/").rpartition("/")
+    folder, last = above(output)
     if part.ds or not last.startswith("ds="):
         raise UsageError(
             "transform needs to know the table: adjusted rows lie in its ds=<ds> folder.",
@@ -73,7 +74,7 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
     day = last.removeprefix("ds=")
     check_ds(day)
     source = dataset_location(f"{target.raw.url}/{target.raw.prefix}".rstrip("/"))
-    return Places(Partition(ds=day), target.raw, source, Location(output.url, f"{above}/" if above else ""))
+    return Places(Partition(ds=day), target.raw, source, folder)
 
 
 # -- what is read ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from briquette import serialization
 from briquette.errors import UnsafePath, VerificationFailed
 from briquette.model import Location, Manifest, PublishedFile
 from briquette.storage.interface import check_writable
+from briquette.storage.urls import above
 
 MANIFEST_NAME = "_manifest.json"
 VERSIONS = "_versions"
@@ -49,9 +50,9 @@ class Layout:
 
     @classmethod
     def of(cls, output: Location) -> Layout:
-        above, _, last = output.prefix.rstrip("/").rpartition("/")
+        folder, last = above(output)
         if last.startswith("ds="):
-            return cls(output.prefix, f"{above}/" if above else "", f"{last}/")
+            return cls(output.prefix, folder.prefix, f"{last}/")
         return cls(output.prefix, output.prefix, "")
 
     @property

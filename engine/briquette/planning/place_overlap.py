@@ -17,6 +17,7 @@ from briquette.errors import PlacesOverlap
 from briquette.model import Location, RawObject
 from briquette.planning.layout import Layout, is_hidden
 from briquette.storage.interface import Stored
+from briquette.storage.urls import is_remote
 
 Segments = tuple[str, ...]
 Realm = str | tuple[int, int]  # a store, the names of this machine, a file system, or one folder of one
@@ -39,7 +40,7 @@ def check_apart(read: Location, written: Location, *, folders: str = "") -> None
             raise _overlap(read, written, "are the same place")
         if not is_hidden("/".join(path)) and path[0].startswith(folders):
             raise _overlap(read, written, "overlap: the output lies inside the input")
-    replaced_whole = "://" not in written.url
+    replaced_whole = not is_remote(written)
     for path in _ways_inside(read, live):
         if replaced_whole or not is_hidden("/".join(path)):
             raise _overlap(read, written, "overlap: the input lies inside the output")
@@ -55,7 +56,7 @@ def check_not_published(
     read: Location, listing: Sequence[RawObject], written: Location, visible: Iterable[Stored]
 ) -> None:
     """Raise ``PlacesOverlap`` if a listed file on disk *is* a published one, by a link in the input."""
-    if "://" in read.url or "://" in written.url:
+    if is_remote(read) or is_remote(written):
         return
     published = {stored.etag: stored.key for stored in visible}
     for item in listing:
@@ -84,7 +85,7 @@ def _ways_inside(one: Location, other: Location) -> Iterator[Segments]:
 
 def _names(place: Location) -> Iterator[tuple[Realm, Segments]]:
     prefix = place.prefix.rstrip("/")
-    if "://" in place.url:
+    if is_remote(place):
         yield place.url, _segments(prefix)
         return
     path = os.path.join(place.url, prefix)

@@ -16,6 +16,7 @@ from briquette.errors import StoreError, UnsupportedTable
 from briquette.model import Location
 from briquette.planning.plan import is_input
 from briquette.storage.interface import Store
+from briquette.storage.urls import is_remote
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What only such a table holds, from its own folder on.
@@ -79,7 +80,7 @@ def _marked(key: str, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _above(store: Store, place: Location) -> Iterator[tuple[str, str]]:
-    if "://" not in place.url:
+    if not is_remote(place):
         path = os.path.join(place.url, place.prefix)
         folders = dict.fromkeys((*_upward(os.path.abspath(path)), *_upward(os.path.realpath(path))))
         for folder in folders:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from briquette.errors import UsageError
 from briquette.model import Location, Partition
 from briquette.planning.place_overlap import check_apart
-from briquette.storage.interface import parse_url
+from briquette.storage.urls import below, is_remote, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,15 +49,6 @@ def _check_word(name: str, value: str) -> str:
             hint=f"Pass --{name.replace('_', '-')} with such a value.",
         )
     return value
-
-
-def below(base: Location, *segments: str) -> Location:
-    """The place ``segments`` below ``base``.
-
-    >>> str(below(Location("s3://b", "a/"), "ds=2025-01-02"))
-    's3://b/a/ds=2025-01-02/'
-    """
-    return Location(base.url, base.prefix + "".join(f"{s.strip('/')}/" for s in segments if s.strip("/")))
 
 
 def daily(partition: Partition, *, raw: str, curated: str, compacted_subdir: str = "compacted") -> Target:
@@ -100,9 +91,9 @@ def dataset_location(url: str) -> Location:
     Location(url='/curated/prices', prefix='ds=2025-09-09/')
     """
     place = parse_url(url)
-    above, _, last = place.url.rpartition("/")
-    if "://" not in place.url and last.startswith("ds=") and above:
-        return Location(above, f"{last}/")
+    folder, _, last = place.url.rpartition("/")
+    if not is_remote(place) and last.startswith("ds=") and folder:
+        return Location(folder, f"{last}/")
     return place
 
 

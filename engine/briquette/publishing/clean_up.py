@@ -63,8 +63,6 @@ def janitor(
 
     Only names that this engine gives are touched, and nothing that the manifest pins.
     """
-    from briquette.storage.local.store import LocalStore
-
     layout = Layout.of(output)
     before = (time.time() if now_seconds is None else now_seconds) - older_than_seconds
     found = read_manifest(store, output)
@@ -74,12 +72,12 @@ def janitor(
     deleted += _clear_expired(store, layout.all_staging, _STAGED, before, ())
     if switched is None or switched.modified_seconds < before:
         deleted += _clear_expired(store, layout.all_versions, _VERSION, before, (manifest,))
-    if isinstance(store, LocalStore):
+    if (directories := store.directories) is not None:
         from briquette.publishing.directory_swap import clear_dead_directories
 
         clear_dead_directories(store, layout)  # of any age: nobody holds their locks
         for prefix in (layout.live, layout.all_rejects, layout.all_staging, layout.all_versions):
-            deleted += store.clear_temporary(prefix, before)
+            deleted += directories.clear_temporary(prefix, before)
     return deleted
 
 

@@ -14,14 +14,12 @@ from briquette.publishing.early_parts import Drafts
 from briquette.publishing.key_by_key import Finish, conflict
 from briquette.publishing.part_hashes import PartHashes, published
 from briquette.publishing.snapshot import Snapshot
-from briquette.storage.interface import Stored
-from briquette.storage.local.directory_swap import SwapDirectory, clear_dead
+from briquette.storage.interface import Directories, NextDirectory, Store, Stored
 from briquette.storage.local.files import read_blocks
-from briquette.storage.local.store import LocalStore
 
 
 def publish_on_disk(
-    store: LocalStore,
+    store: Store,
     layout: Layout,
     parts: Sequence[SplicedPart],
     hashes: PartHashes,
@@ -58,7 +56,7 @@ def publish_on_disk(
     return manifest
 
 
-def remove_on_disk(store: LocalStore, layout: Layout, seen: Snapshot) -> None:
+def remove_on_disk(store: Store, layout: Layout, seen: Snapshot) -> None:
     """Swap in a directory without parts and manifest, and drop it if nothing hidden is left in it."""
     with _next_state(store, layout, seen) as swap:
         swap.exchange(_expected(seen, layout), lambda: _shown(store, layout))
@@ -67,21 +65,18 @@ def remove_on_disk(store: LocalStore, layout: Layout, seen: Snapshot) -> None:
         os.rmdir(live)
 
 
-def clear_dead_directories(store: LocalStore, layout: Layout) -> None:
+def clear_dead_directories(store: Store, layout: Layout) -> None:
     """Remove what runs of this partition left in their workshop when they died."""
-    clear_dead(store, layout.live, *_workshop(store, layout), is_ours=_is_ours)
+    directories = _directories(store)
+    directories.clear_dead(layout.live, *_workshop(directories, layout), is_ours=_is_ours)
 
 
 @contextmanager
 def drafting(
-    store: LocalStore, layout: Layout, plan_id: str, target_bytes: int, order: Sequence[int]
+    store: Store, layout: Layout, plan_id: str, target_bytes: int, order: Sequence[int]
 ) -> Iterator[Drafts]:
     """Parts that are written while the block makes the splits; what nobody took over is removed after it."""
-
-    def begin() -> SwapDirectory:
-        return SwapDirectory(store, layout.live, *_workshop(store, layout))
-
-    drafts = Drafts(store, plan_id, target_bytes, order, begin, _is_ours)
+    drafts = Drafts(store, plan_id, target_bytes, order, lambda: _begin_next(store, layout), _is_ours)
     try:
         yield drafts
     finally:
@@ -90,10 +85,10 @@ def drafting(
 
 @contextmanager
 def _next_state(
-    store: LocalStore, layout: Layout, seen: Snapshot, begun: SwapDirectory | None = None
-) -> Iterator[SwapDirectory]:
+    store: Store, layout: Layout, seen: Snapshot, begun: NextDirectory | None = None
+) -> Iterator[NextDirectory]:
     replaced = {key.removeprefix(layout.live) for key in _expected(seen, layout)}
-    swap = begun or SwapDirectory(store, layout.live, *_workshop(store, layout))
+    swap = begun or _begin_next(store, layout)
     try:
         yield swap
     except PreconditionFailed as error:
@@ -102,11 +97,22 @@ def _next_state(
         swap.clear(lambda name: name in replaced or _is_ours(name))
 
 
-def _workshop(store: LocalStore, layout: Layout) -> tuple[str, str]:
+def _directories(store: Store) -> Directories:
+    directories = store.directories
+    assert directories is not None, "asked for by the caller"
+    return directories
+
+
+def _begin_next(store: Store, layout: Layout) -> NextDirectory:
+    directories = _directories(store)
+    return directories.begin_next(layout.live, *_workshop(directories, layout))
+
+
+def _workshop(directories: Directories, layout: Layout) -> tuple[str, str]:
     """The folder in which the next state is built, and how its name begins there."""
     if layout.segment:
-        return os.path.join(store.root, layout.all_staging.rstrip("/")), "swap-"
-    live = os.path.realpath(os.path.join(store.root, layout.live.rstrip("/")))
+        return os.path.join(directories.root, layout.all_staging.rstrip("/")), "swap-"
+    live = os.path.realpath(os.path.join(directories.root, layout.live.rstrip("/")))
     return os.path.dirname(live), f".{os.path.basename(live)}.briquette-"
 
 
@@ -117,7 +123,7 @@ def _expected(seen: Snapshot, layout: Layout) -> Mapping[str, str]:
     return expected
 
 
-def _shown(store: LocalStore, layout: Layout) -> Mapping[str, str]:
+def _shown(store: Store, layout: Layout) -> Mapping[str, str]:
     return {
         s.key: s.etag
         for s in store.list(layout.live)

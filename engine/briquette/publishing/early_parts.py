@@ -17,8 +17,7 @@ from briquette.parquet.packing import packer_of_row_groups
 from briquette.parquet.splice import HEAD, SplicedPart, splice
 from briquette.planning.layout import PLAN, part_name
 from briquette.publishing.part_hashes import PartHashes
-from briquette.storage.interface import Store, Stored
-from briquette.storage.local.directory_swap import SwapDirectory
+from briquette.storage.interface import NextDirectory, Store, Stored
 
 
 class Drafts:
@@ -35,7 +34,7 @@ class Drafts:
         plan_id: str,
         target_bytes: int,
         order: Sequence[int],
-        open_directory: Callable[[], SwapDirectory],
+        open_directory: Callable[[], NextDirectory],
         is_ours: Callable[[str], bool],
     ) -> None:
         self._plan_id, self._open, self._is_ours = plan_id, open_directory, is_ours
@@ -50,7 +49,7 @@ class Drafts:
         self._given_up = False
         self._failed: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._directory: SwapDirectory | None = None
+        self._directory: NextDirectory | None = None
         self.hashes = PartHashes(store, self._parts)
 
     # -- while the splits are made -------------------------------------------------------------
@@ -88,7 +87,7 @@ class Drafts:
         self.close()
         return None
 
-    def hand_over(self) -> tuple[SwapDirectory, list[Stored]]:
+    def hand_over(self) -> tuple[NextDirectory, list[Stored]]:
         """The directory with all parts in it, once they are written: from now on it is the caller's.
 
         Raises ``StoreError`` and what else prevented that.

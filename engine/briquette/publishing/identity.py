@@ -75,9 +75,7 @@ def sha256_now(store: Store, now: Stored) -> str:
 
 def _told(store: Store, now: Stored) -> str:
     """What the object says of itself: nothing on disk, where a file is edited and keeps its attributes."""
-    from briquette.storage.local.store import LocalStore
-
-    if isinstance(store, LocalStore):
+    if not store.metadata_follows_bytes:
         return ""
     seen = now if now.metadata else store.stat(now.key)
     return seen.metadata.get(SHA256, "") if seen is not None and seen.etag == now.etag else ""

@@ -24,7 +24,7 @@ from briquette.publishing.part_hashes import PartHashes, check_footers
 from briquette.publishing.snapshot import Snapshot, refuse_strangers
 from briquette.publishing.store_probe import probing, require_safe_store
 from briquette.publishing.versioned import publish_versioned
-from briquette.storage.interface import ANY, Store, check_writable, if_match
+from briquette.storage.interface import ANY, Store, SwapUnavailable, check_writable, if_match
 
 if TYPE_CHECKING:
     from briquette.publishing.early_parts import Drafts
@@ -121,14 +121,12 @@ def _make_visible(
     finish: Finish,
     drafts: Drafts | None,
 ) -> Manifest:
-    from briquette.storage.local.store import LocalStore
-
     if new.mode is PublishMode.VERSIONED:
         hashes.start()
         return publish_versioned(store, layout, new.parts, hashes, new.plan_id, seen, finish)
-    if isinstance(store, LocalStore):
+    if store.directories is not None:
         from briquette.publishing.directory_swap import clear_dead_directories, publish_on_disk
-        from briquette.storage.local.directory_swap import SwapUnavailable
+        from briquette.storage.interface import SwapUnavailable
 
         clear_dead_directories(store, layout)
         try:
@@ -160,9 +158,7 @@ def drafting(
     store: Store, output: Location, plan_id: str, target_bytes: int, order: Sequence[int], mode: PublishMode
 ) -> AbstractContextManager[Drafts | None]:
     """While the block makes the splits of ``order``, write parts of those done, where a store can."""
-    from briquette.storage.local.store import LocalStore
-
-    if mode is PublishMode.VERSIONED or not isinstance(store, LocalStore):
+    if mode is PublishMode.VERSIONED or store.directories is None:
         return nullcontext()
     from briquette.publishing import directory_swap
 
@@ -198,15 +194,12 @@ def remove_dataset(
 
     Raises ``PublishConflict``, and ``UnsafeStore`` where a store could remove what another run published.
     """
-    from briquette.storage.local.store import LocalStore
-
     layout = Layout.of(seen.output)
     if not unsafe_store:
         require_safe_store(store, layout.above, multipart=False)
     done = False
-    if isinstance(store, LocalStore):
+    if store.directories is not None:
         from briquette.publishing.directory_swap import clear_dead_directories, remove_on_disk
-        from briquette.storage.local.directory_swap import SwapUnavailable
 
         clear_dead_directories(store, layout)
         refuse_strangers(seen)

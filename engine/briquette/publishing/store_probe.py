@@ -234,19 +234,21 @@ def require_safe_store(store: Store, prefix: str, *, multipart: bool, replaces: 
     AWS, disk and memory are known; another endpoint is probed once in a process. ``replaces``: the run has
     to delete what lies there or what it wrote itself; a first publish of one part has not.
     """
-    if not store.endpoint:
+    if not store.unproven_server:
         return
     needed = [p for p in WITHOUT if (multipart or p not in LARGE) and (replaces or p != DELETE_MATCH)]
-    unknown = [p for p in needed if p not in _SAFE.get(store.endpoint, ())]
+    unknown = [p for p in needed if p not in _SAFE.get(store.unproven_server, ())]
     if not unknown:
         return
     honours = probe_store(store, prefix, multipart=not LARGE.isdisjoint(unknown), promises=unknown)
-    _SAFE.setdefault(store.endpoint, set()).update(promise for promise, kept in honours.items() if kept)
+    _SAFE.setdefault(store.unproven_server, set()).update(
+        promise for promise, kept in honours.items() if kept
+    )
     broken = [promise for promise in unknown if not honours[promise]]
     if broken:
         told = "; ".join(f"{promise} ({WITHOUT[promise]})" for promise in broken)
         raise UnsafeStore(
-            f"The store at {store.endpoint} does not honour: {told}. Nothing was published.",
+            f"The store at {store.unproven_server} does not honour: {told}. Nothing was published.",
             hint="Use a store that does (see `briquette doctor`), or pass --unsafe-store and "
             f"{_care(broken)}.",
         )
@@ -258,7 +260,7 @@ def probing(store: Store, prefix: str) -> Iterator[None]:
 
     It decides nothing: what could not be tried or was broken, ``require_safe_store`` tries again and tells.
     """
-    if not store.endpoint:
+    if not store.unproven_server:
         yield
         return
     with ThreadPoolExecutor(1, thread_name_prefix="briquette-probe") as thread:  # whose end waits for it

@@ -14,8 +14,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from briquette.errors import ConfigError
+from briquette.errors import ConfigError, UnsafePath, UsageError
 from briquette.shipped import VARIABLE, files, places
+from briquette.storage.urls import bucket_of, parse_url
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -181,17 +182,19 @@ class Settings:
         return self._folder("artifacts_url")
 
     def _folder(self, name: str) -> str:
-        bucket = self._bucket(name)
-        inside = str(getattr(self, name)).removeprefix(f"s3://{bucket}").strip("/")
-        return f"{inside}/" if inside else ""
+        self._bucket(name)
+        return parse_url(getattr(self, name)).prefix
 
     def _bucket(self, name: str) -> str:
         url = getattr(self, name)
-        found = re.match(r"s3://([^/]+)", url)
-        if not found:
+        try:
+            bucket = bucket_of(url)
+        except (UsageError, UnsafePath) as error:
+            raise ConfigError(f"{self.environment}: {name}: {error.message}", hint=error.hint) from error
+        if not bucket:
             hint = "A deployed environment keeps its data on S3: write s3://bucket."
             raise ConfigError(f"{self.environment}: {name} = {url!r} names no bucket.", hint=hint)
-        return found[1]
+        return bucket
 
     def origin(self, name: str) -> str:
         """Where a value came from: a file, an environment variable, ``override`` or ``default``."""

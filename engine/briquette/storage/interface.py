@@ -1,37 +1,39 @@
-"""The object-store door: a handful of verbs over local disk, S3 and memory.
+"""What a store is: one abstract class over local disk, S3 and memory, and the values it speaks in.
 
-Everything outside ``engine/stores`` sees only what is defined here. Keys are relative to the store's
-root and use "/"; etags are opaque; conditions are honoured atomically for one key. Errors: ``NotFound``,
-``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects), ``StoreRefused`` where no
-retry can help, and ``StoreError`` for what is left after bounded retries.
+Keys are relative to the store's root and use "/"; etags are opaque; conditions are honoured atomically for
+one key. Errors: ``NotFound``, ``PreconditionFailed``, ``UnsafePath``, ``SourceChanged`` (pinned raw objects),
+``StoreRefused`` where no retry can help, and ``StoreError`` for what is left after bounded retries.
+
+Where stores differ, they say so by their capabilities (the class attributes of ``Store``); nobody asks which
+class a store is. A store of your own inherits from ``Store`` and is held to ``briquette.testing.stores``.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import io
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import IO, ClassVar, Protocol
 
 from briquette import cancellation
-from briquette.errors import UnsafePath, UsageError
-from briquette.model import Location, Piece, RawObject
-
-if TYPE_CHECKING:
-    from briquette.storage.s3.prefetch import Ahead
+from briquette.errors import NotFound, PreconditionFailed, SourceChanged, StoreError, UnsafePath
+from briquette.model import Piece, RawObject
+from briquette.storage.range_file import RangeFile
 
 WRITE_VERBS = frozenset({"PUT", "DELETE", "STAGE", "CREATE_UPLOAD", "UPLOAD", "COPY", "COMPLETE", "SWAP"})
 NO_METADATA: Mapping[str, str] = {}
+HASH_BYTES = 8 << 20  # read at once
+FILE_BYTES = 1 << 20  # of an object that is opened as a file, in one request, at least
 
 _BAD_SEGMENT = re.compile(r"/\.{0,2}(?:/|\Z)|\x00")  # in "/" + key, which is faster than with "\A"
 # A set: to compile a pattern of characters so far apart takes a hundredth of a small run.
 _BAD_CHARACTERS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_KEY_BYTES = 1_024  # S3's own limit
 
 
@@ -71,73 +73,6 @@ def if_match(etag: str) -> Condition:
     if not etag:
         raise ValueError("an empty etag would match anything; use ANY or IF_ABSENT")
     return Condition(etag=etag)
-
-
-class Staged(Protocol):
-    """A whole object that nobody sees yet; ``commit`` is the one visible step."""
-
-    key: str
-    size_bytes: int
-    multipart: bool  # committed by CompleteMultipartUpload rather than by one PUT or rename
-
-    def commit(self, condition: Condition) -> Stored: ...
-
-    def read_back(self) -> Iterator[bytes] | None:
-        """Its bytes as they wait; None where the store has them, or where they are the caller's own."""
-
-    def abort(self) -> None: ...
-
-
-class Store(Protocol):
-    """The verbs. ``start``/``length`` are bytes; reading past the end gives what is there."""
-
-    url: str
-    endpoint: str  # a server that only claims to be S3, "" for AWS, disk and memory
-    requests: Requests
-
-    def list(self, prefix: str) -> Iterator[Stored]: ...
-
-    def look_ahead(
-        self, prefix: str, wanted: Callable[[Stored], bool]
-    ) -> AbstractContextManager[Ahead | None]: ...
-
-    def why_nothing(self, prefix: str) -> tuple[str, str]: ...
-
-    def stat(self, key: str) -> Stored | None: ...
-
-    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes: ...
-
-    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]: ...
-
-    def sha256(self, item: RawObject) -> str: ...
-
-    def open_chunks(
-        self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
-    ) -> Iterator[bytes]: ...
-
-    def put(
-        self,
-        key: str,
-        data: bytes,
-        condition: Condition = ANY,
-        metadata: Mapping[str, str] = NO_METADATA,
-        *,
-        durable: bool = True,
-    ) -> Stored: ...
-
-    def stage(
-        self, key: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA
-    ) -> Staged: ...
-
-    def compose(
-        self,
-        key: str,
-        pieces: Sequence[Piece],
-        condition: Condition = ANY,
-        metadata: Mapping[str, str] = NO_METADATA,
-    ) -> Stored: ...
-
-    def delete(self, key: str, condition: Condition = ANY) -> None: ...
 
 
 class Requests:
@@ -186,6 +121,241 @@ class Requests:
             self._counts.clear()
 
 
+class Staged(Protocol):
+    """A whole object that nobody sees yet; ``commit`` is the one visible step."""
+
+    key: str
+    size_bytes: int
+    multipart: bool  # committed by CompleteMultipartUpload rather than by one PUT or rename
+
+    def commit(self, condition: Condition) -> Stored:
+        """Make it visible; raises ``PreconditionFailed`` where ``condition`` does not hold."""
+
+    def read_back(self) -> Iterator[bytes] | None:
+        """Its bytes as they wait; None where the store has them, or where they are the caller's own."""
+
+    def abort(self) -> None:
+        """Forget it; after ``commit`` this does nothing."""
+
+
+class Prefetch(Protocol):
+    """A listing on its way, and the bodies of it that ``get_many`` will be asked for."""
+
+    def listed(self) -> Iterator[Stored]:
+        """The whole listing, or the error that it ended with."""
+
+    def fetch(self) -> None:
+        """Begin to fetch what was wanted of the listing; until then no body is."""
+
+
+class NextDirectory(Protocol):
+    """The next state of a directory, built out of sight under a hidden name."""
+
+    live: str  # the path that it will have
+
+    def path_of(self, name: str) -> str:
+        """Where a file of the next state lies until the exchange."""
+
+    def add(self, name: str, pieces: Iterable[Piece], metadata: Callable[[], Mapping[str, str]]) -> Stored:
+        """Write one file; it has its live key from the exchange on. ``metadata`` is asked for then."""
+
+    def exchange(self, expected: Mapping[str, str], shown: Callable[[], Mapping[str, str]]) -> None:
+        """Become the live directory if ``shown()`` (etags by key) is still ``expected``.
+
+        Raises ``PreconditionFailed`` or ``SwapUnavailable``; either way nothing visible has changed.
+        """
+
+    def clear(self, is_replaced: Callable[[str], bool]) -> None:
+        """Remove what has the hidden name now, of the names that ``is_replaced`` knows."""
+
+
+class SwapUnavailable(Exception):
+    """This directory cannot be swapped here; nothing was changed."""
+
+
+class Directories(Protocol):
+    """A capability: directories are real, so a whole one changes in one step, and parts can be begun early.
+
+    ``workshop`` is the path of the folder in which next states are built, ``begins`` how their names begin.
+    """
+
+    root: str  # the path of the store's root
+
+    def begin_next(self, live: str, workshop: str, begins: str) -> NextDirectory:
+        """An empty next state of the directory with the prefix ``live``; may raise ``SwapUnavailable``."""
+
+    def clear_dead(self, live: str, workshop: str, begins: str, is_ours: Callable[[str], bool]) -> None:
+        """Remove next states that runs began and did not live to finish; of the names of ``is_ours``."""
+
+    def clear_temporary(self, prefix: str, before_seconds: float) -> int:
+        """Remove what killed processes were writing below ``prefix`` before that time; returns how many."""
+
+
+class Store(ABC):
+    """A store under one root. ``start``/``length`` are bytes; reading past the end gives what is there."""
+
+    # -- capabilities: what a store states of itself ------------------------------------------------
+
+    # A server that only claims to keep the promises of S3, so that they are tried before a publish.
+    unproven_server: str = ""
+    # Whether a request takes time worth saving: one request for more bytes, or made before it is needed.
+    requests_take_time: ClassVar[bool] = False
+    # Whether bytes never change under their metadata; a file is edited and keeps its attributes.
+    metadata_follows_bytes: ClassVar[bool] = True
+    # Whether the store compares what it keeps with its own checksums; a disk that loses bits does not.
+    checks_its_bytes: ClassVar[bool] = True
+
+    @property
+    def directories(self) -> Directories | None:
+        """What real directories can do; None where a prefix is no more than text."""
+        return None
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.requests = Requests(url)
+
+    # -- what every store does in its own way -------------------------------------------------------
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Every committed object whose key starts with ``prefix``, sorted by the bytes of the key."""
+
+    @abstractmethod
+    def stat(self, key: str) -> Stored | None:
+        """An object as it is now, with its metadata; None where there is nothing."""
+
+    @abstractmethod
+    def get(self, key: str, *, etag: str = "", start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of one state of an object; raises ``NotFound``, or ``PreconditionFailed`` for ``etag``."""
+
+    @abstractmethod
+    def open_chunks(
+        self, item: RawObject, chunk_bytes: int, *, start: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of a pinned object in chunks; raises ``SourceChanged`` if it is another."""
+
+    @abstractmethod
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+        *,
+        durable: bool = True,
+    ) -> Stored:
+        """Write a whole object in one visible step, if ``condition`` holds, else ``PreconditionFailed``.
+
+        With ``durable=False`` it may be lost if the machine fails.
+        """
+
+    @abstractmethod
+    def stage(self, key: str, pieces: Sequence[Piece], metadata: Mapping[str, str] = NO_METADATA) -> Staged:
+        """A whole object from inline bytes and ranges of stored objects that nobody sees yet."""
+
+    @abstractmethod
+    def delete(self, key: str, condition: Condition = ANY) -> None:
+        """Remove an object, if ``condition`` holds of it; one that is not there is removed already."""
+
+    # -- what follows from it, which a store may do in a better way ---------------------------------
+
+    def get_many(self, objects: Sequence[RawObject]) -> Iterator[bytes]:
+        """The bodies in order, each pinned by size and etag; ``SourceChanged`` otherwise."""
+        return (self.get_pinned(item) for item in objects)
+
+    def get_pinned(self, item: RawObject) -> bytes:
+        """The body of an object in exactly this state; ``SourceChanged`` otherwise."""
+        try:
+            body = self.get(item.key, etag=item.etag)
+        except (NotFound, PreconditionFailed) as error:
+            raise self.changed(item) from error
+        if len(body) != item.size_bytes:
+            raise self.changed(item)
+        return body
+
+    def sha256(self, item: RawObject) -> str:
+        """The SHA-256 of an object in exactly this state; ``SourceChanged`` otherwise."""
+        digest = hashlib.sha256()
+        for chunk in self.open_chunks(item, HASH_BYTES):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def open_file(self, key: str, changed: Exception) -> tuple[IO[bytes], Stored]:
+        """One state of an object as a seekable file, and which state that is.
+
+        ``changed`` is raised where there is nothing, and by a read that meets another state.
+        """
+        now = self.stat(key)
+        if now is None:
+            raise changed
+
+        def read(start: int, stop: int) -> bytes:
+            try:
+                return self.get(key, etag=now.etag, start=start, length=stop - start)
+            except (NotFound, PreconditionFailed):
+                raise changed from None
+
+        return io.BufferedReader(RangeFile(now.size_bytes, read), FILE_BYTES), now
+
+    def prefetch(
+        self,
+        prefix: str,  # noqa: ARG002 - for stores whose requests take time
+        wanted: Callable[[Stored], bool],  # noqa: ARG002
+    ) -> AbstractContextManager[Prefetch | None]:
+        """While the block runs, list ``prefix`` and, after ``Prefetch.fetch``, get what is ``wanted`` of it.
+
+        None where requests take no time worth saving.
+        """
+        return nullcontext()
+
+    def why_nothing(self, prefix: str) -> tuple[str, str]:
+        """Why a listing of ``prefix`` found nothing, where that is a mistake, and what to do; else ("", "").
+
+        A prefix without objects is nothing wrong, the name of an object is.
+        """
+        try:
+            one = self.stat(prefix.rstrip("/")) if prefix else None
+        except StoreError:  # whoever may only list cannot tell
+            one = None
+        if one is None:
+            return "", ""
+        return f"{self.url}/{one.key} is one object, not a prefix.", (
+            "Pass the prefix above it, whose objects are all read; for this one alone, give it a prefix."
+        )
+
+    def compose(
+        self,
+        key: str,
+        pieces: Sequence[Piece],
+        condition: Condition = ANY,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Stored:
+        """One object from inline bytes and ranges of stored objects, visible in one conditional step."""
+        return self.stage(key, pieces, metadata).commit(condition)
+
+    # -- errors ------------------------------------------------------------------------------------
+
+    def changed(self, item: RawObject | Stored) -> SourceChanged:
+        """The error of a pinned object that is another by now."""
+        now = self.stat(item.key)
+        state = f"now {now.size_bytes:,} bytes, etag {now.etag}" if now else "now it is gone"
+        return SourceChanged(
+            f"{self.url}/{item.key} had {item.size_bytes:,} bytes, etag {item.etag} in the plan, {state}.",
+            hint="Run it again: the plan is made from a fresh listing.",
+        )
+
+    def missing(self, key: str) -> NotFound:
+        """The error of a key where nothing is."""
+        return NotFound(f"{self.url}/{key} does not exist.", hint="List the prefix to see what is there.")
+
+    def refused(self, verb: str, key: str, condition: str) -> PreconditionFailed:
+        """The error of a condition that does not hold."""
+        return PreconditionFailed(
+            f"{verb} {self.url}/{key} needs {condition}, which does not hold.",
+            hint="Somebody else wrote it since; look again before writing.",
+        )
+
+
 def check_readable(key: str) -> str:
     """The key itself, or ``UnsafePath`` when a segment of it is empty, "." or ".."."""
     if _BAD_SEGMENT.search("/" + key):
@@ -215,114 +385,3 @@ def check_writable(key: str, prefix: str = "") -> str:
 
 def _is_bad(character: str) -> bool:
     return character in _BAD_CHARACTERS or "\ud800" <= character <= "\udfff"
-
-
-def parse_url(url: str) -> Location:
-    """A path, ``file://``, ``s3://bucket/prefix`` or ``memory://name/prefix`` as store + prefix.
-
-    >>> parse_url("s3://curated/market/prices")
-    Location(url='s3://curated', prefix='market/prices/')
-    >>> parse_url("file:///data/raw/"), parse_url("file://localhost/data/raw%201")
-    (Location(url='/data/raw', prefix=''), Location(url='/data/raw 1', prefix=''))
-    """
-    scheme, separator, rest = url.partition("://")
-    if scheme == "file" or url.startswith("file:/"):
-        return Location(_path_of_file_url(url))
-    if not separator:
-        if not url or "\x00" in url:
-            raise UnsafePath(f"{url!r} is not a path.", hint="Give a directory, file:// or s3:// URL.")
-        return Location(os.path.abspath(os.path.expanduser(url)))
-    if scheme in ("s3", "s3a", "memory"):
-        root, _, prefix = rest.partition("/")
-        prefix = prefix.rstrip("/")
-        if not root:
-            raise UsageError(f"{url} has no bucket.", hint="Write s3://bucket/prefix.")
-        if "@" in root or ":" in root:  # never repeated: it may hold a credential
-            raise UsageError(
-                f"a {scheme}:// URL names no bucket but perhaps a credential.",
-                hint="Write s3://bucket/prefix, and give credentials by the AWS environment.",
-            )
-        if scheme != "memory" and not _BUCKET.fullmatch(root):  # a client would panic at some of them
-            raise UsageError(
-                f"{url!r}: {root!r} is no name of a bucket.",
-                hint="A bucket has letters, digits, '.', '_' and '-' only.",
-            )
-        if prefix:
-            check_writable(prefix)
-        return Location(
-            f"{'memory' if scheme == 'memory' else 's3'}://{root}", f"{prefix}/" if prefix else ""
-        )
-    raise UsageError(f"{url} has the unknown scheme {scheme}://.", hint="Use a path, file:// or s3://.")
-
-
-def _path_of_file_url(url: str) -> str:
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc not in ("", "localhost"):
-        raise UsageError(f"{url} names a host.", hint="Write file:///absolute/path.")
-    if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise UsageError(f"{url} holds a '?' or '#'.", hint="Write %3F or %23, or give the plain path.")
-    if not path.startswith("/") or "\x00" in path:
-        raise UsageError(f"{url} names no absolute path.", hint="Write file:///absolute/path.")
-    return os.path.abspath(path)
-
-
-def open_store(url: str) -> Store:
-    """The store at the root of ``url`` (an s3 URL's prefix is not part of it; see ``parse_url``).
-
-    One store for each root and environment in a process, so opening is cheap; after a fork the child
-    opens its own.
-    """
-    root = parse_url(url).url
-    key: tuple[str | int, ...] = (root, os.getpid(), *(os.environ.get(name, "") for name in _ENVIRONMENT))
-    with _OPEN_LOCK:
-        store = _OPEN.get(key)
-        if store is None:
-            store = _OPEN[key] = _new_store(root)
-    return store
-
-
-def _new_store(root: str) -> Store:
-    if root.startswith("s3://"):
-        return _s3_store(root.removeprefix("s3://"))
-    if root.startswith("memory://"):
-        from briquette.storage.memory import MemoryStore
-
-        return MemoryStore(root)
-    from briquette.storage.local.store import LocalStore
-
-    return LocalStore(root)
-
-
-def _s3_store(bucket: str) -> Store:
-    try:
-        import obstore  # noqa: F401 - only whether it is there: a Lambda's package leaves it out
-    except ImportError:
-        from briquette.storage.s3.plain import PlainS3Store
-
-        return PlainS3Store(bucket)
-    from briquette.storage.s3.store import S3Store
-
-    return S3Store(bucket)
-
-
-_ENVIRONMENT = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-)
-_OPEN: dict[tuple[str | int, ...], Store] = {}
-_OPEN_LOCK = threading.Lock()
-
-
-def _fresh_lock() -> None:
-    global _OPEN_LOCK  # noqa: PLW0603 - a fork may copy the lock while another thread holds it
-    _OPEN_LOCK = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_lock)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from hashlib import md5
 
 from briquette.model import Piece, RawObject
-from briquette.storage.base import BaseStore
-from briquette.storage.interface import ANY, NO_METADATA, Condition, Stored, check_writable
+from briquette.storage.interface import ANY, NO_METADATA, Condition, Store, Stored, check_writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class _Held:
     data: bytes
 
 
-class MemoryStore(BaseStore):
+class MemoryStore(Store):
     """Objects in a dict; a lock makes each conditional write atomic."""
 
     def __init__(self, url: str) -> None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from briquette.decoding.decode import Decoded, decode_objects, decode_records_only
+from briquette.decoding.decode import decode_objects, decode_records_only
+from briquette.decoding.rows.result import Decoded
 from briquette.errors import CorruptObject, LimitExceeded
 from briquette.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from briquette.decoding.decode import Decoded, decode_objects, decode_records_only
+from briquette.decoding.decode import decode_objects, decode_records_only
+from briquette.decoding.rows.result import Decoded
 from briquette.decoding.stream import decode_range, decode_stream
 from briquette.decoding.strict.json_records import JsonReader
 from briquette.model import CompactionSpec, Field, Limits, Schema

@@ -23,7 +23,7 @@ from briquette.decoding.stream import decode_stream
 from briquette.errors import RejectLimitExceeded
 from briquette.model import CompactionSpec, ExtraFields, Field, Schema, Status
 from briquette.planning.target import resolve_target
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.servers import Bucket
 
 SCHEMA = Schema((Field("id", "int64"), Field("city", "string")))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from briquette import idle_threads
 from briquette.decoding.csv_lines import CsvObjects
-from briquette.decoding.decode import Decoded, decode_in_turn, decode_objects, decode_records_only
+from briquette.decoding.decode import decode_in_turn, decode_objects, decode_records_only
 from briquette.decoding.fast import scanned
 from briquette.decoding.fast.csv_arrow import CsvLane
+from briquette.decoding.rows.result import Decoded
 from briquette.decoding.stream import decode_stream
 from briquette.model import CompactionSpec, ExtraFields, Field, Limits, Schema
 from briquette.template_scan import scan

@@ -83,7 +83,7 @@ def _found(log: Path, pattern: str) -> str:
 def test_a_cluster_that_speaks_tls_gives_the_same_bytes(
     tmp_path: Path, certificate: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from briquette.storage.interface import open_store
+    from briquette.storage.opening import open_store
 
     write_day(open_store(str(tmp_path)), "raw/")
 

@@ -24,7 +24,9 @@ from briquette.planning.place_overlap import check_apart, check_not_published
 from briquette.planning.plan import plan_partition
 from briquette.planning.target import Target, anywhere, day_prefix, resolve_target
 from briquette.publishing.snapshot import observe
-from briquette.storage.interface import Store, open_store, parse_url
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 
 SCHEMA = Schema((Field("a", "int64"),))
 SERIAL = RunOptions(executor="serial")
@@ -243,9 +245,7 @@ def test_a_copy_of_a_published_file_is_an_input_like_any_other(root: Path) -> No
 
 MOUNTED = """
 import subprocess, sys
-from pathlib import Path
 from briquette.planning.place_overlap import check_apart
-from briquette.errors import PlacesOverlap
 from briquette.model import Location
 
 root = Path(sys.argv[1])

@@ -13,7 +13,9 @@ from briquette.planning.listing import list_partition
 from briquette.planning.plan import path_keys, warnings_of
 from briquette.planning.table_formats import refuse_table
 from briquette.planning.target import anywhere
-from briquette.storage.interface import Store, open_store, parse_url
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
+from briquette.storage.urls import parse_url
 
 SCHEMA = Schema((Field("a", "int64"),))
 ICEBERG = "metadata/00000-0f3e2a8c-1b2d-4c5e-8f90-123456789abc.metadata.json"

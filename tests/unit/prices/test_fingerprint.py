@@ -11,7 +11,8 @@ from briquette.errors import PublishConflict, SchemaError, StoreError
 from briquette.model import Field, Schema
 from briquette.pipeline.schema_record import ATTEMPTS, record_document, record_schema
 from briquette.prices.fingerprint import fingerprint_document, hash_of, simple_string
-from briquette.storage.interface import ANY, open_store
+from briquette.storage.interface import ANY
+from briquette.storage.opening import open_store
 
 LATEST, PREVIOUS = "market/prices/_schema/latest.json", "market/prices/_schema/previous.json"
 

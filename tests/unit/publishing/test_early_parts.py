@@ -36,9 +36,9 @@ from briquette.publishing.directory_swap import drafting as drafting_on_disk
 from briquette.publishing.early_parts import Drafts
 from briquette.publishing.publish import drafting
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import open_store
 from briquette.storage.local import directory_swap
 from briquette.storage.local.store import LocalStore
+from briquette.storage.opening import open_store
 
 PLAN_ID = "0123456789abcdef" * 4
 OUTPUT = "prices/ds=2025-09-09/"

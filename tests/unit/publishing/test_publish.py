@@ -41,7 +41,8 @@ from briquette.publishing.clean_up import janitor
 from briquette.publishing.publish import NewDataset, publish, remove_dataset, staging_prefix, write_rejects
 from briquette.publishing.snapshot import Snapshot, observe, read_manifest
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import WRITE_VERBS, Store, open_store
+from briquette.storage.interface import WRITE_VERBS, Store
+from briquette.storage.opening import open_store
 from tests.faults import FaultyWire
 from tests.servers import Bucket
 

@@ -15,7 +15,7 @@ from briquette.model import Location, Piece
 from briquette.parquet.splice import SplicedPart
 from briquette.publishing.part_hashes import PartHashes, require_hash
 from briquette.publishing.verify import require_as_published, verify_dataset
-from briquette.storage.interface import open_store
+from briquette.storage.opening import open_store
 from tests.reliability.editions import DS, edition
 
 BODY = b"the bytes of a part"

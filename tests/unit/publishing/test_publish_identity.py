@@ -16,7 +16,8 @@ from briquette.publishing.identity import Match, match, sha256_now
 from briquette.publishing.key_by_key import CLAIM
 from briquette.publishing.publish import renew_manifest
 from briquette.publishing.snapshot import Snapshot, observe
-from briquette.storage.interface import Store, Stored, open_store
+from briquette.storage.interface import Store, Stored
+from briquette.storage.opening import open_store
 
 SCHEMA = Schema((Field("id", "int64"),))
 

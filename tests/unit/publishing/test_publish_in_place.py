@@ -15,8 +15,9 @@ from briquette.publishing.key_by_key import CLAIM
 from briquette.publishing.publish import remove_dataset
 from briquette.publishing.snapshot import observe, read_manifest
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
 from briquette.storage.memory import MemoryStore
+from briquette.storage.opening import open_store
 from tests.reliability.editions import ContentEtagStore
 from tests.unit.publishing.test_publish import (
     DS,

@@ -29,8 +29,9 @@ from briquette.publishing.part_hashes import PartHashes, check_footers, publishe
 from briquette.publishing.publish import remove_dataset, write_rejects
 from briquette.publishing.snapshot import observe, read_manifest, refuse_strangers
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import ANY, Store, Stored, open_store
+from briquette.storage.interface import ANY, Store, Stored
 from briquette.storage.memory import MemoryStore
+from briquette.storage.opening import open_store
 from tests.unit.publishing.test_publish import (
     DS,
     IN_PLACE,

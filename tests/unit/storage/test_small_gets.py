@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from briquette.errors import PreconditionFailed, StoreError
 from briquette.model import RawObject
-from briquette.storage.interface import if_match, open_store
+from briquette.storage.interface import if_match
+from briquette.storage.opening import open_store
 from briquette.storage.s3 import small_gets, wires
 from briquette.storage.s3.exchange import exchange
 from briquette.storage.s3.sigv4 import Credentials, Signer, encoded

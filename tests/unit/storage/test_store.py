@@ -23,19 +23,11 @@ from briquette.errors import (
     UsageError,
 )
 from briquette.model import Location, Piece, RawObject
-from briquette.storage.interface import (
-    ANY,
-    IF_ABSENT,
-    Condition,
-    Store,
-    Stored,
-    check_writable,
-    if_match,
-    open_store,
-    parse_url,
-)
+from briquette.storage.interface import ANY, IF_ABSENT, Condition, Store, Stored, check_writable, if_match
+from briquette.storage.opening import open_store
 from briquette.storage.s3.multipart import plan_uploads
 from briquette.storage.s3.retry import Retry
+from briquette.storage.urls import parse_url
 from tests.faults import Fault, FaultyWire
 from tests.servers import Bucket
 

@@ -19,7 +19,8 @@ from briquette.publishing import store_probe
 from briquette.publishing.snapshot import observe
 from briquette.publishing.store_probe import COMPLETE_MATCH, COPY, COPY_MATCH, LARGE, WITHOUT, probe_store
 from briquette.publishing.verify import verify_dataset
-from briquette.storage.interface import Store, open_store
+from briquette.storage.interface import Store
+from briquette.storage.opening import open_store
 from tests.faults import FaultyWire
 from tests.servers import Bucket, environment, moto, new_bucket
 from tests.unit.publishing.test_publish import NEW, OLD, a_lister_sees, at, edition

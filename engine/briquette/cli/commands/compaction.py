@@ -28,7 +28,7 @@ from briquette.errors import EXIT_EMPTY, UsageError
 
 if TYPE_CHECKING:
     from briquette.compaction.options import RunOptions
-    from briquette.compaction.prefetch import Early
+    from briquette.compaction.prefetch import Prefetched
     from briquette.compaction.result import CompactionResult
     from briquette.model import Plan
     from briquette.planning.target import Target
@@ -59,7 +59,7 @@ def compact(
     speak(common)
     from briquette.cli.text import Progress, result_text
     from briquette.compaction.new_plan import make_plan
-    from briquette.compaction.prefetch import look_ahead
+    from briquette.compaction.prefetch import prefetch
     from briquette.compaction.run import run_plan
     from briquette.model import OnEmpty, Status
     from briquette.serialization import plan_from_bytes
@@ -72,9 +72,9 @@ def compact(
         batch_manifest=target.batch_manifest(),
     )
 
-    def execute(work: Plan, early: Early | None = None) -> CompactionResult:
+    def execute(work: Plan, prefetched: Prefetched | None = None) -> CompactionResult:
         with Progress(shown=common.shows_progress, what=str(work.partition)) as progress:
-            ended = run_plan(work, options, progress=progress, early=early)
+            ended = run_plan(work, options, progress=progress, prefetched=prefetched)
             return replace(ended, seconds=elapsed())
 
     if plan:
@@ -91,9 +91,9 @@ def compact(
             if not (spec.schema or place.partition.table):
                 hide_pandas_from_pyarrow()  # all is read in order to infer a schema
             chosen = spec.resolve(place, target.settings())
-            with look_ahead(place, chosen, options) as early:
+            with prefetch(place, chosen, options) as prefetched:
                 hide_pandas_from_pyarrow()  # and import it, while the stores have been asked
-                result = execute(make_plan(place, chosen, options, early), early)
+                result = execute(make_plan(place, chosen, options, prefetched), prefetched)
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
@@ -103,9 +103,9 @@ def _reading_ahead(place: Target, options: RunOptions) -> AbstractContextManager
     """Another process lists a day on disk, and reads its files where this one will decode all of them."""
     from briquette.compaction.prefetch import reads_here
     from briquette.planning.layout import Layout
-    from briquette.storage.interface import open_store
     from briquette.storage.local.read_ahead import reading_ahead
     from briquette.storage.local.store import LocalStore
+    from briquette.storage.opening import open_store
 
     store = open_store(place.raw.url)
     if not isinstance(store, LocalStore):

@@ -7,7 +7,6 @@ measured before it is.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from briquette.decoding.parquet.values import Form, form_of
 from briquette.errors import CorruptObject, LimitExceeded, OutOfMemory
 from briquette.model import Limits
 from briquette.parquet import thrift
+from briquette.storage.range_file import RangeFile
 
 T = TypeVar("T")
 
@@ -82,34 +82,7 @@ class Ranged:
 
     def open(self) -> pa.NativeFile:
         """All of it, for pyarrow."""
-        return pa.PythonFile(_Reader(self), mode="r")
-
-
-class _Reader(io.RawIOBase):
-    """A source as Python's own kind of file."""
-
-    def __init__(self, source: Source) -> None:
-        self._source, self._at = source, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        stop = self._source.size if size < 0 else min(self._at + size, self._source.size)
-        data = self._source.read(self._at, stop) if stop > self._at else b""
-        self._at += len(data)
-        return data
+        return pa.PythonFile(RangeFile(self.size, self.read), mode="r")
 
 
 @dataclass(slots=True)

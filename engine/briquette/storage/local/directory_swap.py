@@ -18,7 +18,7 @@ from typing import Any
 
 from briquette.errors import PreconditionFailed, VerificationFailed
 from briquette.model import Piece
-from briquette.storage.interface import Stored, check_writable
+from briquette.storage.interface import Stored, SwapUnavailable, check_writable
 from briquette.storage.local.directory_lock import locked_directory, try_lock
 from briquette.storage.local.files import file_etag, make_folders, sync_folder
 from briquette.storage.local.store import TEMPORARY, LocalStore
@@ -38,8 +38,24 @@ _CANNOT = (
 )
 
 
-class SwapUnavailable(Exception):
-    """This directory cannot be swapped here; nothing was changed."""
+class LocalDirectories:
+    """What a store on disk can do with its directories; see ``Directories``."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self.root = store.root
+
+    def begin_next(self, live: str, workshop: str, begins: str) -> SwapDirectory:
+        """See ``Directories``."""
+        return SwapDirectory(self._store, live, workshop, begins)
+
+    def clear_dead(self, live: str, workshop: str, begins: str, is_ours: Callable[[str], bool]) -> None:
+        """See ``Directories``."""
+        clear_dead(self._store, live, workshop, begins, is_ours=is_ours)
+
+    def clear_temporary(self, prefix: str, before_seconds: float) -> int:
+        """See ``Directories``."""
+        return self._store.clear_temporary(prefix, before_seconds)
 
 
 class SwapDirectory:

@@ -13,11 +13,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 from types import MappingProxyType
+from typing import IO
 
 from briquette.errors import AccessDenied, NoSpace, StoreError, StoreRefused, UnsafePath
 from briquette.model import Piece, RawObject
-from briquette.storage.base import HASH_BYTES, BaseStore
-from briquette.storage.interface import ANY, NO_METADATA, Condition, Stored, check_readable, check_writable
+from briquette.storage.interface import (
+    ANY,
+    HASH_BYTES,
+    NO_METADATA,
+    Condition,
+    Directories,
+    Store,
+    Stored,
+    check_readable,
+    check_writable,
+)
 from briquette.storage.local.directory_lock import locked_directory
 from briquette.storage.local.files import (
     copy_range,
@@ -45,8 +55,11 @@ _Found = list[Stored]  # `list` is a verb inside the class
 _Bodies = list[bytes]
 
 
-class LocalStore(BaseStore):
+class LocalStore(Store):
     """Files under ``root``; keys are their relative paths."""
+
+    metadata_follows_bytes = False
+    checks_its_bytes = False
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
@@ -216,7 +229,7 @@ class LocalStore(BaseStore):
         yield from self._chunks(item, chunk_bytes, start, length)
 
     def sha256(self, item: RawObject) -> str:
-        """See ``BaseStore``; no request, as what is hashed is most often read next, or was just written."""
+        """See ``Store``; no request, as what is hashed is most often read next, or was just written."""
         self.requests.note("HASH", item.key)
         digest = hashlib.sha256()
         for chunk in self._chunks(item, HASH_BYTES, 0, None):
@@ -244,6 +257,18 @@ class LocalStore(BaseStore):
             raise self.failed("read", item.key, error) from error
         finally:
             os.close(fd)
+
+    def open_file(self, key: str, changed: Exception) -> tuple[IO[bytes], Stored]:
+        """See ``Store``: an open file stays what it is when another takes its name."""
+        self.requests.note("GET", key)
+        try:
+            handle = open(self.path(key), "rb")  # noqa: SIM115 - the caller closes it
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise changed from None
+            raise self.failed("read", key, error) from error
+        found = os.fstat(handle.fileno())
+        return handle, Stored(key, found.st_size, file_etag(found))
 
     def _require_still(self, fd: int, key: str, before: os.stat_result) -> None:
         after = os.fstat(fd)
@@ -359,6 +384,13 @@ class LocalStore(BaseStore):
         except OSError as error:
             raise self.failed("delete", key, error) from error
 
+    @property
+    def directories(self) -> Directories:
+        """See ``Store``."""
+        from briquette.storage.local.directory_swap import LocalDirectories
+
+        return LocalDirectories(self)
+
     def clear_temporary(self, prefix: str, before_seconds: float) -> int:
         """Remove what killed processes were writing below ``prefix`` before that time; returns how many."""
         removed = 0
@@ -383,7 +415,7 @@ class LocalStore(BaseStore):
     # -- paths ---------------------------------------------------------------------------------
 
     def why_nothing(self, prefix: str) -> tuple[str, str]:
-        """See ``BaseStore``."""
+        """See ``Store``."""
         path = os.path.join(self.root, prefix).rstrip("/") or "/"
         if os.path.isfile(path):
             return f"{path} is a file, not a folder.", (

@@ -14,6 +14,7 @@ from briquette.model import Piece
 from briquette.storage.interface import Condition, Stored
 from briquette.storage.s3.errors import explain
 from briquette.storage.s3.etag_check import of_parts
+from briquette.storage.s3.retry import ATTEMPT
 
 if TYPE_CHECKING:
     from briquette.storage.s3.store import S3Store
@@ -135,8 +136,6 @@ class MultipartUpload:
         self._start()
 
     def _start(self) -> None:
-        from briquette.storage.s3.store import ATTEMPT
-
         store = self._store
         self._attempt = secrets.token_hex(16)
         self._attributes = {**self._metadata, ATTEMPT: self._attempt}

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from briquette.errors import NotFound, PreconditionFailed
 from briquette.model import RawObject
-from briquette.storage.base import HASH_BYTES
-from briquette.storage.interface import ANY, NO_METADATA, Condition, Stored, check_writable
+from briquette.storage.interface import ANY, HASH_BYTES, NO_METADATA, Condition, Stored, check_writable
 from briquette.storage.s3.prefetch import Watch
-from briquette.storage.s3.store import ATTEMPT, OddBody, S3Store
+from briquette.storage.s3.retry import ATTEMPT
+from briquette.storage.s3.store import OddBody, S3Store
 
 
 class PlainS3Store(S3Store):
@@ -38,7 +38,7 @@ class PlainS3Store(S3Store):
         return Stored(key, answer["ContentLength"], answer["ETag"], dict(answer["Metadata"]), modified)
 
     def sha256(self, item: RawObject) -> str:
-        """See ``BaseStore``; in ranges, as one answer here is all in memory, of which a Lambda has little."""
+        """See ``Store``; in ranges, as one answer here is all in memory, of which a Lambda has little."""
         digest = hashlib.sha256()
         try:
             for at in range(0, item.size_bytes, HASH_BYTES):

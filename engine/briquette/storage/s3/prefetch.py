@@ -19,12 +19,12 @@ from briquette.storage.s3.small_gets import Call, Pinned, SmallGets, Strictly
 if TYPE_CHECKING:
     from briquette.storage.interface import Stored
 
-AHEAD_BYTES = 16 << 20  # of all bodies together; whoever reads larger objects has other work meanwhile
+PREFETCH_BYTES = 16 << 20  # of all bodies together; whoever reads larger objects has other work meanwhile
 
 Watch = Callable[[Sequence["Stored"]], None]
 
 
-class Ahead:
+class S3Prefetch:
     """One listing and the bodies of it. Its threads end with ``close``, or when all is there."""
 
     def __init__(
@@ -57,13 +57,13 @@ class Ahead:
         """Begin to fetch what has been listed and will be; until then nothing is."""
         with self._changed:
             if self._fetcher is None and not self._closed:
-                self._fetcher = threading.Thread(target=self._fetch, name="briquette-ahead")
+                self._fetcher = threading.Thread(target=self._fetch, name="briquette-prefetch")
                 self._fetcher.start()
 
     def get_many(
         self, objects: Sequence[RawObject], otherwise: Callable[[Sequence[RawObject]], Iterator[bytes]]
     ) -> Iterator[bytes]:
-        """The bodies in order; ``otherwise`` gives those that are not fetched ahead."""
+        """The bodies in order; ``otherwise`` gives those that are not prefetched."""
         numbers = [self._number(item) for item in objects]
         self._wait(max((n for n in numbers if n is not None), default=-1))
         with self._changed:
@@ -107,7 +107,7 @@ class Ahead:
         wanted = [s for s in page if self._wanted(s)]
         with self._changed:
             for item in wanted:
-                if self._bytes < AHEAD_BYTES and item.key not in self._numbers:
+                if self._bytes < PREFETCH_BYTES and item.key not in self._numbers:
                     self._numbers[item.key] = len(self._items)
                     self._items.append(item)
                     self._bytes += item.size_bytes

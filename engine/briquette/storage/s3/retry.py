@@ -12,6 +12,8 @@ from briquette.errors import StoreError
 
 T = TypeVar("T")
 
+ATTEMPT = "briquette-attempt"  # metadata that tells our own lost reply from another writer's success
+
 
 class TransientError(Exception):
     """A request that may well succeed when it is sent again."""

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from briquette.errors import NotFound, PreconditionFailed, StoreError
 from briquette.model import Piece, RawObject
-from briquette.storage.base import BaseStore
-from briquette.storage.interface import ANY, NO_METADATA, Condition, Staged, Stored, check_writable
+from briquette.storage.interface import ANY, NO_METADATA, Condition, Staged, Store, Stored, check_writable
 from briquette.storage.s3 import get_threads
 from briquette.storage.s3.clients import Connection
 from briquette.storage.s3.errors import RefusedError, answer_of, explain
 from briquette.storage.s3.etag_check import EtagCheck
 from briquette.storage.s3.multipart import MIN_COPY_BYTES, MultipartUpload
-from briquette.storage.s3.prefetch import Ahead, Watch
-from briquette.storage.s3.retry import Retry, TransientError
+from briquette.storage.s3.prefetch import S3Prefetch, Watch
+from briquette.storage.s3.retry import ATTEMPT, Retry, TransientError
 from briquette.storage.s3.small_gets import Pinned, SmallGets
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPT = "briquette-attempt"  # metadata that tells our own lost reply from another writer's success
 SINGLE_PUT_BYTES = 64 << 20  # inline bytes up to this go in one PUT
 PAGE_OBJECTS = 1_000
 
@@ -36,18 +34,20 @@ _Found = list[Stored]  # `list` and `bytes` are verbs inside the classes
 _Body = bytes
 
 
-class S3Store(BaseStore):
+class S3Store(Store):
     """One bucket. Requests are repeated here and nowhere below; every client retry is switched off."""
+
+    requests_take_time = True
 
     def __init__(self, bucket: str, retry: Retry | None = None) -> None:
         super().__init__(f"s3://{bucket}")
         self.bucket = bucket
         self.retry = retry or Retry()
         self.connection = Connection(bucket)
-        self.endpoint = self.connection.endpoint
-        self.etags = EtagCheck(self.endpoint)
+        self.unproven_server = self.connection.endpoint
+        self.etags = EtagCheck(self.connection.endpoint)
         self._small: SmallGets | None = None
-        self._aheads: list[Ahead] = []
+        self._prefetches: list[S3Prefetch] = []
 
     def send(
         self,
@@ -130,15 +130,15 @@ class S3Store(BaseStore):
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     @contextmanager
-    def look_ahead(self, prefix: str, wanted: Callable[[Stored], bool]) -> Iterator[Ahead]:
-        """See ``BaseStore``."""
-        ahead = Ahead(partial(self.list, prefix), self._small_gets, self._strictly, wanted)
-        self._aheads.append(ahead)
+    def prefetch(self, prefix: str, wanted: Callable[[Stored], bool]) -> Iterator[S3Prefetch]:
+        """See ``Store``."""
+        prefetch = S3Prefetch(partial(self.list, prefix), self._small_gets, self._strictly, wanted)
+        self._prefetches.append(prefetch)
         try:
-            yield ahead
+            yield prefetch
         finally:
-            self._aheads.remove(ahead)
-            ahead.close()
+            self._prefetches.remove(prefetch)
+            prefetch.close()
 
     def stat(self, key: str) -> Stored | None:
         """HEAD, with metadata; None where there is nothing."""
@@ -163,7 +163,7 @@ class S3Store(BaseStore):
         )
 
     def get_pinned(self, item: Pinned, failed: TransientError | None = None) -> bytes:
-        """See ``BaseStore``; a body of another size, while the object is as pinned, is fetched again.
+        """See ``Store``; a body of another size, while the object is as pinned, is fetched again.
 
         ``failed`` is how a first attempt ended that was made elsewhere.
         """
@@ -227,8 +227,8 @@ class S3Store(BaseStore):
         Bodies wait in memory up to ``AHEAD_BYTES`` (and one batch more).
         """
         get = self._get_many
-        for ahead in tuple(self._aheads):
-            get = partial(ahead.get_many, otherwise=get)
+        for prefetch in tuple(self._prefetches):
+            get = partial(prefetch.get_many, otherwise=get)
         return get(objects)
 
     def _get_many(self, objects: Sequence[RawObject]) -> Iterator[_Body]:
