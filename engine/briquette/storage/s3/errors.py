@@ -56,16 +56,6 @@ _TYPED = {  # obstore's types; a listing has none, and AlreadyExistsError may be
 }
 
 
-class RefusedError(Exception):
-    """A status above 299, in the shape of botocore's ``ClientError``."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        text = body.decode("utf-8", "replace")
-        said = {tag: _tagged(text, tag) for tag in ("Code", "Message", "Region")}
-        super().__init__(f"{status} {said['Code']}".strip())
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": said}
-
-
 def explain(
     error: Exception, store: S3Store, verb: str, key: str, condition: str
 ) -> BriquetteError | TransientError:
