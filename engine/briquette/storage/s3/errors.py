@@ -78,7 +78,10 @@ def explain(
         return NoSpace(f"{where} failed: {found}.", hint="Free some space there, then run it again.")
     if code in TRANSIENT_CODES or (status and status != 501 and (status >= 500 or status in (408, 429))):
         return TransientError(str(found))
-    if status == 409 and not code:  # the answer to a HEAD has no body that could say which conflict it is
+    if status == 409 and code in (
+        "",
+        "409",
+    ):  # which botocore makes of none: the answer to a HEAD has no body that could say which conflict it is
         return TransientError(str(found))
     gone = status == 404 and code != "NoSuchUpload" and condition.startswith("etag")
     if status == 412 or (gone and verb in ("PUT", "COMPLETE")):
