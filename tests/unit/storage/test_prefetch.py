@@ -22,7 +22,7 @@ from briquette.planning.target import resolve_target
 from briquette.storage.interface import Stored
 from briquette.storage.opening import open_store
 from briquette.storage.s3 import prefetch as prefetch_module
-from briquette.storage.s3 import wires
+from briquette.storage.s3 import small_gets
 from briquette.storage.s3.store import S3Store
 from tests.reliability.small_days import SCHEMA, compact_day, published_rows, write_day
 from tests.servers import Bucket
@@ -41,7 +41,7 @@ def nothing_is_left() -> Iterator[None]:
     yield
     names = ("briquette-list", "briquette-prefetch", "briquette-observe")
     assert [t.name for t in threading.enumerate() if t.name.startswith(names)] == []
-    assert wires._open_sockets == 0
+    assert not small_gets._OPEN
 
 
 # -- a run -------------------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from briquette.errors import AccessDenied, ConfigError, StoreError
-from briquette.storage.s3.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from obstore.store import S3Store as DataClient
@@ -24,6 +23,14 @@ CREDENTIAL_TTL = timedelta(minutes=5)  # botocore refreshes ahead of expiry; ask
 _STATIC = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _tokio_pid = 0  # the process whose threads serve obstore; they do not survive a fork
+
+
+class Credentials(NamedTuple):
+    """What signs; ``token`` is "" for keys that do not expire."""
+
+    key_id: str
+    secret: str
+    token: str = ""
 
 
 class Connection:
@@ -57,7 +64,7 @@ class Connection:
 
     def _open_data(self) -> DataClient:
         global _tokio_pid  # noqa: PLW0603 - one runtime serves the whole process
-        _refuse_fork()
+        refuse_fork(_tokio_pid)
         from obstore.store import S3Store as DataClient
 
         region, session = self._region_and_session()
@@ -130,7 +137,7 @@ class Connection:
 
     def host(self) -> tuple[str, str, Callable[[], Credentials]]:
         """For requests without either client: URL of the bucket, region, and who gives credentials."""
-        _refuse_fork()
+        refuse_fork(_tokio_pid)
         region, session = self._region_and_session()
         if self.endpoint:
             url = f"{self.endpoint.rstrip('/')}/{self.bucket}"
@@ -210,10 +217,11 @@ def _profile_endpoint() -> str:
     return _checked_endpoint(found, "endpoint_url of the profile") if isinstance(found, str) else ""
 
 
-def _refuse_fork() -> None:
-    if _tokio_pid not in (0, os.getpid()):
+def refuse_fork(user: int) -> None:
+    """Raise ``StoreError`` where the process ``user``, 0 for none, is another than this one."""
+    if user not in (0, os.getpid()):
         raise StoreError(
-            f"This process was forked from one (pid {_tokio_pid}) that had already used S3, "
+            f"This process was forked from one (pid {user}) that had already used S3, "
             "whose connections do not work here.",
             hint="Start worker processes with 'spawn' or 'forkserver', or use threads.",
         )

@@ -56,16 +56,6 @@ _TYPED = {  # obstore's types; a listing has none, and AlreadyExistsError may be
 }
 
 
-class RefusedError(Exception):
-    """A status above 299, in the shape of botocore's ``ClientError``."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        text = body.decode("utf-8", "replace")
-        said = {tag: _tagged(text, tag) for tag in ("Code", "Message", "Region")}
-        super().__init__(f"{status} {said['Code']}".strip())
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": said}
-
-
 def explain(
     error: Exception, store: S3Store, verb: str, key: str, condition: str
 ) -> BriquetteError | TransientError:
@@ -88,7 +78,10 @@ def explain(
         return NoSpace(f"{where} failed: {found}.", hint="Free some space there, then run it again.")
     if code in TRANSIENT_CODES or (status and status != 501 and (status >= 500 or status in (408, 429))):
         return TransientError(str(found))
-    if status == 409 and not code:  # the answer to a HEAD has no body that could say which conflict it is
+    if status == 409 and code in (
+        "",
+        "409",
+    ):  # which botocore makes of none: the answer to a HEAD has no body that could say which conflict it is
         return TransientError(str(found))
     gone = status == 404 and code != "NoSuchUpload" and condition.startswith("etag")
     if status == 412 or (gone and verb in ("PUT", "COMPLETE")):

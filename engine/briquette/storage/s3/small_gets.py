@@ -1,47 +1,44 @@
-"""Thousands of small GETs, hundreds at once, in one thread and without a client library.
+"""Thousands of small GETs, hundreds at once, in one thread and by libcurl.
 
-For a small object a client costs more CPU than everything else that is done with its bytes
-(docs/decisions/0009-small-gets.md). Here an answer that is exactly what the plan expects (200, the pinned
-size and etag, the bytes' MD5 where that is looked at) is the body. Any other answer, error or silence is the
-first failed attempt of the strict way (`S3Store.get_pinned`), which repeats it and knows what errors mean.
+An answer that is exactly what the plan expects (200, the pinned size and etag, the bytes' MD5 where that is
+looked at) is the body. Any other answer, error or silence is the first failed attempt of the strict way
+(`S3Store.get_pinned`), which repeats it and knows what errors mean. Without pycurl that does it all
+(docs/decisions/0014-small-gets-by-curl.md).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import select
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from briquette.model import RawObject
 from briquette.storage.interface import Requests, Stored
-from briquette.storage.s3.clients import CONNECT_SECONDS, READ_SECONDS, Connection
+from briquette.storage.s3 import curl_get
+from briquette.storage.s3.clients import Connection, Credentials, refuse_fork
+from briquette.storage.s3.curl_get import CurlGet
 from briquette.storage.s3.etag_check import EtagCheck
-from briquette.storage.s3.exchange import exchange
 from briquette.storage.s3.get_threads import AHEAD_BYTES
 from briquette.storage.s3.retry import TransientError
-from briquette.storage.s3.sigv4 import Signer, encoded
-from briquette.storage.s3.wires import CONNECTIONS, Answer, Host, Wanted, Wires
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 Pinned = RawObject | Stored  # as planned, or as listed a moment ago: key, size and etag
 Strictly = Callable[[Pinned, TransientError | None], Future[bytes]]
 
 SMALL_BYTES = 1 << 20
 AHEAD_OBJECTS = 4_096
-MOST_TLS = 256
+CONNECTIONS, TLS_CONNECTIONS = 512, 256  # of a process, of a call
+FEWEST = 8  # of a call, however many others the process has
+CREDENTIAL_SECONDS = 60.0  # they are asked for anew after this
 MOST_MISSES = 16  # in a row and never an answer: this is no way to talk to that store
-MOST_DELETES = 32  # each has a connection of its own; boto3 keeps some open
-SIGNER_SECONDS = 60.0  # credentials are asked for anew after this
 
-_STRICT_SECONDS = 0.02  # how soon it is noticed that the strict way has a body
+# How long to sleep at most: select() does not see every socket of a process that has more than a thousand.
+_TURN_SECONDS = 0.05
 _ODD_KEY = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\x00-\x1f\x7f\ud800-\udfff]")
 _PLAIN_ETAG = re.compile(r'"[\w-]+"', re.ASCII)
 _PLAIN_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]")
@@ -57,36 +54,28 @@ class SmallGets:
     """How small objects of one bucket are asked for, and whether that has ever worked."""
 
     def __init__(self, connection: Connection, etags: EtagCheck, requests: Requests) -> None:
-        self._connection, self._etags, self._requests = connection, etags, requests
+        self.requests = requests
+        self.options: dict[int, Any] = {}
+        self._connection, self._etags = connection, etags
         self._proved = False
-        self._misses = self._deletes = 0
-        self._host: Host | None = None
-        self._possible = (
-            hasattr(select, "epoll")
-            and _PLAIN_BUCKET.fullmatch(connection.bucket) is not None
+        self._misses = 0
+        self._credentials_until = 0.0
+        self.possible = (
+            _PLAIN_BUCKET.fullmatch(connection.bucket) is not None
             and not connection.bucket.endswith("--x-s3")
             and not any(value and _OTHER_WAYS.fullmatch(name) for name, value in os.environ.items())
+            and curl_get.available()
         )
 
     @property
     def usable(self) -> bool:
         """False where the strict way is the only one."""
-        if self._possible and self._host is None:
-            self._resolve()
-        return self._possible and (self._proved or self._misses < MOST_MISSES)
-
-    def _resolve(self) -> None:
-        url, self._region, self._credentials = self._connection.host()
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        self._authority, self._folder = parts.netloc, parts.path + "/"
-        self._possible = (
-            parts.scheme in ("http", "https")
-            and "@" not in parts.netloc
-            and encoded(url.partition("://")[2].partition("/")[2]) == parts.path[1:]
-        )
-        port = parts.port or (443 if secure else 80)
-        self._host = Host(parts.hostname or "", port, _tls() if secure and self._possible else None)
+        if self.possible and not self.options:
+            self.url, region, self._ask_credentials = self._connection.host()
+            path = urlsplit(self.url).path
+            self.possible = quoted(path) == path
+            self.options = curl_get.options(self.url, region)
+        return self.possible and (self._proved or self._misses < MOST_MISSES)
 
     def side_by_side(self, objects: int) -> int:
         """How many requests at once: few until one was answered, for each other costs a request more.
@@ -94,10 +83,8 @@ class SmallGets:
         A connection costs as much as many requests where it is greeted with TLS; and the stores that are
         spoken to so, the true S3 first, promise some thousand answers a second and slow down who wants more.
         """
-        if not self._proved:
-            return MOST_MISSES
-        most = CONNECTIONS if self._host is None or self._host.tls is None else min(CONNECTIONS, MOST_TLS)
-        return min(most, max(MOST_MISSES, objects // 8))
+        most = TLS_CONNECTIONS if self.url.startswith("https:") else CONNECTIONS
+        return min(most, max(MOST_MISSES, objects // 8)) if self._proved else MOST_MISSES
 
     def takes(self, item: Pinned) -> bool:
         """Whether an object is small, and of a name and an etag that need no thought."""
@@ -112,51 +99,29 @@ class SmallGets:
         call = Call(self, objects, strictly)
         try:
             for number in range(len(objects)):
-                yield call.body(number)
+                found = call.found(number)
+                yield found if isinstance(found, bytes) else found.result()
         finally:
             call.close()
 
-    def delete(self, key: str, etag: str) -> tuple[int, bytes] | None:
-        """Ask for one object's removal: status and body, or None where that has to go another way.
+    def credentials(self) -> Credentials:
+        """Those of now, or of less than a minute ago."""
+        now = time.monotonic()
+        if now >= self._credentials_until:
+            self._credentials, self._credentials_until = self._ask_credentials(), now + CREDENTIAL_SECONDS
+        return self._credentials
 
-        boto3's import costs more than a run of ten thousand small objects should spend on a few removals.
-        """
-        self._deletes += 1
-        plain = _ODD_KEY.search(key) is None and (not etag or _PLAIN_ETAG.fullmatch(etag) is not None)
-        if not plain or self._deletes > MOST_DELETES or not self.usable:
-            return None
-        assert self._host is not None
-        request = self.signer().head(encoded(self._folder + key), etag, method="DELETE")
-        return exchange(self._host, request, "DELETE", CONNECT_SECONDS, READ_SECONDS)
-
-    # -- for a call ----------------------------------------------------------------------------
-
-    def wires(self, request: Callable[[int], bytes]) -> Wires:
-        assert self._host is not None
-        return Wires(self._host, request, CONNECT_SECONDS, READ_SECONDS)
-
-    def signer(self) -> Signer:
-        """Of the credentials of now."""
-        return Signer(self._authority, self._region, self._credentials())
-
-    def request(self, signer: Signer, item: Pinned) -> bytes:
-        """The bytes to be sent now, and counted."""
-        self._requests.note("GET", item.key)
-        return signer.head(encoded(self._folder + item.key), item.etag)
-
-    def settle(self, item: Pinned, answer: Answer) -> bytes | TransientError | None:
-        """The body, or the failed attempt that the strict way goes on from; None if it was none."""
-        failed = TransientError(answer.failure) if answer.sent else None
-        if answer.body is not None:
-            try:
-                self._etags.check(item.etag, answer.body)
-            except TransientError as error:
-                failed = error
-            else:
+    def settle(self, item: Pinned, body: bytes | None, failure: str) -> bytes | TransientError | None:
+        """The body, or the failed attempt that the strict way goes on from; None if nothing was sent."""
+        try:
+            if body is not None:
+                self._etags.check(item.etag, body)
                 self._proved, self._misses = True, 0
-                return answer.body
+                return body
+        except TransientError as error:
+            failure = str(error)
         self._misses += 1
-        return failed
+        return TransientError(failure) if failure else None
 
 
 class Call:
@@ -166,77 +131,48 @@ class Call:
     """
 
     def __init__(self, gets: SmallGets, objects: Sequence[Pinned], strictly: Strictly) -> None:
+        import pycurl
+
         self.stopped = False
         self._gets, self._objects, self._strictly = gets, objects, strictly
-        self._wires = gets.wires(self._request)
         self._ready: dict[int, bytes | Future[bytes]] = {}
         self._strict: list[Future[bytes]] = []  # had not ended when they were looked at
-        self._begun = self._ahead_bytes = 0
-        self._signer_until = 0.0
-
-    def _request(self, number: int) -> bytes:
-        now = time.monotonic()
-        if now >= self._signer_until:
-            self._signer, self._signer_until = self._gets.signer(), now + SIGNER_SECONDS
-        return self._gets.request(self._signer, self._objects[number])
-
-    def body(self, number: int) -> bytes:
-        """The next body."""
-        found = self.found(number)
-        return found if isinstance(found, bytes) else found.result()
+        self._begun = self._ahead_bytes = self._opened = self._slots = 0
+        self._busy: dict[Any, CurlGet] = {}
+        self._idle: list[CurlGet] = []
+        self._pid = os.getpid()
+        self._error = pycurl.error
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, CONNECTIONS)
+        _OPEN.add(self)
 
     def found(self, number: int) -> bytes | Future[bytes]:
         """The next body, or what the strict way will give; meanwhile those behind it are asked for."""
+        refuse_fork(self._pid)
         while not self.stopped:
             self._begin_more(number)
             found = self._ready.get(number)
-            if isinstance(found, bytes):
+            if isinstance(found, bytes) or (found is not None and (found.done() or not self._busy)):
                 break
-            if found is not None and (found.done() or not self._wires.in_flight):
-                break
-            self._take(1.0 if found is None else _STRICT_SECONDS)
+            self._poll()
         else:
             raise CancelledError
         del self._ready[number]
         self._ahead_bytes -= self._objects[number].size_bytes
         return found
 
-    def _begin_more(self, number: int) -> None:
-        if self._strict:
-            self._strict = [future for future in self._strict if not future.done()]
-        most = self._gets.side_by_side(len(self._objects))
-        while (
-            self._begun < len(self._objects)
-            and self._begun - number < AHEAD_OBJECTS
-            and (self._ahead_bytes < AHEAD_BYTES or self._begun == number)
-            # What the strict way repeats, with pauses, holds back what is asked of a store in trouble.
-            and self._wires.in_flight + len(self._strict) < most
-        ):
-            item = self._objects[self._begun]
-            if not self._gets.usable or not self._gets.takes(item):
-                self._hand_over(self._begun, None)
-            elif self._wires.free():
-                self._wires.begin(Wanted(self._begun, item.size_bytes, item.etag))
-            else:
-                return
-            self._ahead_bytes += item.size_bytes
-            self._begun += 1
-
-    def _take(self, seconds: float) -> None:
-        for answer in self._wires.poll(seconds):
-            found = self._gets.settle(self._objects[answer.number], answer)
-            if isinstance(found, bytes):
-                self._ready[answer.number] = found
-            else:
-                self._hand_over(answer.number, found)
-
-    def _hand_over(self, number: int, failed: TransientError | None) -> None:
-        future = self._ready[number] = self._strictly(self._objects[number], failed)
-        self._strict.append(future)
-
     def hang_up(self) -> None:
         """Close the connections; the strict way goes on."""
-        self._wires.close()
+        if self not in _OPEN or os.getpid() != self._pid:  # the sockets of a fork's copy are its parent's too
+            return
+        for curl in list(self._busy):
+            self._release(curl)
+        for get in self._idle:
+            get.curl.close()
+        self._multi.close()
+        _OPEN.discard(self)
+        if self._slots:
+            _SLOTS.release(self._slots)
 
     def close(self) -> None:
         """Ask for nothing any more."""
@@ -244,18 +180,93 @@ class Call:
         for future in self._strict:
             future.cancel()
 
+    def _begin_more(self, number: int) -> None:
+        self._strict = [future for future in self._strict if not future.done()]
+        most = self._gets.side_by_side(len(self._objects))
+        while (
+            self._begun < len(self._objects)
+            and self._begun - number < AHEAD_OBJECTS
+            and (self._ahead_bytes < AHEAD_BYTES or self._begun == number)
+            # What the strict way repeats, with pauses, holds back what is asked of a store in trouble.
+            and len(self._busy) + len(self._strict) < most
+        ):
+            item = self._objects[self._begun]
+            if not self._gets.usable or not self._gets.takes(item):
+                self._hand_over(self._begun, None)
+            elif self._idle or self._may_open_one():
+                self._begin(self._begun, item)
+            else:
+                return
+            self._ahead_bytes += item.size_bytes
+            self._begun += 1
 
-def _tls() -> SSLContext:
-    """What certificates are checked with: AWS_CA_BUNDLE, the system's authorities, or botocore's own copy."""
-    import ssl
+    def _may_open_one(self) -> bool:
+        slot = _SLOTS.acquire(blocking=False)
+        may = slot or self._opened < FEWEST
+        self._slots += slot
+        self._opened += may
+        return may
 
-    chosen = os.environ.get("AWS_CA_BUNDLE") or None
-    context = ssl.create_default_context(cafile=chosen)
-    known = ssl.get_default_verify_paths()
-    if not chosen and not known.cafile and not known.capath:
-        from importlib.util import find_spec
+    def _begin(self, number: int, item: Pinned) -> None:
+        self._gets.requests.note("GET", item.key)
+        try:
+            get = self._idle.pop() if self._idle else CurlGet(self._gets.options)
+            url = f"{self._gets.url}/{quoted(item.key)}"
+            get.prepare(number, url, item.size_bytes, item.etag, self._gets.credentials())
+            self._multi.add_handle(get.curl)
+            self._busy[get.curl] = get
+        except Exception:  # noqa: BLE001 - of libcurl or of credentials: the strict way says why, or does it
+            self._gets.possible = False
+            self._hand_over(number, None)
 
-        found = find_spec("botocore")
-        if found is not None and found.origin:
-            context.load_verify_locations(Path(found.origin).with_name("cacert.pem"))
-    return context
+    def _poll(self) -> None:
+        """Take what has ended; wait a moment if nothing has."""
+        try:
+            self._multi.perform()
+            _, whole, broken = self._multi.info_read()
+            if not whole and not broken and self._multi.select(_TURN_SECONDS) < 1:
+                time.sleep(0.001)  # while a name is looked up, there is nothing to select
+        except self._error as error:
+            whole, broken = [], [(curl, 0, str(error)) for curl in self._busy]
+        for curl, trouble in [(curl, "") for curl in whole] + [(curl, text) for curl, _, text in broken]:
+            get = self._release(curl)
+            found = self._gets.settle(self._objects[get.number], *get.outcome(trouble))
+            if isinstance(found, bytes):
+                self._ready[get.number] = found
+            else:
+                self._hand_over(get.number, found)
+
+    def _release(self, curl: Any) -> CurlGet:
+        get = self._busy.pop(curl)
+        self._multi.remove_handle(curl)
+        self._idle.append(get)
+        return get
+
+    def _hand_over(self, number: int, failed: TransientError | None) -> None:
+        future = self._ready[number] = self._strictly(self._objects[number], failed)
+        self._strict.append(future)
+
+
+def quoted(key: str) -> str:
+    """A key as it is signed and sent.
+
+    >>> quoted("a b+c=ü%.json")
+    'a%20b%2Bc%3D%C3%BC%25.json'
+    """
+    return quote(key, safe="/-_.~")
+
+
+def _slots() -> threading.Semaphore:
+    """A slot for each connection of this process; half of the files that it may open are left to others."""
+    files, _ = getrlimit(RLIMIT_NOFILE)
+    return threading.Semaphore(CONNECTIONS if files == RLIM_INFINITY else min(CONNECTIONS, files // 2))
+
+
+def _after_fork() -> None:
+    global _SLOTS  # noqa: PLW0603 - one set of slots for each process
+    _SLOTS = _slots()
+
+
+_SLOTS = _slots()
+_OPEN: set[Call] = set()  # a fork's copies stay in it: closing them would hang up on their parent's servers
+os.register_at_fork(after_in_child=_after_fork)

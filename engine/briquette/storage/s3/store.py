@@ -15,7 +15,7 @@ from briquette.model import Piece, RawObject
 from briquette.storage.interface import ANY, NO_METADATA, Condition, Staged, Store, Stored, check_writable
 from briquette.storage.s3 import get_threads
 from briquette.storage.s3.clients import Connection
-from briquette.storage.s3.errors import RefusedError, answer_of, explain
+from briquette.storage.s3.errors import answer_of, explain
 from briquette.storage.s3.etag_check import EtagCheck
 from briquette.storage.s3.multipart import MIN_COPY_BYTES, MultipartUpload
 from briquette.storage.s3.prefetch import S3Prefetch, Watch
@@ -384,13 +384,8 @@ class S3Store(Store):
             return
 
     def _delete_once(self, key: str, condition: Condition) -> None:
-        small = self._small_gets()
-        answer = small.delete(key, condition.etag) if small is not None else None
-        if answer is None:
-            asked = {"IfMatch": condition.etag} if condition.etag else {}
-            self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked)
-        elif answer[0] >= 300:
-            raise RefusedError(*answer)
+        asked = {"IfMatch": condition.etag} if condition.etag else {}
+        self.connection.control.delete_object(Bucket=self.bucket, Key=key, **asked)
 
 
 class WaitingPut:
