@@ -1,4 +1,4 @@
-"""The checks of `make api` can fail: a name without an entry, a silent docstring, a page that calls elsewhere."""
+"""The checks of `make api` can fail: no entry, a silent docstring, a page that loads from elsewhere."""
 
 from __future__ import annotations
 
