@@ -65,7 +65,7 @@ def file_format(key: str, head: bytes) -> FileFormat | None:
     if head[:4] == b"PAR1":
         return FileFormat.PARQUET
     named = _EXTENSIONS.get(extension(key))
-    if named in (FileFormat.JSON, FileFormat.CSV, FileFormat.TSV):
+    if named is not None and named is not FileFormat.PARQUET:
         return named
     first = head.removeprefix(BOM).lstrip(_WHITESPACE)[:1]
     if first in (b"{", b"["):
