@@ -16,11 +16,12 @@ export VENV
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-slow test-aws lint format types house package glue synth diagram check audit bench lock resolve clean \
-        coverage mutation fuzz test-pythons
+.PHONY: help install demo quick test test-slow test-aws lint format types house package glue synth diagram check audit bench lock \
+        resolve clean coverage mutation fuzz test-pythons api
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^# -- / { gsub(/[ -]+$$|^# -- /, ""); printf "\n%s\n", $$0 } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # -- set-up -------------------------------------------------------------------------------------
 
@@ -62,7 +63,11 @@ diagram: ## Draw docs/flow.svg from docs/flow.dot (needs Node.js)
 	@NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt} npm install --silent --no-audit --no-fund --prefix build/diagram @viz-js/viz@3.31.0
 	@node scripts/diagram.mjs docs/flow.dot docs/flow.svg
 
-# -- checks -------------------------------------------------------------------------------------
+# -- tests --------------------------------------------------------------------------------------
+
+# The list and how it was chosen: tests/quick.txt, CONTRIBUTING.md. Ten examples of each property, the same in every run.
+quick: install ## The tests that tell most, in under a minute: every room, and the whole way by CLI, library, S3 and Dask
+	@$(PYTEST) -q --hypothesis-profile=quick -m "not slow and not aws and not spark" @tests/quick.txt
 
 test: install ## Run the tests: all but those marked slow or aws
 	@$(PYTEST) -m "not slow and not aws"
@@ -76,11 +81,13 @@ test-pythons: install ## Run the tests of the readers and of inference on the ot
 test-aws: install ## Run the tests that talk to a real AWS account (needs credentials and BRIQUETTE_AWS_TEST_URL)
 	@$(PYTEST) -m aws
 
+# -- checks -------------------------------------------------------------------------------------
+
 lint: $(VENV)/.dev ## Check style and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: $(VENV)/.dev ## Mend style and format where that is safe
+format: $(VENV)/.dev ## Fix style and format where that is safe
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -115,6 +122,9 @@ SECONDS ?= 60
 fuzz: $(VENV)/.dev ## Fuzz every reader of bytes for SECONDS each, guided by coverage (Linux on x86-64)
 	@$(BIN)/python -m tests.reliability.fuzz_readers --seconds $(SECONDS)
 
+api: $(VENV)/.dev ## Build the API reference from the docstrings to build/api; a warning is an error
+	@$(BIN)/python scripts/api_reference.py
+
 package: $(VENV)/.dev ## Build the wheel and check that it works outside this checkout
 	@$(BIN)/python scripts/check_wheel.py
 
@@ -129,7 +139,8 @@ audit: $(VENV)/.dev ## Compare the locked dependencies with public advisories (n
 	@$(BIN)/uvx --quiet pip-audit==2.10.1 --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off \
 		|| { echo "audit: an advisory applies, or pip-audit or its database could not be reached; see above." >&2; exit 1; }
 
-check: lint types house package coverage test ## All of the above but the slow tests, as CI runs them
+check: ## What CI runs, in its order: .ci/run
+	@.ci/run
 
 clean: ## Remove the environment, caches and what was built
 	rm -rf $(VENV) build cdk.out dist demo *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from briquette.storage.interface import Store
 from briquette.storage.opening import open_store
 from tests.faults import FaultyWire, faulty_wire
 from tests.servers import Bucket, environment, ministack, new_bucket
+
+# `make quick`: the same properties on fewer examples, and on the same ones in every run.
+settings.register_profile("quick", max_examples=10, derandomize=True, database=None, deadline=None)
 
 
 @pytest.fixture(scope="session")

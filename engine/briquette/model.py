@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 SPEC_VERSION = 2  # raise it when the same spec would give other bytes or other rows
 MIB = 1 << 20
@@ -60,6 +61,13 @@ class FileFormat(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
+
+
+# The formats that are decoded from text. Whoever tells them apart ends with ``assert_never``, so that
+# the type checker names every place that a further format must be added to.
+TextFormat = Literal[FileFormat.JSON, FileFormat.CSV, FileFormat.TSV]
+
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")  # of the names of compressed objects
 
 
 @dataclass(frozen=True, slots=True)

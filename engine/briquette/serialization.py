@@ -241,7 +241,8 @@ def manifest_from_bytes(data: bytes, where: str = "") -> Manifest:
     """The manifest in ``data``, also of an older version; ``VerificationFailed``, ``UpgradeNeeded``."""
     hint = "Put the manifest back from a backup, or publish the dataset again."
     what = where or "_manifest.json"
-    return _read("manifest", Manifest, data, VerificationFailed, what, hint, read=(1, FORMAT_VERSION))
+    every = tuple(range(1, FORMAT_VERSION + 1))
+    return _read("manifest", Manifest, data, VerificationFailed, what, hint, read=every)
 
 
 # -- fingerprints ------------------------------------------------------------------------------

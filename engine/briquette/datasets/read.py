@@ -57,8 +57,8 @@ def read(
     """A published dataset as a Dask DataFrame, one partition for each run of row groups (about 128 MiB).
 
     ``url`` is the dataset, or with ``ds`` the folder above ``ds=<ds>``; ``columns`` selects and orders
-    columns. Rows keep the published order. Computing it after somebody published again raises
-    ``SnapshotChanged``: call ``read`` again.
+    columns. Returns a frame whose rows keep the published order. Raises ``NoDataset`` where nothing is
+    published; computing it after somebody published again raises ``SnapshotChanged``: call ``read`` again.
 
     >>> from briquette import read
     >>> read(curated, columns=["price"]).compute()["price"].tolist()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from typing import assert_never
 
 from briquette.decoding.fast.scanned import InTurn
 from briquette.decoding.json_objects import decode_json
 from briquette.decoding.rows.result import Decoded, Gather, Refused, Text
 from briquette.decoding.text.object_text import decompress, file_format
-from briquette.model import CompactionSpec, FileFormat
+from briquette.model import CompactionSpec, FileFormat, TextFormat
 
 __all__ = ["Decoded", "Refused", "decode_objects", "decode_records_only"]
 
@@ -60,10 +61,10 @@ class _Block:
         self.gather = Gather(spec, count)
         self._plain_ranges, self._strict = plain_ranges, strict
         self._in_turn = None if plain_ranges or strict else InTurn(self.gather, total_bytes)
-        self._families: dict[FileFormat | None, list[Text]] = {}
+        self._families: dict[TextFormat, list[Text]] = {}
         self._plain_json = self._families.setdefault(FileFormat.JSON, [])
 
-    def take(self, kind: FileFormat | None, text: Text) -> None:
+    def take(self, kind: TextFormat, text: Text) -> None:
         """Add an object of any format but Parquet."""
         if self._in_turn is not None and kind is FileFormat.JSON and text.body[:1] == b"{":
             self._plain_json += self._in_turn.take(text)
@@ -76,11 +77,16 @@ class _Block:
             self._plain_json += self._in_turn.finish()
             self._plain_json.sort(key=attrgetter("place"))
         decode_json(self._plain_json, self.gather, inside=self._plain_ranges, strict=self._strict)
-        for kind in (FileFormat.CSV, FileFormat.TSV):
-            if kind in self._families:
-                from briquette.decoding.csv_objects import decode_csv
+        for kind, texts in sorted(self._families.items()):
+            match kind:
+                case FileFormat.JSON:
+                    pass  # above
+                case FileFormat.CSV | FileFormat.TSV:
+                    from briquette.decoding.csv_objects import decode_csv
 
-                decode_csv(self._families[kind], kind, self.gather, strict=self._strict)
+                    decode_csv(texts, kind, self.gather, strict=self._strict)
+                case _:
+                    assert_never(kind)
         return self.gather.finish()
 
 
@@ -125,7 +131,7 @@ def _decode(
                     block = _Block(count, total_bytes, spec, plain_ranges=plain_ranges, strict=strict)
                 add_slice(file, piece, index, block.gather, strict=strict)
             del file
-        else:
+        elif kind is not None:
             block.take(kind, Text(index, key, body))
         del raw, body
     yield block.finish()

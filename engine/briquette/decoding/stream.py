@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import assert_never
 
 from briquette.decoding.csv_lines import last_whole
 from briquette.decoding.csv_objects import decode_csv, header_of, splitter_of
@@ -17,7 +18,7 @@ from briquette.decoding.rows.row_builder import RowBuilder
 from briquette.decoding.strict.csv_records import CsvReader, Header, Splitter, Undecided
 from briquette.decoding.strict.json_records import JsonReader, Record
 from briquette.decoding.text.object_text import BOM, decompress_stream, file_format, first_char
-from briquette.model import CompactionSpec, FileFormat
+from briquette.model import CompactionSpec, FileFormat, TextFormat
 
 # Behind "}", at most this much whitespace and a line end, a line that begins with "{" begins a record for
 # sure.
@@ -76,7 +77,7 @@ def decode_stream(
 
 
 def _blocks(
-    key: str, kind: FileFormat | None, feed: _Feed, spec: CompactionSpec, size: int
+    key: str, kind: TextFormat | None, feed: _Feed, spec: CompactionSpec, size: int
 ) -> Iterator[Decoded]:
     match kind:
         case FileFormat.JSON if first_char(feed.buffer) == b"[":
@@ -85,8 +86,10 @@ def _blocks(
             yield from _json_blocks(key, feed, spec, size)
         case FileFormat.CSV | FileFormat.TSV:
             yield from _csv_blocks(key, kind, feed, spec, size)
-        case _:
+        case None:
             yield _one(key, feed.take(len(feed.buffer)), spec, lambda _t, _g: None)
+        case _:
+            assert_never(kind)
 
 
 def _one(key: str, body: bytes, spec: CompactionSpec, decode: Callable[[Text, Gather], None]) -> Decoded:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from briquette.decoding.strict.csv_records import CsvReader, Header, Splitter, read_header
 from briquette.decoding.strict.json_records import JsonReader, Record
@@ -115,12 +115,17 @@ class _Observer:
         self.objects += 1
         self.place.key, self.place.position = key, 0
         kind = file_format(key, text[:_HEAD_BYTES] if text[:_HEAD_BYTES].strip() else text)
-        if kind is FileFormat.JSON:
-            self._json(key, text.removeprefix(BOM))
-        elif kind is FileFormat.PARQUET:
-            self._parquet(key, text)
-        elif kind is not None:
-            self._csv(key, text, kind)
+        match kind:
+            case FileFormat.JSON:
+                self._json(key, text.removeprefix(BOM))
+            case FileFormat.PARQUET:
+                self._parquet(key, text)
+            case FileFormat.CSV | FileFormat.TSV:
+                self._csv(key, text, kind)
+            case None:  # nothing but white space
+                pass
+            case _:
+                assert_never(kind)
 
     def refuse(self, key: str, reason: str) -> None:
         """Count an object that is one reject."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from briquette.errors import NotFound, UsageError
-from briquette.model import CompactionSpec, Location, RawObject
+from briquette.model import COMPRESSED_SUFFIXES, CompactionSpec, Location, RawObject
 from briquette.planning.plan import (
     BATCH_MANIFEST_NAME,
-    COMPRESSED_SUFFIXES,
     is_huge,
     is_input,
     parse_batch_manifest,

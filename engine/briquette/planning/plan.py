@@ -19,6 +19,7 @@ from briquette import serialization
 from briquette.errors import BatchManifestMismatch, PartitionConflict, UnsafePath
 from briquette.model import (
     COMPACTION,
+    COMPRESSED_SUFFIXES,
     MIB,
     CompactionSpec,
     Location,
@@ -32,7 +33,6 @@ from briquette.model import (
 )
 
 BATCH_MANIFEST_NAME = "_batch.manifest.json"
-COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
 TERSE_FACTOR = 2
 _TERSE = tuple(kind + suffix for kind in (".csv", ".tsv") for suffix in ("", *COMPRESSED_SUFFIXES))
 # Text of one writer compresses about eightfold; splits and memory count what will be decoded.
@@ -45,7 +45,7 @@ INLINE_SPLIT_BYTES = 16 * MIB
 
 
 # In "/" + key: a pattern that begins with one of a few characters is found twice as fast as one with "\A".
-_PARQUET_NAME = re.compile(r"\.parquet(?:\.(?:gz|zst|bz2|xz))?\Z", re.IGNORECASE)
+_PARQUET_NAME = re.compile(rf"\.parquet(?:{'|'.join(map(re.escape, COMPRESSED_SUFFIXES))})?\Z", re.IGNORECASE)
 _UNSAFE_KEY = re.compile(r"[\x00-\x1f\x7f]|/\.{0,2}(?:/|\Z)")
 
 

@@ -12,16 +12,20 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from briquette.errors import CorruptObject, LimitExceeded, UnsupportedFormat
-from briquette.model import FileFormat, Limits
+from briquette.model import COMPRESSED_SUFFIXES, FileFormat, Limits
 from briquette.schemas.limits import limit_hint
 
 BOM = b"\xef\xbb\xbf"
 MAGIC_BYTES = 10  # enough of an object's beginning to know its compression
 _STEP_BYTES = 1 << 20  # how much may be decompressed between two looks at the limit
 
-_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
-_MAGIC_FIRST = frozenset(bytes([b]) for b in b"\x1f\x28\xfdBPQRSTUVWXYZ[\\]^_")
-_ZSTD_FRAME = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # the second kind is skippable
+_MAGIC = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # the second kind is skippable
+    "bz2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+}
+_MAGIC_FIRST = frozenset(bytes([b]) for b in b"\x1f\x28\xfdBPQRSTUVWXYZ[\\]^_")  # what one may begin with
 _EXTENSIONS = {
     "json": FileFormat.JSON,
     "jsonl": FileFormat.JSON,
@@ -30,7 +34,6 @@ _EXTENSIONS = {
     "tsv": FileFormat.TSV,
     "parquet": FileFormat.PARQUET,
 }
-_COMPRESSED = ("gz", "zst", "bz2", "xz")
 _WHITESPACE = b" \t\r\n"
 
 
@@ -42,13 +45,7 @@ def compression(head: bytes) -> str:
     """
     if head[:1] not in _MAGIC_FIRST:
         return ""
-    if head[:2] == b"\x1f\x8b":
-        return "gzip"
-    if _ZSTD_FRAME.match(head):
-        return "zstd"
-    if head[:6] == b"\xfd7zXZ\x00":
-        return "xz"
-    return "bz2" if _BZIP2.match(head) else ""
+    return next((kind for kind, magic in _MAGIC.items() if magic.match(head)), "")
 
 
 def extension(key: str) -> str:
@@ -57,10 +54,10 @@ def extension(key: str) -> str:
     >>> extension("day=09/AAPL.JSON.gz")
     'json'
     """
-    parts = key.rsplit("/", 1)[-1].lower().split(".")
-    if len(parts) > 1 and parts[-1] in _COMPRESSED:
-        parts.pop()
-    return parts[-1] if len(parts) > 1 else ""
+    name = key.rsplit("/", 1)[-1].lower()
+    if name.endswith(COMPRESSED_SUFFIXES):
+        name = name.rpartition(".")[0]
+    return name.rpartition(".")[2] if "." in name else ""
 
 
 def file_format(key: str, head: bytes) -> FileFormat | None:
@@ -68,7 +65,7 @@ def file_format(key: str, head: bytes) -> FileFormat | None:
     if head[:4] == b"PAR1":
         return FileFormat.PARQUET
     named = _EXTENSIONS.get(extension(key))
-    if named in (FileFormat.JSON, FileFormat.CSV, FileFormat.TSV):
+    if named is not None and named is not FileFormat.PARQUET:
         return named
     first = head.removeprefix(BOM).lstrip(_WHITESPACE)[:1]
     if first in (b"{", b"["):
@@ -82,7 +79,7 @@ def file_format(key: str, head: bytes) -> FileFormat | None:
         )
     raise UnsupportedFormat(
         f"{key} is in no format that is read: its name has no known extension and it starts with {first!r}.",
-        hint="Read are .json .jsonl .ndjson .csv .tsv .parquet, each also under .gz .zst .bz2 .xz.",
+        hint=f"Read are .{' .'.join(_EXTENSIONS)}, each also under {' '.join(COMPRESSED_SUFFIXES)}.",
     )
 
 
