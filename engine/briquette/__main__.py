@@ -1,6 +1,6 @@
 """``python -m briquette``: the command."""
 
-from briquette.cli.main import program
+from briquette.cli.main import main
 
 if __name__ == "__main__":
-    program()
+    main()

@@ -1,4 +1,4 @@
-"""The ``briquette`` command: run it, turn errors into a message and an exit code, leave quickly.
+"""The ``briquette`` command: run it, turn errors into a message and an exit code.
 
 Nothing is imported before ``settle`` has been called that could be imported after it.
 """
@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 
-from briquette.cli.process_setup import arrow_is_mapped, map_arrow_ahead, settle
+from briquette.cli.process_setup import settle
 
 CUT_OFF = "the run was cut off; readers see the old dataset or the new one, never a mixture."
-_WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
 
 
 def main() -> None:
-    """Run the command in ``sys.argv`` and exit with its code."""
+    """Entry point of the console script: run the command in ``sys.argv`` and exit with its code."""
     settle()
     from briquette import cancellation
     from briquette.errors import EXIT_RETRYABLE, BriquetteError, Interrupted
@@ -25,8 +23,6 @@ def main() -> None:
     from briquette.cli.app import COMMANDS, GROUPS, build
     from briquette.cli.output import fail
 
-    if len(sys.argv) > _WORDS_OF_A_QUESTION:
-        map_arrow_ahead()
     asked = sys.argv[1:2]
     try:
         (build(asked) if asked and asked[0] in {*COMMANDS, *GROUPS} else build())()
@@ -49,28 +45,5 @@ def main() -> None:
         sys.exit(EXIT_RETRYABLE)
 
 
-def program() -> None:
-    """Entry point of the console script: ``main``, and then out without taking the libraries down.
-
-    Unloading them one by one takes 0.07 s and changes nothing: what is published lies on disk.
-    Where threads or clusters are still there, the interpreter ends as usual, which waits for them.
-    """
-    code: int | str | None = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code
-    arrow_is_mapped()  # a wrong word ends sooner than that: to leave while the loader works may crash
-    alone = threading.active_count() == 1 and not {"distributed", "ray"} & sys.modules.keys()
-    if not alone or not isinstance(code, int | None):
-        sys.exit(code)
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # the reader of a pipe is gone: the interpreter has its own way to say so
-        sys.exit(code)
-    os._exit(code or 0)
-
-
 if __name__ == "__main__":
-    program()
+    main()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from briquette.cli.options import Common, choice
-from briquette.cli.process_setup import BEGAN
+from briquette.cli.process_setup import BEGAN, hide_pandas_from_pyarrow
 
 _spoken = Common()  # how this invocation speaks; the error that ends it needs it
 
@@ -29,30 +29,6 @@ def speak(common: Common) -> None:
 
     _spoken = common
     configure_logging(choice("log-format", common.log_format, ("text", "json")))
-
-
-def hide_pandas_from_pyarrow() -> None:
-    """Let pyarrow find no pandas in this process, which makes no frames: it looks once and remembers.
-
-    pyarrow imports pandas, 0.4 s of CPU, at the first array that it makes, only to recognise a Series
-    (docs/decisions/0005-start-up.md).
-    """
-    if "pandas" in sys.modules:
-        return
-    hidden = _NoPandas()
-    sys.meta_path.insert(0, hidden)
-    try:
-        import pyarrow as pa
-
-        pa.array([])
-    finally:
-        sys.meta_path.remove(hidden)
-
-
-class _NoPandas:
-    def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError(fullname)
 
 
 def say(document: Mapping[str, Any], text: str) -> None:

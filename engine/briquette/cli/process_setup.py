@@ -10,10 +10,7 @@ import ctypes
 import gc
 import os
 import sys
-import threading
 import time
-from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.util import find_spec
 
 
 def _process_began() -> float:
@@ -56,28 +53,25 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def map_arrow_ahead() -> None:
-    """Let a thread map Arrow's libraries while this one imports other things.
+def hide_pandas_from_pyarrow() -> None:
+    """Let pyarrow find no pandas in this process, which makes no frames: it looks once and remembers.
 
-    The loader takes 0.02 s for their relocations and does not need the interpreter; the import of pyarrow
-    then finds them done. Called through ``ctypes``, since an import would hold the interpreter; and when the
-    command line is there, whose own libraries would wait for the loader.
+    pyarrow imports pandas, 0.4 s of CPU, at the first array that it makes, only to recognise a Series
+    (docs/decisions/0005-start-up.md).
     """
-    dlopen = getattr(ctypes.CDLL(None), "dlopen", None) if sys.platform == "linux" else None
-    found = find_spec("pyarrow")
-    if dlopen is None or found is None or not found.submodule_search_locations:
+    if "pandas" in sys.modules:
         return
-    path = os.path.join(found.submodule_search_locations[0], f"lib{EXTENSION_SUFFIXES[0]}")
-    dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
-    thread = threading.Thread(target=dlopen, args=(os.fsencode(path), os.RTLD_NOW), daemon=True)
-    thread.start()
-    _mapping.append(thread)
+    hidden = _NoPandas()
+    sys.meta_path.insert(0, hidden)
+    try:
+        import pyarrow as pa
+
+        pa.array([])
+    finally:
+        sys.meta_path.remove(hidden)
 
 
-_mapping: list[threading.Thread] = []
-
-
-def arrow_is_mapped() -> None:
-    """Wait for what ``map_arrow_ahead`` has begun: neither a fork nor an exit may find the loader at work."""
-    while _mapping:
-        _mapping.pop().join()
+class _NoPandas:
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)

@@ -95,17 +95,6 @@ class Requests:
         with self._lock:
             self._counts[verb] += 1
 
-    def note_all(self, verb: str, keys: Sequence[str]) -> None:
-        """As ``note`` for each of the keys, of which none shows anything to readers."""
-        if self.before is not None:
-            for key in keys:
-                self.before(verb, key)
-        if cancellation.asked():
-            for key in keys:
-                cancellation.look(self._url, verb, key)
-        with self._lock:
-            self._counts[verb] += len(keys)
-
     def __getitem__(self, verb: str) -> int:
         return self._counts[verb]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,16 +20,14 @@ from briquette.cli.options import (
     expand,
     option,
 )
-from briquette.cli.output import begin, elapsed, hide_pandas_from_pyarrow, say, speak
-from briquette.cli.process_setup import arrow_is_mapped
+from briquette.cli.output import begin, elapsed, say, speak
+from briquette.cli.process_setup import hide_pandas_from_pyarrow
 from briquette.errors import EXIT_EMPTY, UsageError
 
 if TYPE_CHECKING:
-    from briquette.compaction.options import RunOptions
     from briquette.compaction.prefetch import Prefetched
     from briquette.compaction.result import CompactionResult
     from briquette.model import Plan
-    from briquette.planning.target import Target
 
 BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _batch.manifest.json.")]
 
@@ -87,33 +83,15 @@ def compact(
         result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
     else:
         place = target.resolve()
-        with _reading_ahead(place, options):
-            if not (spec.schema or place.partition.table):
-                hide_pandas_from_pyarrow()  # all is read in order to infer a schema
-            chosen = spec.resolve(place, target.settings())
-            with prefetch(place, chosen, options) as prefetched:
-                hide_pandas_from_pyarrow()  # and import it, while the stores have been asked
-                result = execute(make_plan(place, chosen, options, prefetched), prefetched)
+        if not (spec.schema or place.partition.table):
+            hide_pandas_from_pyarrow()  # all is read in order to infer a schema
+        chosen = spec.resolve(place, target.settings())
+        with prefetch(place, chosen, options) as prefetched:
+            hide_pandas_from_pyarrow()  # and import it, while the stores have been asked
+            result = execute(make_plan(place, chosen, options, prefetched), prefetched)
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
-
-
-def _reading_ahead(place: Target, options: RunOptions) -> AbstractContextManager[None]:
-    """Another process lists a day on disk, and reads its files where this one will decode all of them."""
-    from briquette.compaction.prefetch import reads_here
-    from briquette.planning.layout import Layout
-    from briquette.storage.local.read_ahead import reading_ahead
-    from briquette.storage.local.store import LocalStore
-    from briquette.storage.opening import open_store
-
-    store = open_store(place.raw.url)
-    if not isinstance(store, LocalStore):
-        return nullcontext()
-    arrow_is_mapped()
-    published = os.path.join(place.output.url, Layout.of(place.output).manifest_key)
-    bodies = reads_here(options) and (options.force or not os.path.exists(published))
-    return reading_ahead(store, place.raw.prefix, bodies=bodies)
 
 
 @expand

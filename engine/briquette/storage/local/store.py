@@ -39,9 +39,9 @@ from briquette.storage.local.files import (
     write_all,
     write_metadata,
 )
-from briquette.storage.local.read_ahead import SMALL_BYTES, ReadAhead
 from briquette.storage.local.staged_file import LocalStaged
 
+SMALL_BYTES = 16 << 10  # reading so many takes the kernel no longer than opening the file
 TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; for one that is not cached
@@ -52,7 +52,6 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_SUCH_PLACE = (*_ABSENT, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)  # where it should be written
 _NONE: Mapping[str, str] = MappingProxyType({})
 _Found = list[Stored]  # `list` is a verb inside the class
-_Bodies = list[bytes]
 
 
 class LocalStore(Store):
@@ -67,7 +66,6 @@ class LocalStore(Store):
         self._above = os.path.join(root, "")
         self._turn = threading.Lock()
         self._waits = False
-        self.read_ahead: ReadAhead | None = None  # another process that lists and reads for this one
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -77,8 +75,6 @@ class LocalStore(Store):
         folder, _, name = prefix.rpartition("/")
         if folder:
             check_readable(folder)
-        if self.read_ahead is not None and (known := self.read_ahead.listing(prefix)) is not None:
-            return iter(known)
         found: _Found = []
         try:
             above = f"{folder}/" if folder else ""
@@ -189,16 +185,9 @@ class LocalStore(Store):
             while some := tuple(islice(run, _TURN)):
                 with contextlib.nullcontext() if self._waits else self._turn:
                     began = time.monotonic()
-                    bodies = self._small_bodies(some)
+                    bodies = [self.get_pinned(item) for item in some]
                     self._waits |= time.monotonic() - began > _WAITED_SECONDS * len(some)
                 yield from bodies
-
-    def _small_bodies(self, items: Sequence[RawObject]) -> _Bodies:
-        if self.read_ahead is None:
-            return [self.get_pinned(item) for item in items]
-        known = tuple(zip(items, self.read_ahead.bodies(items), strict=True))
-        self.requests.note_all("GET", [item.key for item, body in known if body is not None])
-        return [self.get_pinned(item) if body is None else body for item, body in known]
 
     def get_pinned(self, item: RawObject) -> bytes:
         """A raw object in four system calls: thousands of small ones are mostly that."""
