@@ -43,7 +43,7 @@ def noted(self, asked, key):
         if left == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 briquette.storage.interface.Requests.note = noted
-runpy.run_module("orchestration.container", run_name="__main__", alter_sys=True)
+runpy.run_module("briquette.aws.container", run_name="__main__", alter_sys=True)
 """
 
 
@@ -58,7 +58,7 @@ class Ended:
         return [line for line in self.lines if "_aws" in line]
 
 
-def run(*command: str, python: tuple[str, ...] = ("-m", "orchestration.container")) -> Ended:
+def run(*command: str, python: tuple[str, ...] = ("-m", "briquette.aws.container")) -> Ended:
     """Every line of the output must be JSON: CloudWatch makes metrics and fields of nothing else."""
     ended = subprocess.run(
         [sys.executable, *python, *command],

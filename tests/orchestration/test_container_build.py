@@ -42,7 +42,7 @@ def test_the_image_runs_as_nobody_special_and_starts_the_task():
     assert 'ENTRYPOINT ["python", "-m", "briquette.aws.container"]' in DOCKERFILE
     assert DOCKERFILE.count("\nFROM ") == 1
     assert "\nFROM python:3.11-slim\n" in DOCKERFILE
-    assert (ROOT / "briquette/aws/container.py").is_file()
+    assert (ROOT / "engine/briquette/aws/container.py").is_file()
 
 
 def test_docker_ignores_what_the_build_context_leaves_out():
@@ -80,7 +80,7 @@ def test_the_steps_make_an_environment_that_answers(tmp_path):
         subprocess.run(
             ["sh", "orchestration/container/build.sh", step], cwd=folder, env=environment, check=True
         )
-    help_ = [str(venv / "bin/python"), "-I", "-m", "orchestration.container", "compact", "--help"]
+    help_ = [str(venv / "bin/python"), "-I", "-m", "briquette.aws.container", "compact", "--help"]
     told = subprocess.run(help_, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     installed = list((venv / "lib").rglob("briquette/aws/container.py"))
