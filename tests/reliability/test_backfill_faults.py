@@ -134,7 +134,10 @@ def waiting() -> Iterator[threading.Event]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("count", "travel"), [(12, "pieces"), (100, "whole")])
+@pytest.mark.parametrize(
+    ("count", "travel"),
+    [(12, "pieces"), (30, "whole"), pytest.param(100, "whole", marks=pytest.mark.slow)],
+)
 def test_a_backfill_with_one_request_in_twenty_gone_wrong_ends_with_every_row(
     faulty_s3: tuple[Bucket, FaultyWire], waiting: threading.Event, count: int, travel: str
 ) -> None:
