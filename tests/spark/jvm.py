@@ -1,7 +1,7 @@
 """A JVM that Spark programs use one after another: each has its own Python process and its own context.
 
 It is started as PySpark starts it, and found as programs under spark-submit find theirs, by
-``PYSPARK_GATEWAY_PORT``. A JVM's start takes seconds of every core; a second context in it, a fraction of one.
+``PYSPARK_GATEWAY_PORT``. A JVM's start takes seconds of every core; a second context, a fraction of one.
 """
 
 from __future__ import annotations
