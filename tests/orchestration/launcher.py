@@ -4,7 +4,8 @@
 
 - ``ecs:runTask.sync`` runs ``briquette.aws.container`` in a process of its own; an exit code other than 0 is
   ``States.TaskFailed`` with the task's description as the cause, as on AWS;
-- ``glue:startJobRun.sync`` runs the job's script from S3, real PySpark, and waits for the run's end;
+- ``glue:startJobRun.sync`` runs the job's script from S3, real PySpark, and waits for the run's end; the runs
+  take turns in one JVM, as its start is most of what a small run takes;
 - a Distributed Map takes ``Items``, ``ItemSelector``, ``MaxConcurrency``, ``Assign`` and ``Output`` in
   JSONata (MiniStack 1.5 reads them as JSONPath), and its children see no variable of their parent, as on AWS;
   its ``ResultWriter`` leaves files and a manifest, which MiniStack passes over;
@@ -17,7 +18,9 @@ All of this touches private names of MiniStack. Each is looked up at import, so 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import json
 import os
 import subprocess
@@ -38,6 +41,7 @@ import ministack.services.stepfunctions as states
 from ministack.services import glue
 
 from tests.servers import environment
+from tests.spark.jvm import Jvm, jvm
 from tests.spark.local import environment as spark_environment
 from tests.spark.local import spark_conf
 
@@ -85,6 +89,8 @@ private(ministack.app, "main")
 LAB = Path(os.environ["FLOW_LAB"])
 ENDPOINT = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
 _lock = threading.Lock()
+_one_run = threading.Lock()  # a JVM has one Spark context at a time
+_open = contextlib.ExitStack()
 
 
 # -- what the tests are told, and what they ask for -------------------------------------------------
@@ -223,18 +229,35 @@ def run_job(resource: str, asked: dict[str, Any]) -> dict[str, Any]:
     return dict(run)
 
 
+def spark_variables() -> dict[str, str]:
+    """The environment of a Glue run and of its JVM."""
+    return {
+        **clean_environment(),
+        **spark_environment(),
+        **spark_conf(LAB / "spark"),
+        **environment(ENDPOINT),
+    }
+
+
+@functools.cache
+def spark_jvm() -> Jvm:
+    """The JVM of all runs of Glue jobs; it ends with this process, as its standard input closes then."""
+    return _open.enter_context(jvm(LAB / "jvm", spark_variables()))
+
+
 def run_script(run: dict[str, Any], job: dict[str, Any], arguments: dict[str, str], script: str) -> None:
     """The job's script as Glue starts it, on plain Spark; what it raises is the run's error message."""
     words = {"--JOB_NAME": run["JobName"], **arguments}
-    variables = {**spark_environment(), **spark_conf(LAB / "spark"), **environment(ENDPOINT)}
-    ended = subprocess.run(
-        [sys.executable, script, *(word for pair in words.items() for word in pair)],
-        cwd=LAB,
-        env={**clean_environment(), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with _one_run:
+        ended = subprocess.run(
+            [sys.executable, script, *(word for pair in words.items() for word in pair)],
+            cwd=LAB,
+            env={**spark_variables(), **spark_jvm().variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        spark_jvm().clear()
     (LAB / f"{run['JobName']}-{run['Id']}.log").write_text(ended.stdout + ended.stderr)
     if ended.returncode:
         run["ErrorMessage"] = error_message(ended.stderr, Path(script).read_text(encoding="utf-8"))

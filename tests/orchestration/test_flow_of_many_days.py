@@ -144,22 +144,39 @@ def test_a_backfill_computes_indicators_in_order_after_every_transform(lab, back
     assert len(backfilled.output["glueRunIds"]) == 4
 
 
-def test_a_correction_names_the_days_that_it_made_stale_and_they_are_not_called_done(lab, backfilled):
+@pytest.fixture(scope="module")
+def corrected(lab: FlowLab, backfilled: Any) -> Any:
+    """The first day again, with one more raw object; before that, all three are skipped."""
     assert backfilled.status == "SUCCEEDED"
     again = lab.run(**SPAN)
     assert [day["status"] for day in again.output["partitions"]] == ["SKIPPED"] * 3
     lab.s3.put_object(**an_object(DAYS[0]))
-    corrected = lab.run(ds=DAYS[0])
+    return lab.run(ds=DAYS[0])
+
+
+@pytest.fixture(scope="module")
+def last_again(lab: FlowLab, corrected: Any) -> Any:
+    """The last day, whose indicators are stale, and how many containers it had before."""
+    before = len(lab.calls(DAYS[2], "ecs"))
+    return lab.run(ds=DAYS[2]), before
+
+
+def test_a_correction_names_the_days_that_it_made_stale(lab, corrected):
     assert corrected.status == "SUCCEEDED", corrected
     reason = f"changed since: {DAYS[0]}"
     assert corrected.output["stale"] == [{"ds": ds, "reason": reason} for ds in DAYS[1:]]
-    before = len(lab.calls(DAYS[2], "ecs"))
-    last = lab.run(ds=DAYS[2])
+
+
+def test_a_stale_day_is_not_called_done_and_only_its_indicators_are_computed(lab, last_again):
+    last, before = last_again
     assert (last.day(DAYS[2])["status"], last.day(DAYS[2])["indicators"]) == ("UNCHANGED", "PUBLISHED")
     assert len(lab.calls(DAYS[2], "ecs")) == before  # nothing was compacted or transformed for that
     assert [call["job"] for call in lab.calls(DAYS[2], "glue")] == ["transform", "indicators"]
     assert read(lab, DAYS[2]) == prices(lab, *DAYS)
     assert read(lab, DAYS[1]) != prices(lab, *DAYS[:2])
+
+
+def test_repair_stale_repairs_the_days_that_are_left(lab, last_again):
     repaired = lab.run(ds=DAYS[0], repair_stale=True)
     assert repaired.status == "SUCCEEDED", repaired
     assert repaired.day(DAYS[1])["reason"] == "its indicators were stale"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyspark
@@ -13,9 +15,10 @@ import pytest
 
 from tests.needs import needs_javac
 from tests.spark.installs import install_into
-from tests.spark.local import OUTPUT, ROOT, glue_arguments, run_python, spark_conf
+from tests.spark.jvm import Jvm, jvm
+from tests.spark.local import OUTPUT, ROOT, environment, glue_arguments, run_python, spark_conf
 
-pytestmark = needs_javac()
+pytestmark = [needs_javac(), pytest.mark.xdist_group("glue-runtime")]  # one JVM for all
 
 OFFICIAL = {(3, 11): "awsgluedataplanepython==5.1.0", (3, 13): "awsgluedataplanepython==6.0.0"}
 SOURCES = Path(__file__).parent / "glue_stub"
@@ -41,19 +44,29 @@ def jar(tmp_path_factory) -> Path:
     return classes
 
 
+@pytest.fixture(scope="module")
+def runs(awsglue, jar, tmp_path_factory) -> Iterator[tuple[Jvm, dict[str, str], Path]]:
+    """A JVM with the stand-ins, the variables of a run in it, and the file of the calls."""
+    folder = tmp_path_factory.mktemp("glue-runs")
+    settings = {
+        "spark.driver.extraClassPath": str(jar),
+        "spark.driver.extraJavaOptions": f"-Dglue.stub.calls={folder / 'calls'}",
+    }
+    variables = environment() | spark_conf(folder / "conf", **settings) | {"PYTHONPATH": f"{ROOT}:{awsglue}"}
+    with jvm(folder / "jvm", {**os.environ, **variables}) as found:
+        yield found, variables | found.variables, folder / "calls"
+
+
 @pytest.fixture
-def glue(awsglue, jar, tmp_path):
+def glue(runs, tmp_path):
     """Run the script as Glue does; gives how it ended and the calls that the Job class got."""
+    shared, variables, calls = runs
 
     def run(*arguments: str):
-        calls = tmp_path / "calls"
-        settings = {
-            "spark.driver.extraClassPath": str(jar),
-            "spark.driver.extraJavaOptions": f"-Dglue.stub.calls={calls}",
-        }
+        calls.unlink(missing_ok=True)
         script = shutil.copy(ROOT / "glue_wrappers/compaction_job.py", tmp_path / "script.py")
-        variables = spark_conf(tmp_path / "conf", **settings) | {"PYTHONPATH": f"{ROOT}:{awsglue}"}
         ended = run_python([str(script), *arguments], folder=tmp_path, variables=variables)
+        shared.clear()
         return ended, calls.read_text().splitlines() if calls.exists() else []
 
     return run
