@@ -63,7 +63,7 @@ def test_flags_and_words() -> None:
 
 @pytest.mark.parametrize("text", ["nan", "1_0", "x"])
 def test_two_doors_refuse_the_same_text(text: str) -> None:
-    with pytest.raises(UsageError, match="--size is .*; it must be a number"):
+    with pytest.raises(UsageError, match=r"--size is .*; it must be a number"):
         parse_arguments(["--size", text], [Argument("size", positive)])
     with pytest.raises(UsageError, match=f"--target-file-mb: '{text}' is not a number"):
         parse(["compact", "--plan-uri", "p", "--target-file-mb", text])
