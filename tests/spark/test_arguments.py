@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from briquette.aws.glue_arguments import Argument, flag, number, one_of, parse_arguments, positive, whole
+from briquette.aws.glue_arguments import Argument, parse_arguments
 from briquette.errors import UsageError
+from briquette.settings.values import flag, number, one_of, positive, whole
 
 WANTED = (
     Argument("JOB_NAME", required=True),

@@ -15,11 +15,12 @@ from briquette.cli.demo import DATA_SOURCE, DOMAIN, DS, INTERVAL, TABLE
 from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import RunOptions
 from briquette.compaction.run import run_plan
-from briquette.errors import CorruptObject, SourceChanged, WorkerLost
+from briquette.errors import SourceChanged, WorkerLost
 from briquette.executors.dask import DaskThreads
 from briquette.executors.serial import Serial
 from briquette.model import Field, Partition, Schema
 from briquette.planning.target import resolve_target
+from briquette.testing.executors import ExecutorTests
 from tests.spark.local import COMPACTED_PREFIX
 
 NAMES = {"domain": DOMAIN, "table": TABLE, "interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
@@ -43,6 +44,10 @@ def expected(raw_day, tmp_path_factory) -> list[str]:
     return checksums(result)
 
 
+class TestSpark(ExecutorTests):
+    """With the session's ``executor``."""
+
+
 # -- bytes -------------------------------------------------------------------------------------------
 
 
@@ -50,11 +55,6 @@ def test_spark_gives_the_bytes_of_the_serial_run(raw_day, expected, tmp_path, ex
     result = run_plan(planned(raw_day, tmp_path), executor=executor)
     assert checksums(result) == expected
     assert result.executor == "spark"
-
-
-def test_row_groups_that_spark_staged_give_the_same_bytes(raw_day, expected, tmp_path, executor, monkeypatch):
-    monkeypatch.setattr("briquette.planning.plan.INLINE_SPLIT_BYTES", 1)
-    assert checksums(run_plan(planned(raw_day, tmp_path), executor=executor)) == expected
 
 
 def test_a_plan_that_dask_began_is_finished_by_spark(raw_day, expected, tmp_path, executor, monkeypatch):
@@ -111,22 +111,6 @@ def test_any_partition_gives_the_same_bytes_on_every_executor(tmp_path, executor
 
 
 # -- errors ------------------------------------------------------------------------------------------
-
-
-def test_bad_input_comes_home_from_spark_as_the_same_error(tmp_path, executor):
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/a.json").write_text('{"symbol":"A"}\n')
-    (tmp_path / "raw/b.json.gz").write_bytes(b"\x1f\x8b\x08 cut off")
-    errors = []
-    for one in (Serial(), executor):
-        target = resolve_target(input_url=str(tmp_path / "raw"), output_url=str(tmp_path / "out"))
-        schema = Schema((Field("symbol", "string"),))
-        plan = make_plan(target, resolve_spec(target, schema, {"split_objects": 1}), RunOptions())
-        with pytest.raises(CorruptObject) as caught:
-            run_plan(plan, executor=one)
-        errors.append((caught.value.name, caught.value.message, caught.value.hint, caught.value.exit_code))
-    assert errors[0] == errors[1]
-    assert "b.json.gz" in errors[0][1]
 
 
 def test_an_error_of_ours_is_not_tried_again(tmp_path, executor):

@@ -18,7 +18,8 @@ _NAMED = re.compile(r"(?:(?<![\w/*.])tests/[\w/*.]+\.py|(?<![\w/*.])test_[\w*]+(
 
 @cache
 def files() -> tuple[Path, ...]:
-    return tuple(sorted((ROOT / "tests").rglob("*.py")))
+    folders = (ROOT / "tests", ROOT / "engine/briquette/testing")
+    return tuple(sorted(path for folder in folders for path in folder.rglob("*.py")))
 
 
 @cache

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from briquette.cli.options import parse_bytes
 from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import RunOptions
 from briquette.errors import UsageError
@@ -16,6 +15,7 @@ from briquette.model import OnEmpty, Partition, Plan
 from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.planning.target import Target, resolve_target
 from briquette.serialization import plan_from_bytes
+from briquette.settings.values import Parser, parse_bytes, positive, whole
 from briquette.storage.opening import open_object
 
 _PLACES, _WORDS = ("raw", "curated"), ("domain", "table", "interval", "data_source", "ds")
@@ -26,6 +26,16 @@ SHARE_OF_MEMORY = 0.8  # of the container's limit; the rest is Python, libraries
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}.", hint="docs/flow.md lists what the container takes.")
+
+
+def _typed(parse: Parser) -> Parser:
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as cause:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {cause}") from None
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +66,8 @@ def parse(argv: Sequence[str]) -> Command:
         compact.add_argument(f"--{name.replace('_', '-')}", default="")
     compact.add_argument("--compacted-subdir", default="compacted")
     compact.add_argument("--batch-manifest-name", default=BATCH_MANIFEST_NAME)
-    compact.add_argument("--target-file-mb", type=float)
-    compact.add_argument("--threads", type=int, default=0)
+    compact.add_argument("--target-file-mb", type=_typed(positive))
+    compact.add_argument("--threads", type=_typed(whole), default=0)
     compact.add_argument("--force", action="store_true")
     compact.add_argument("--on-empty", choices=tuple(OnEmpty), default=OnEmpty.KEEP)
     said = vars(compact.parse_args(_without_command(argv)))

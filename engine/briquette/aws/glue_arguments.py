@@ -6,14 +6,12 @@ it has read; elsewhere ``_resolved`` does the same. Only exact names count, as o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from briquette.errors import UsageError
-
-Parser = Callable[[str], Any]  # raises ValueError, whose text says what the value must be
+from briquette.settings.values import Parser
 
 # What Glue itself adds to a job's command line, or reads from it. All other Glue names hold a hyphen.
 GLUE_NAMES = frozenset(
@@ -48,6 +46,7 @@ def parse_arguments(argv: Sequence[str], wanted: Sequence[Argument]) -> Argument
 
     Raises ``UsageError`` that names every missing argument, or the one that cannot be read.
 
+    >>> from briquette.settings.values import whole
     >>> found = parse_arguments(["--ds=2025-09-09", "--rows", "7"], [Argument("ds"), Argument("rows", whole)])
     >>> found["ds"], found["rows"]
     ('2025-09-09', 7)
@@ -100,52 +99,3 @@ def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not equals and i + 1 < len(argv) and not argv[i + 1].startswith("--"):
             value = argv[i + 1]
         yield name, value
-
-
-# -- types -------------------------------------------------------------------------------------
-
-
-def number(text: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError("a number")
-    return value
-
-
-def positive(text: str) -> float:
-    """A finite number above zero."""
-    value = number(text)
-    if value <= 0:
-        raise ValueError("a number above 0")
-    return value
-
-
-def whole(text: str) -> int:
-    """A whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("a whole number") from None
-
-
-def flag(text: str) -> bool:
-    """``true`` or ``false``, in any case."""
-    try:
-        return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-    except KeyError:
-        raise ValueError("true or false") from None
-
-
-def one_of(kind: Callable[[str], Any], choices: Sequence[str]) -> Parser:
-    """A parser for one of some words, which ``kind`` (an enumeration, ``str``) then holds."""
-
-    def parse(text: str) -> Any:
-        if text not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return kind(text)
-
-    return parse

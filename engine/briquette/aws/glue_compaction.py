@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from briquette.aws.glue_arguments import Argument, Arguments, flag, number, one_of, positive
+from briquette.aws.glue_arguments import Argument, Arguments
 from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
 from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import RunOptions
@@ -21,6 +21,7 @@ from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.planning.spec import CODECS
 from briquette.planning.target import Target, check_ds
 from briquette.serialization import plan_from_bytes
+from briquette.settings.values import flag, number, one_of, positive
 from briquette.storage.opening import open_object
 from briquette.storage.urls import below, parse_url
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from briquette.aws.glue_arguments import Argument, Arguments, flag, one_of, positive, whole
+from briquette.aws.glue_arguments import Argument, Arguments
 from briquette.aws.glue_compaction import bucket_url
 from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
 from briquette.compaction.options import RunOptions
@@ -20,6 +20,7 @@ from briquette.pipeline.indicators_days import IndicatorsOfDay, IndicatorsOfDays
 from briquette.planning.spec import CODECS
 from briquette.planning.target import check_ds
 from briquette.prices.duplicates import KEEP_LAST, RULES
+from briquette.settings.values import flag, one_of, positive, whole
 from briquette.storage.opening import open_object
 from briquette.storage.urls import below, parse_url
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from briquette.aws.glue_arguments import Argument, Arguments, flag, number, one_of, positive, whole
+from briquette.aws.glue_arguments import Argument, Arguments
 from briquette.aws.glue_compaction import FILE_TYPES, bucket_url, target_of
 from briquette.aws.glue_runtime import JOB_NAME, GlueRun, log
 from briquette.compaction.options import RunOptions
@@ -20,6 +20,7 @@ from briquette.planning.plan import BATCH_MANIFEST_NAME
 from briquette.planning.spec import CODECS
 from briquette.prices.duplicates import KEEP_LAST, RULES
 from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
+from briquette.settings.values import flag, number, one_of, positive, whole
 from briquette.storage.urls import below, parse_url
 
 ARGUMENTS = (

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from briquette.errors import UsageError, did_you_mean
+from briquette.settings.values import parse_bytes
 
 if TYPE_CHECKING:
     from briquette.compaction.options import RunOptions
@@ -216,35 +217,6 @@ class Common:
     def shows_progress(self) -> bool:
         """Whether a bar may move on a terminal."""
         return not self.quiet and self.log_format == "text"
-
-
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "kib": 1 << 10,
-    "mib": 1 << 20,
-    "gib": 1 << 30,
-}
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes of a size.
-
-    >>> parse_bytes("1.5GiB"), parse_bytes("200 MB")
-    (1610612736, 200000000)
-    """
-    stripped = text.strip()
-    number = stripped.rstrip("kKmMgGiIbB")
-    try:
-        size = int(float(number) * _UNITS[stripped[len(number) :].lower()])
-    except (ValueError, KeyError, OverflowError):
-        size = 0
-    if size <= 0:
-        raise UsageError(f"{text!r} is not a size.", hint="Write it like 512MB, 2GB or 1.5GiB.")
-    return size
 
 
 def parse_limits(text: str) -> dict[str, object]:

@@ -66,7 +66,7 @@ def decode_json(
     if lined:
         begins = [len(BOM) if not base_offset and t.body.startswith(BOM) else 0 for t in lined]
         builder = RowBuilder(gather.spec)
-        objects = LinedObjects(lined, begins, gather, builder, base_offset=base_offset, json=True)
+        objects = LinedObjects(lined, begins, gather, builder, base_offset=base_offset)
         objects.decode(JsonLines(gather.spec))
     for text in texts:
         if text.place not in taken:

@@ -71,7 +71,6 @@ class LinedObjects:
         builder: RowBuilder,
         *,
         base_offset: int,
-        json: bool,
     ) -> None:
         self._texts = texts
         self._begins = begins
@@ -82,8 +81,8 @@ class LinedObjects:
         self._refused: list[tuple[int, Reject]] = []  # by line of the run
         self._line_records: Counts | None = None  # None: one of each per line
         self._line_rows: Counts | None = None
-        buffer, self._starts = _joined(texts, begins, closed=not json)
-        self._lines = find_lines(buffer, self._starts, json=json)
+        buffer, self._starts = _joined(texts, begins)
+        self._lines = find_lines(buffer, self._starts, json=True)
 
     def decode(self, dialect: Dialect) -> None:
         lines = self._lines
@@ -174,13 +173,11 @@ def _cumulated(per_line: Counts | None, lines: int) -> Counts:
     return out
 
 
-def _joined(texts: Sequence[Text], begins: Sequence[int], *, closed: bool) -> tuple[bytes, Offsets]:
-    """One buffer of all texts, and where each begins; ``closed`` asks for a line end after the last one too.
+def _joined(texts: Sequence[Text], begins: Sequence[int]) -> tuple[bytes, Offsets]:
+    """One buffer of all texts, and where each begins.
 
     A second line end after one that is there already is only a blank line.
     """
     bodies = [t.body[begin:] if begin else t.body for t, begin in zip(texts, begins, strict=True)]
     lengths = np.fromiter(map(len, bodies), np.int64, len(bodies)) + 1
-    if closed:
-        bodies.append(b"")
     return b"\n".join(bodies), np.cumsum(lengths) - lengths

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from briquette.errors import ConfigError, UnsafePath, UsageError
+from briquette.planning.spec import CODECS
+from briquette.settings.values import flag, number, whole
 from briquette.shipped import VARIABLE, files, places
 from briquette.storage.urls import bucket_of, parse_url
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 PREFIX = "BRIQUETTE_"
 
-_CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
 _WORKER_TYPES = ("G.1X", "G.2X", "G.4X", "G.8X", "G.12X", "G.16X", "R.1X", "R.2X", "R.4X", "R.8X")
 
 
@@ -89,7 +90,7 @@ class Settings:
 
     # Compaction, whichever engine
     compaction_target_file_mb: int = key("size of a published part, in MiB", at_least=1)
-    compaction_codec: str = key("compression of the parts", choices=_CODECS)
+    compaction_codec: str = key("compression of the parts", choices=CODECS)
     compaction_output_subdir: str = key("directory of compacted data below the table", default="compacted")
     compaction_timeout_minutes: int = key("a compaction that runs longer is stopped", at_least=1)
     transform_timeout_minutes: int = key("a transform that runs longer is stopped", default=30, at_least=1)
@@ -301,18 +302,18 @@ _EXPECTED = {
 _TYPES = {k: hint for k, hint in get_type_hints(Settings).items() if hint in _EXPECTED}
 
 
+_READERS = {bool: flag, int: whole, float: number}
+
+
 def _from_text(setting: Field[Any], text: str) -> object:
     """The value that a text means for this key; the text itself where it means none."""
     kind = _TYPES[setting.name]
-    if kind is bool:
-        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if kind == tuple[str, ...]:
         return [part.strip() for part in text.split(",") if part.strip()]
-    if kind is int:
-        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
-    if kind is float:
-        return float(text) if re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", text) else text
-    return text
+    try:
+        return _READERS[kind](text) if kind in _READERS else text
+    except ValueError:
+        return text
 
 
 def _checked(origin: str, setting: Field[Any], value: Any) -> object:

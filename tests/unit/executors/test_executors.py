@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import RunOptions
 from briquette.compaction.run import run_plan
 from briquette.errors import WorkerLost
+from briquette.executors.dask import DaskCluster, DaskThreads
+from briquette.executors.serial import Serial
 from briquette.model import Partition
 from briquette.planning.target import resolve_target
+from briquette.testing.executors import ExecutorTests
 
 SPEC = {"split_bytes": 40_000, "split_objects": 300, "target_file_mb": 0.0625}
 NAMES = {"domain": DOMAIN, "table": TABLE, "interval": INTERVAL, "data_source": DATA_SOURCE, "ds": DS}
@@ -93,6 +97,31 @@ class DiesHalfway:
         for task in tasks[: len(tasks) // 2]:
             on_result(function(task))
         raise WorkerLost("half of the splits are done")
+
+
+class TestSerial(ExecutorTests):
+    @pytest.fixture
+    def executor(self) -> Serial:
+        return Serial()
+
+
+class TestThreads(ExecutorTests):
+    @pytest.fixture
+    def executor(self) -> DaskThreads:
+        return DaskThreads(3)
+
+
+class TestDaskCluster(ExecutorTests):
+    """A scheduler and two workers in processes of their own, which every test connects to anew."""
+
+    @pytest.fixture(scope="class")
+    def address(self) -> Iterator[str]:
+        with dask_cluster(workers=2) as address:
+            yield address
+
+    @pytest.fixture
+    def executor(self, address: str) -> DaskCluster:
+        return DaskCluster(address)
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error_worth_a_retry(raw_day, tmp_path):

@@ -20,8 +20,10 @@ from briquette.compaction.options import RunOptions
 from briquette.compaction.run import run_plan
 from briquette.errors import SourceChanged, UsageError
 from briquette.executors import open_executor
+from briquette.executors.ray import RayCluster
 from briquette.pipeline.transform import transform
 from briquette.planning.target import resolve_target
+from briquette.testing.executors import ExecutorTests
 from tests.conformance.runs import Ending, Runs
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
@@ -100,6 +102,13 @@ def test_a_conformance_case_ends_on_ray_as_it_ends_serially(name: str, tmp_path:
     runs = Runs(CASES / name, tmp_path)
     serial = runs.run({"options": {"executor": "serial"}}, to="serial")
     assert what_came_out(runs.run({"options": {"executor": "ray"}}, to="ray")) == what_came_out(serial)
+
+
+@pytest.mark.usefixtures("connected")
+class TestRay(ExecutorTests):
+    @pytest.fixture
+    def executor(self) -> RayCluster:
+        return RayCluster()
 
 
 def test_a_day_of_many_splits_gives_the_bytes_of_the_serial_run_from_another_process(

@@ -48,7 +48,7 @@ class Careless(MemoryStore):
 
     def __init__(self, *broken: str, endpoint: str = "") -> None:
         super().__init__("memory://careless")
-        self.broken, self.endpoint = broken, endpoint
+        self.broken, self.unproven_server = broken, endpoint
         self._seen_absent: set[str] = set()  # answers that are given once more when they are wrong
         self._seen_empty: set[str] = set()
         self._before: dict[str, bytes] = {}

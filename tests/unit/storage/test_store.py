@@ -1,4 +1,4 @@
-"""The store contract: one sentence per test, the same on disk, on S3 and in memory."""
+"""Every store against the contract (``briquette.testing.stores``), and what only one of them has to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,322 +14,67 @@ from hypothesis import strategies as st
 
 from briquette.errors import (
     BriquetteError,
-    NotFound,
     PreconditionFailed,
     SourceChanged,
     StoreError,
     UnsafePath,
-    UsageError,
 )
-from briquette.model import Location, Piece, RawObject
-from briquette.storage.interface import ANY, IF_ABSENT, Condition, Store, Stored, check_writable, if_match
+from briquette.model import Piece
+from briquette.storage.interface import ANY, IF_ABSENT, Condition, Store, check_writable, if_match
+from briquette.storage.memory import MemoryStore
 from briquette.storage.opening import open_store
 from briquette.storage.s3.multipart import plan_uploads
+from briquette.storage.s3.plain import PlainS3Store
 from briquette.storage.s3.retry import Retry
-from briquette.storage.urls import parse_url
+from briquette.testing.stores import StoreTests, keys, pinned
 from tests.faults import Fault, FaultyWire
 from tests.servers import Bucket
 
 MIB = 1 << 20
 
 
-def keys(store: Store, prefix: str = "") -> list[str]:
-    return [s.key for s in store.list(prefix)]
+class TestDisk(StoreTests):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return open_store(str(tmp_path))
 
 
-def pinned(stored: Stored) -> RawObject:
-    return RawObject(stored.key, stored.size_bytes, stored.etag)
+class TestS3(StoreTests):
+    @pytest.fixture
+    def store(self, s3: Bucket) -> Store:
+        return open_store(s3.url)
 
 
-# -- listing -------------------------------------------------------------------------------------
+class TestS3WithoutObstore(StoreTests):
+    """As in a Lambda, by boto3 alone."""
+
+    @pytest.fixture
+    def store(self, s3: Bucket) -> Store:
+        return PlainS3Store(s3.name)
 
 
-def test_a_listing_is_sorted_by_the_bytes_of_the_whole_key(store: Store) -> None:
-    names = ["a/b", "a-b", "a.b", "a0", "B", "é", "z", "a/ü%20&x=1+ y.json", "\U0001f9f1", "\uff5e"]
-    for name in names:
-        store.put(f"raw/{name}", name.encode())
-    assert keys(store, "raw/") == sorted((f"raw/{n}" for n in names), key=str.encode)
+class TestMemory(StoreTests):
+    @pytest.fixture
+    def store(self) -> Store:
+        return MemoryStore("memory://here")
 
 
-def test_a_listing_pins_size_and_etag_as_reads_and_writes_see_them(store: Store) -> None:
-    written = store.put("d/one", b"12345")
-    assert list(store.list("d/")) == [written] == [store.stat("d/one")]
-    assert written.size_bytes == 5
-    assert written.etag
-
-
-def test_a_prefix_is_a_prefix_of_the_text_not_of_folders(store: Store) -> None:
-    for name in ("p/a", "p/ab/c", "p/b", "pa"):
-        store.put(name, b"x")
-    assert keys(store, "p/a") == ["p/a", "p/ab/c"]
-    assert keys(store, "p/") == ["p/a", "p/ab/c", "p/b"]
-    assert keys(store, "p") == ["p/a", "p/ab/c", "p/b", "pa"]
-
-
-def test_a_listing_of_nothing_is_empty(store: Store) -> None:
-    assert keys(store, "no/such/folder/") == []
-    assert keys(store) == []
-
-
-def test_objects_that_are_not_committed_are_not_listed(store: Store) -> None:
-    staged = store.stage("d/part", (Piece(3, b"abc"),))
-    assert keys(store) == []
-    staged.abort()
-    assert keys(store) == []
-
-
-def test_empty_objects_are_listed(store: Store) -> None:
-    store.put("d/empty", b"")
-    store.put("d/full", b"x")
-    assert [(s.key, s.size_bytes) for s in store.list("d/")] == [("d/empty", 0), ("d/full", 1)]
-    assert store.get("d/empty") == b""
-
-
-# -- reading -------------------------------------------------------------------------------------
-
-
-def test_a_range_gives_those_bytes_and_no_error_past_the_end(store: Store) -> None:
-    store.put("k", b"0123456789")
-    assert store.get("k", start=2, length=3) == b"234"
-    assert store.get("k", start=7) == b"789"
-    assert store.get("k", start=8, length=100) == b"89"
-    assert store.get("k", start=50, length=5) == b""
-    assert store.get("k", length=0) == b""
-
-
-def test_reading_what_is_not_there_is_not_found(store: Store) -> None:
-    assert store.stat("none") is None
-    with pytest.raises(NotFound, match="none"):
-        store.get("none")
-
-
-def test_a_pinned_read_refuses_another_version(store: Store) -> None:
-    old = store.put("k", b"old")
-    assert store.get("k", etag=old.etag) == b"old"
-    store.put("k", b"new!")
-    with pytest.raises(PreconditionFailed):
-        store.get("k", etag=old.etag)
-
-
-def test_many_objects_come_in_order_with_one_get_each_and_no_head(store: Store) -> None:
-    objects = [pinned(store.put(f"raw/{i:04d}", b"%d" % i * (i % 50))) for i in range(300)]
-    objects.append(pinned(store.put("raw/large", bytes(MIB))))
-    store.requests.reset()
-    bodies = list(store.get_many(objects))
-    assert bodies == [*(b"%d" % i * (i % 50) for i in range(300)), bytes(MIB)]
-    assert store.requests.as_dict() == {"GET": 301}
-
-
-@pytest.mark.parametrize("change", ["rewritten", "removed", "other size in the plan"])
-def test_a_raw_object_that_changed_since_the_listing_is_never_read_silently(
-    store: Store, change: str
-) -> None:
-    objects = [pinned(store.put(f"raw/{i}", b"%d" % i)) for i in range(5)]
-    if change == "rewritten":
-        store.put("raw/3", b"9")
-    elif change == "removed":
-        store.delete("raw/3")
-    else:
-        objects[3] = replace(objects[3], size_bytes=2)
-    with pytest.raises(SourceChanged, match="raw/3"):
-        list(store.get_many(objects))
-
-
-def test_a_huge_object_streams_in_chunks_with_one_get(store: Store) -> None:
-    body = os.urandom(3 * MIB + 17)
-    item = pinned(store.put("raw/huge", body))
-    store.requests.reset()
-    chunks = list(store.open_chunks(item, MIB))
-    assert b"".join(chunks) == body
-    assert len(chunks) > 1
-    assert store.requests.as_dict() == {"GET": 1}
-    assert b"".join(store.open_chunks(item, MIB, start=MIB, length=MIB + 1)) == body[MIB : 2 * MIB + 1]
-
-
-def test_streaming_an_object_that_changed_is_an_error(store: Store) -> None:
-    item = pinned(store.put("raw/huge", b"old"))
-    store.put("raw/huge", b"new")
-    with pytest.raises(SourceChanged, match="raw/huge"):
-        list(store.open_chunks(item, MIB))
-
-
-# -- writing -------------------------------------------------------------------------------------
-
-
-def test_a_write_if_absent_never_replaces(store: Store) -> None:
-    store.put("d/k", b"first", IF_ABSENT)
-    with pytest.raises(PreconditionFailed, match="d/k"):
-        store.put("d/k", b"second", IF_ABSENT)
-    assert store.get("d/k") == b"first"
-
-
-def test_a_write_if_match_replaces_only_that_version(store: Store) -> None:
-    first = store.put("k", b"first")
-    second = store.put("k", b"second", if_match(first.etag))
-    with pytest.raises(PreconditionFailed):
-        store.put("k", b"third", if_match(first.etag))
-    assert store.get("k", etag=second.etag) == b"second"
-
-
-def test_a_write_if_match_over_nothing_is_refused(store: Store) -> None:
-    gone = store.put("k", b"first")
-    store.delete("k")
-    with pytest.raises(PreconditionFailed):
-        store.put("k", b"second", if_match(gone.etag))
-    assert store.stat("k") is None
-
-
-@pytest.mark.parametrize("over", ["nothing", "an old version"])
-def test_exactly_one_of_many_conditional_writers_wins(store: Store, over: str) -> None:
-    condition = if_match(store.put("k", b"old").etag) if over == "an old version" else IF_ABSENT
-    barrier = threading.Barrier(12)
-
-    def write(i: int) -> int | None:
-        barrier.wait()
-        try:
-            store.put("k", b"writer %d" % i, condition)
-        except PreconditionFailed:
-            return None
-        return i
-
-    with ThreadPoolExecutor(12) as threads:
-        won = [i for i in threads.map(write, range(12)) if i is not None]
-    assert len(won) == 1
-    assert store.get("k") == b"writer %d" % won[0]
-
-
-def test_metadata_comes_back_with_stat(store: Store) -> None:
-    store.put("k", b"x", IF_ABSENT, {"briquette-plan": "p1"})
-    found = store.stat("k")
-    assert found is not None
-    assert found.metadata["briquette-plan"] == "p1"
-
-
-def test_deleting_is_conditional_and_repeatable(store: Store) -> None:
-    old = store.put("d/k", b"old")
-    store.put("d/k", b"newer")
-    with pytest.raises(PreconditionFailed):
-        store.delete("d/k", if_match(old.etag))
-    assert store.get("d/k") == b"newer"
-    store.delete("d/k")
-    store.delete("d/k")
-    store.delete("no/such/folder/k")
-    assert store.stat("d/k") is None
-
-
-def test_composing_joins_inline_bytes_and_pinned_ranges(store: Store) -> None:
-    left = store.put("staging/left", b"0123456789")
-    right = store.put("staging/right", b"abcdefghij")
-    pieces = (
-        Piece(4, b"PAR1"),
-        Piece(3, key=left.key, offset=2, etag=left.etag),
-        Piece(5, key=right.key, offset=5, etag=right.etag),
-        Piece(1, b"!"),
-    )
-    made = store.compose("out/part", pieces, IF_ABSENT, {"briquette-plan": "p1"})
-    assert store.get("out/part", etag=made.etag) == b"PAR1234fghij!"
-    assert made.size_bytes == 13
-    with pytest.raises(PreconditionFailed):
-        store.compose("out/part", pieces, IF_ABSENT)
-
-
-def test_composing_from_a_range_that_changed_makes_nothing_visible(store: Store) -> None:
-    old = store.put("staging/left", b"0123456789")
-    store.put("staging/left", b"9876543210!")
-    with pytest.raises(PreconditionFailed, match="staging/left"):
-        store.compose("out/part", (Piece(10, key=old.key, etag=old.etag),))
-    assert keys(store, "out/") == []
-
-
-def test_large_parts_are_composed_of_large_ranges(store: Store) -> None:
-    staged = [
-        store.put(f"staging/{i}", os.urandom(size)) for i, size in enumerate((6 * MIB, 7 * MIB, 100, 9 * MIB))
-    ]
-    bodies = [store.get(s.key) for s in staged]
-    ranges = [Piece(s.size_bytes - 10, key=s.key, offset=10, etag=s.etag) for s in staged]
-    made = store.compose(
-        "out/part", (Piece(4, b"PAR1"), *ranges, Piece(6, b"footer")), IF_ABSENT, {"plan": "p"}
-    )
-    assert store.get("out/part", etag=made.etag) == b"PAR1" + b"".join(b[10:] for b in bodies) + b"footer"
-    assert made.size_bytes == 22 * MIB + 100 - 40 + 10
-    found = store.stat("out/part")
-    assert found == made
-    assert found.metadata["plan"] == "p"
-    with pytest.raises(PreconditionFailed):
-        store.compose("out/part", (Piece(4, b"PAR1"), *ranges), IF_ABSENT)
-    again = store.compose("out/part", (Piece(4, b"PAR2"), *ranges), if_match(made.etag))
-    assert store.get("out/part", etag=again.etag, length=4) == b"PAR2"
-
-
-def test_a_stopped_request_changes_nothing(store: Store) -> None:
-    def stop(verb: str, key: str) -> None:
-        raise InterruptedError(verb)
-
-    store.put("k", b"old")
-    store.requests.before = stop
-    for act in (
-        lambda: store.put("k", b"new"),
-        lambda: store.delete("k"),
-        lambda: store.put("l", b"new", IF_ABSENT),
-    ):
-        with pytest.raises(InterruptedError):
-            act()
-    store.requests.before = None
-    assert keys(store) == ["k"]
-    assert store.get("k") == b"old"
+def test_stores_of_the_same_meaning_say_how_they_differ(tmp_path: Path, s3: Bucket) -> None:
+    disk, cloud, memory = open_store(str(tmp_path)), open_store(s3.url), MemoryStore("memory://here")
+    assert [store.directories is not None for store in (disk, cloud, memory)] == [True, False, False]
+    assert [store.requests_take_time for store in (disk, cloud, memory)] == [False, True, False]
+    assert [store.metadata_follows_bytes for store in (disk, cloud, memory)] == [False, True, True]
+    assert [store.checks_its_bytes for store in (disk, cloud, memory)] == [False, True, True]
+    assert [store.unproven_server for store in (disk, cloud, memory)] == ["", s3.endpoint, ""]
 
 
 # -- names ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "/etc/passwd",
-        "../up",
-        "a/../../b",
-        "a//b",
-        "a/./b",
-        "a/",
-        "..",
-        "a\\..\\b",
-        "a\nb",
-        "a\x00b",
-        "a\x7f",
-        "é" * 600,
-    ],
-)
-def test_a_key_that_could_lead_elsewhere_is_never_written(store: Store, key: str) -> None:
-    for act in (
-        lambda: store.put(key, b"x"),
-        lambda: store.compose(key, (Piece(1, b"x"),), IF_ABSENT),
-        lambda: store.delete(key),
-    ):
-        with pytest.raises(UnsafePath):
-            act()
-    assert store.requests.writes == 0
 
 
 def test_a_key_outside_the_output_prefix_is_refused() -> None:
     assert check_writable("out/ds=1/part", "out/ds=1/") == "out/ds=1/part"
     with pytest.raises(UnsafePath, match="outside"):
         check_writable("out/ds=2/part", "out/ds=1/")
-
-
-def test_urls_name_a_store_and_a_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    here = str(tmp_path)
-    assert parse_url("raw/day") == Location(f"{here}/raw/day")
-    assert parse_url(f"file://{here}/a%20b") == Location(f"{here}/a b")
-    assert parse_url("s3://bucket/a/b/") == Location("s3://bucket", "a/b/") == parse_url("s3a://bucket/a/b")
-    assert parse_url("memory://x") == Location("memory://x", "")
-    for wrong in ("s3://", "http://x/y", "file://host/x"):
-        with pytest.raises(UsageError):
-            parse_url(wrong)
-    for unsafe in ("s3://bucket/a/../b", "s3://bucket/a//b", ""):
-        with pytest.raises(UnsafePath):
-            parse_url(unsafe)
 
 
 def test_opening_the_same_url_again_is_the_same_store(store_url: str) -> None:

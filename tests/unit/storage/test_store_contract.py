@@ -75,11 +75,6 @@ def large_part(store: Store, key: str) -> tuple[Piece, ...]:
 # -- stores as they are --------------------------------------------------------------------------
 
 
-def test_a_good_store_keeps_every_promise_and_is_left_clean(store: Store) -> None:
-    assert probe_store(store, "some/place/") == dict.fromkeys(WITHOUT, True)
-    assert list(store.list("")) == []
-
-
 def test_doctor_names_every_promise_of_a_good_store_in_text_and_for_machines(s3: Bucket) -> None:
     code, text = doctor(f"{s3.url}/out")
     assert code == 0

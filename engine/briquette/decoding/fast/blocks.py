@@ -66,29 +66,14 @@ class Lane(Protocol):
 
 def decode_blocks(lines: Lines, start: int, stop: int, lane: Lane) -> Iterator[Run]:
     """Runs that cover the lines ``[start, stop)`` in order."""
-    return decode_ranges(lines, [(start, stop)], lane)
-
-
-def decode_ranges(lines: Lines, ranges: Ranges, lane: Lane) -> Iterator[Run]:
-    """Runs that cover ranges of lines in order; they share blocks, however short they are."""
     if not lane.able:
-        yield from (Run(start, stop) for start, stop in ranges)
+        yield Run(start, stop)
         return
-    block: Ranges = []
-    size = 0
-    for first, stop in ranges:
-        start = first
-        while start < stop:
-            limit = int(np.searchsorted(lines.starts, lines.starts[start] + max(BLOCK_BYTES - size, 0)))
-            end = min(max(limit, start + 1), stop)
-            block.append((start, end))
-            size += int(lines.stops[end - 1] - lines.starts[start])
-            if end < stop or size >= BLOCK_BYTES:
-                yield from _Block(lines, lane).decode(block)
-                block, size = [], 0
-            start = end
-    if block:
-        yield from _Block(lines, lane).decode(block)
+    while start < stop:
+        limit = int(np.searchsorted(lines.starts, lines.starts[start] + BLOCK_BYTES))
+        end = min(max(limit, start + 1), stop)
+        yield from _Block(lines, lane).decode(start, end)
+        start = end
 
 
 class _Block:
@@ -98,9 +83,9 @@ class _Block:
         self._wasted = 0
         self._found: list[tuple[Offsets, Parsed]] = []
 
-    def decode(self, ranges: Ranges) -> Iterator[Run]:
-        budget = _WASTE * sum(self._bytes(a, b) for a, b in ranges) + _ATTEMPT_BYTES
-        waiting: list[Ranges] = [ranges]
+    def decode(self, start: int, stop: int) -> Iterator[Run]:
+        budget = _WASTE * self._bytes(start, stop) + _ATTEMPT_BYTES
+        waiting: list[Ranges] = [[(start, stop)]]
         while waiting:
             todo = waiting.pop()
             step = _count(todo)
@@ -128,7 +113,7 @@ class _Block:
                 step = max(_FEW_LINES, 4 * (row + 1))
             if before:
                 waiting.append(before)
-        yield from self._runs(ranges)
+        yield from self._runs(start, stop)
 
     def _parse(self, ranges: Ranges) -> Parsed:
         lines = self._lines
@@ -142,17 +127,16 @@ class _Block:
         return self._lane.parse(text, longest, _count(ranges))
 
     def _behind(self, line: int) -> int:
-        """Behind a line's end; without it pyarrow.csv takes an empty last field for a quoted one."""
+        """Behind a line and its line end."""
         at = int(self._lines.stops[line])
         end = self._lines.buffer.find(b"\n", at)
         return end + 1 if end >= 0 else len(self._lines.buffer)
 
-    def _runs(self, ranges: Ranges) -> Iterator[Run]:
+    def _runs(self, first: int, behind: int) -> Iterator[Run]:
         """What was found, in order of lines; all other lines are for the record reader."""
         if not self._found:
-            yield from (Run(start, stop) for start, stop in ranges)
+            yield Run(first, behind)
             return
-        first, behind = ranges[0][0], ranges[-1][1]
         numbers = np.concatenate([n for n, _ in self._found])
         table = pa.concat_tables([p.table for _, p in self._found])
         fine = np.zeros(behind - first, np.bool_)
@@ -166,14 +150,12 @@ class _Block:
         if len(self._found) > 1:
             table = table.take(from_numpy(np.argsort(numbers)))
         row_of = np.cumsum(np.bincount(numbers - first, minlength=behind - first)) - 1
-        for start, stop in ranges:
-            there = fine[start - first : stop - first]
-            for a, b, sound in [(0, stop - start, True)] if there.all() else runs(there):
-                if sound:
-                    extra = self._extra(start + a, start + b)
-                    yield Run(start + a, start + b, table, extra, int(row_of[start - first + a]))
-                else:
-                    yield Run(start + a, start + b)
+        for a, b, sound in [(0, len(fine), True)] if fine.all() else runs(fine):
+            start, stop = first + a, first + b
+            if sound:
+                yield Run(start, stop, table, self._extra(start, stop), int(row_of[a]))
+            else:
+                yield Run(start, stop)
 
     def _extra(self, start: int, stop: int) -> Counter[str]:
         counts: Counter[str] = Counter()

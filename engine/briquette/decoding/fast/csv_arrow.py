@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -16,8 +14,6 @@ from briquette.decoding.rows.values import Convert, converter
 from briquette.decoding.strict.csv_records import Header
 from briquette.model import CompactionSpec, ExtraFields
 from briquette.schemas.types import ListOf, Struct, TypeWord, parse_type
-
-_ROW = re.compile(r"Row #([0-9]+)")
 
 
 class CsvLane:
@@ -62,9 +58,8 @@ class CsvLane:
                     quoted_strings_can_be_null=False,
                 ),
             )
-        except pa.ArrowInvalid as error:
-            row = _ROW.search(str(error))
-            raise Doubt(int(row[1]) - 1 if row else None) from None
+        except pa.ArrowInvalid:
+            raise Doubt from None
         if table.num_rows != rows:
             raise Doubt
         return self._finish(dict(zip(self._names, table.columns, strict=True)), rows)

@@ -8,6 +8,7 @@ with its line. A broken record of several lines ends sooner, before lines that l
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -276,9 +277,9 @@ def read_header(
             hint=limit_hint("columns"),
         )
     names = tuple(field.decode().strip(" ") for field, _ in raw.fields)
-    doubled = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+    doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
-        raise CorruptObject(f"{key}: its CSV header names {doubled[0]!r} more than once.", hint=hint)
+        raise CorruptObject(f"{key}: its CSV header names {min(doubled)!r} more than once.", hint=hint)
     return Header(names), raw.next
 
 
