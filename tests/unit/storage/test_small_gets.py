@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import os
+import resource
 import shlex
 import socket
 import ssl
@@ -345,14 +346,16 @@ def test_an_answer_may_come_in_pieces_and_a_connection_serves_many(
         assert script.most_open == 1
 
 
+@pytest.mark.parametrize("told", [b"Connection: close\r\n", b""])
 def test_a_server_that_closes_after_each_answer_gets_a_new_connection_for_each(
-    point_at: Callable[[str], None],
+    point_at: Callable[[str], None], told: bytes
 ) -> None:
-    closing = GOOD[:-2] + b"Connection: close\r\n\r\n" + BODY
-    with serving(Script(lambda n: [closing, None])) as script:
+    with serving(Script(lambda n: [GOOD[:-2] + told + b"\r\n" + BODY, None])) as script:
         point_at(f"http://127.0.0.1:{script.port}")
-        bodies, strict = ask(items(40))
-    assert (bodies, strict.asked) == ([BODY] * 40, [])
+        store = open_store("s3://raw")
+        assert list(store.get_many(items(60))) == [BODY] * 60
+        asked = store.requests["GET"]
+        assert len(script.requests) == 60 == asked if told else 60 <= asked  # some were on their way then
 
 
 def test_an_object_is_taken_as_it_is_stored(point_at: Callable[[str], None]) -> None:
@@ -588,6 +591,29 @@ def test_no_more_connections_are_open_than_a_process_may_have(
         assert list(open_store("s3://raw").get_many(items(40))) == [BODY] * 40
         assert script.most_open <= small_gets.FEWEST
     monkeypatch.undo()
+
+
+def test_a_process_with_thousands_of_files_is_served_too(
+    point_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """select() sees no socket above number 1,023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4_096:
+        pytest.skip("this process may not open so many files")
+    monkeypatch.setattr(small_gets, "_SLOTS", threading.Semaphore(12))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4_096, hard))
+    files: list[int] = []
+    try:
+        with serving(Script(lambda n: [b"", GOOD + BODY])) as script:
+            while not files or files[-1] < 1_100:
+                files.append(os.open(os.devnull, os.O_RDONLY))
+            point_at(f"http://127.0.0.1:{script.port}")
+            bodies, strict = ask(items(100))
+        assert (bodies, strict.asked) == ([BODY] * 100, [])
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_half_of_the_files_that_a_process_may_open_are_left_to_others(

@@ -85,7 +85,10 @@ class CurlGet:
         self.curl.setopt(pycurl.MAXFILESIZE_LARGE, size_bytes)  # a longer one ends at its head; 0 is no limit
 
     def outcome(self, trouble: str) -> tuple[bytes | None, str]:
-        """The body, or None and what came instead, "" for no request; ``trouble``: libcurl's error."""
+        """The body; or None and what came instead, "" where no request was sent.
+
+        ``trouble`` is what libcurl reports, "" where an answer came to its end.
+        """
         import pycurl
 
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
