@@ -40,17 +40,17 @@ COLUMNS = ("symbol", "timestamp", "adjusted_close", "open", "high", "low", "clos
 # large ones do: row groups staged, parts uploaded and copied together.
 COMMAND = """
 import functools, sys
-from briquette.storage import multipart, s3, s3_client
-s3_client.READ_SECONDS = 0.5
+from briquette.storage.s3 import clients, multipart, store
+clients.READ_SECONDS = 0.5
 if sys.argv.pop(1) == "pieces":
     import briquette.planning.plan
     briquette.planning.plan.INLINE_SPLIT_BYTES = 1
-    s3.MIN_COPY_BYTES = multipart.MIN_COPY_BYTES = 100
+    store.MIN_COPY_BYTES = multipart.MIN_COPY_BYTES = 100
     multipart.plan_uploads = functools.partial(
         multipart.plan_uploads, min_bytes=100, upload_bytes=1_000, copy_bytes=100_000
     )
-from briquette import cli
-cli.main()
+from briquette.cli import main
+main.main()
 """
 
 

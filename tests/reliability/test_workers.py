@@ -307,7 +307,7 @@ def test_sigterm_on_disk_leaves_nothing_visible_and_the_next_run_clears_the_rest
 STOP_AT = """
 import os, signal, sys
 from briquette.storage.interface import Requests
-from briquette import cli
+from briquette.cli import main
 step, told, note = sys.argv.pop(1), [], Requests.note
 def noted(self, verb, key):
     if verb == step and not told:
@@ -315,5 +315,5 @@ def noted(self, verb, key):
         os.kill(os.getpid(), signal.SIGTERM)
     note(self, verb, key)
 Requests.note = noted
-cli.main()
+main.main()
 """
