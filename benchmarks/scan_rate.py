@@ -61,7 +61,7 @@ def main() -> None:
         "scan_mb_per_cpu_second": _rate(buffer, lambda: scan.scan_json_lines(buffer, SCHEMA)),
         "two_threads_mb_per_second": _two_threads(buffer),
         "pyarrow_json_mb_per_cpu_second": _rate(buffer, lambda: _read_json(buffer)),
-        "load_seconds": _fresh("from briquette import scan; scan.warm()"),
+        "load_seconds": _fresh("from briquette.template_scan import scan; scan.warm()"),
         "import_numba_seconds": _fresh("import numba"),
     }
     print(json.dumps(figures, indent=2))

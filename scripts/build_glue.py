@@ -13,9 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestration.glue_parameters import PLACE, parameters
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # what is deployed is no installed package
+
+from orchestration.glue_parameters import PLACE, parameters  # noqa: E402
 
 
 def main() -> None:

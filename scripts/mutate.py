@@ -26,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("engine", "config", "tests", "pyproject.toml")
+OURS = (ROOT, ROOT / "engine", ROOT / "scripts")  # nothing may be imported from here but from the copy
 RESULTS = ROOT / "build" / "mutation"
 
 
@@ -50,7 +51,7 @@ GROUPS = {
         ("hypothesis", "numpy", "pyarrow.parquet"),
     ),
     "publish": Group(
-        ("engine/briquette/publishing/publish.py", "engine/briquette/publishing"),
+        ("engine/briquette/publishing", "engine/briquette/planning/layout.py"),
         # Without a server: it would have to be started anew for each mutant.
         (
             "tests/unit/publishing/test_publish_mutants.py",
@@ -166,7 +167,7 @@ def run_group(group: Group, sample: int, seed: int, lines: Path, *, again: bool)
     chosen = random.Random(seed).sample(everything, len(everything))[:sample]  # noqa: S311
     began = time.monotonic()
     if run_tests(group.tests, 600) != "passed":
-        raise SystemExit("The tests fail without any mutation: mend that first.")
+        raise SystemExit("The tests fail without any mutation: fix that first.")
     limit = 3 * (time.monotonic() - began) + 5
     print(f"{len(everything)} mutants, {len(chosen)} of them sampled with seed {seed}, {limit:.0f} s each")
     before = _outcomes(lines) if again else {}
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--tools", default="", help="folder that holds cosmic-ray, if .venv does not")
     given = parser.parse_args()
     sys.dont_write_bytecode = True  # a mutant of the same size in the same second would be taken for its twin
-    sys.path[:] = [p for p in sys.path if p and Path(p).resolve() not in (ROOT, ROOT / "scripts")]
+    sys.path[:] = [p for p in sys.path if p and Path(p).resolve() not in OURS]
     # Last: what .venv has is used as it is. Absolute: the mutants run in another directory.
     sys.path += [str(Path(given.tools).resolve())] if given.tools else []
     RESULTS.mkdir(parents=True, exist_ok=True)

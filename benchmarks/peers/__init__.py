@@ -94,7 +94,7 @@ class Peer:
         try:
             return metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
-            return None if self.distribution != "briquette" or find_spec("engine") is None else "checkout"
+            return None if self.distribution != "briquette" or find_spec("briquette") is None else "checkout"
 
 
 PEERS = {

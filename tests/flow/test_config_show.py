@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from briquette.settings.environments import setting_keys
+from briquette.shipped import shipped
 
 
-def show(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def show(*words: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("BRIQUETTE_")}
     command = [sys.executable, "-m", "briquette", "config", "show", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**clean, **variables})
+    environment = {**clean, **variables}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd)
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])
@@ -50,6 +53,25 @@ def test_the_text_has_a_line_for_each_key_with_its_meaning():
     assert engine.split()[1:3] == ["dask", "config/environments/dev.toml"]
     assert engine.endswith("what compacts: Dask in a container, or Glue")
     assert len(lines) == len(setting_keys()) + 2
+
+
+def test_it_says_which_file_each_value_came_from(tmp_path):
+    """One's own in the working directory, one's own where the variable says, the shipped one."""
+    text = (shipped("environments") / "dev.toml").read_text(encoding="utf-8")
+    for folder in ("config", "mine"):
+        (tmp_path / folder / "environments").mkdir(parents=True)
+        (tmp_path / folder / "environments/dev.toml").write_text(text)
+
+    def origin(env: str, **variables: str) -> str:
+        told = show("--env", env, "--origin", "--json", cwd=tmp_path, **variables)
+        return json.loads(told.stdout)["origins"]["engine"]
+
+    assert origin("dev") == "config/environments/dev.toml"
+    assert origin("dev", BRIQUETTE_CONFIG="mine") == "mine/environments/dev.toml"
+    assert origin("prod", BRIQUETTE_CONFIG="mine") == "shipped environments/prod.toml"
+    missing = show("--env", "dev", cwd=tmp_path, BRIQUETTE_CONFIG="nowhere")
+    assert missing.returncode == 2
+    assert "BRIQUETTE_CONFIG is 'nowhere'" in missing.stderr
 
 
 @pytest.mark.parametrize(
