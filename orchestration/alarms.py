@@ -128,10 +128,39 @@ def alarms(settings: Settings) -> tuple[Alarm, ...]:
 
 def dashboard(settings: Settings) -> dict[str, Any]:
     """The body of the dashboard: the alarms, then executions, Glue, containers and what was published."""
+    status = {
+        "type": "alarm",
+        "x": 0,
+        "y": 0,
+        "width": 24,
+        "height": 3,
+        "properties": {"title": "Alarms", "alarms": [alarm_arn(alarm.name) for alarm in alarms(settings)]},
+    }
+    widgets = [
+        {
+            "type": "metric",
+            "x": 12 * (n % 2),
+            "y": 3 + 6 * (n // 2),
+            "width": 12,
+            "height": 6,
+            "properties": {
+                "title": title,
+                "region": "${AWS::Region}",
+                "stat": "Sum",
+                "period": PERIOD_SECONDS,
+                "metrics": metrics,
+            },
+        }
+        for n, (title, metrics) in enumerate(_graphs(settings))
+    ]
+    return {"widgets": [status, *widgets]}
+
+
+def _graphs(settings: Settings) -> tuple[tuple[str, list[list[str]]], ...]:
+    """The graphs of the dashboard: a title, and the metrics that it draws."""
     env = settings.resource_prefix
-    region = "${AWS::Region}"
     cluster = f"{env}-data-platform"
-    graphs = (
+    return (
         (
             "Executions",
             [
@@ -169,32 +198,6 @@ def dashboard(settings: Settings) -> dict[str, Any]:
             ],
         ),
     )
-    status = {
-        "type": "alarm",
-        "x": 0,
-        "y": 0,
-        "width": 24,
-        "height": 3,
-        "properties": {"title": "Alarms", "alarms": [alarm_arn(alarm.name) for alarm in alarms(settings)]},
-    }
-    widgets = [
-        {
-            "type": "metric",
-            "x": 12 * (n % 2),
-            "y": 3 + 6 * (n // 2),
-            "width": 12,
-            "height": 6,
-            "properties": {
-                "title": title,
-                "region": region,
-                "stat": "Sum",
-                "period": PERIOD_SECONDS,
-                "metrics": metrics,
-            },
-        }
-        for n, (title, metrics) in enumerate(graphs)
-    ]
-    return {"widgets": [status, *widgets]}
 
 
 def dashboard_name(settings: Settings) -> str:

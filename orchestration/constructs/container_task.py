@@ -38,16 +38,7 @@ class ContainerTask(Construct):
         super().__init__(scope, name)
         env = settings.resource_prefix
         self.capacity_provider = "FARGATE_SPOT" if settings.dask_task_spot else "FARGATE"
-        self.cluster = ecs.Cluster(
-            self,
-            "Cluster",
-            cluster_name=f"{env}-data-platform",
-            vpc=network.vpc,
-            container_insights_v2=ecs.ContainerInsights.ENABLED,
-        )
-        resource = self.cluster.node.default_child
-        assert isinstance(resource, ecs.CfnCluster)
-        resource.capacity_providers = ["FARGATE", "FARGATE_SPOT"]
+        self.cluster = self._cluster(env, network)
         group = logs.LogGroup(
             self,
             "Logs",
@@ -73,19 +64,7 @@ class ContainerTask(Construct):
         )
         # The construct itself allows the pull of an image that is built from the context.
         acknowledge_wildcard(self.execution_role, "*", may.STARS["ecr"])
-        self.definition = ecs.FargateTaskDefinition(
-            self,
-            "Task",
-            family=f"{env}-daily-prices-compaction",
-            cpu=settings.dask_task_vcpus * 1024,
-            memory_limit_mib=settings.dask_task_memory_gb * 1024,
-            task_role=self.task_role,
-            execution_role=self.execution_role,
-            runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=ecs.CpuArchitecture.ARM64,
-                operating_system_family=ecs.OperatingSystemFamily.LINUX,
-            ),
-        )
+        self.definition = self._definition(settings)
         self.definition.add_container(
             CONTAINER,
             image=self._image(context, image),
@@ -97,6 +76,34 @@ class ContainerTask(Construct):
         acknowledge(
             self.definition,
             ECS2="""The environment's name and region are no secrets, and change with the deployment only.""",
+        )
+
+    def _cluster(self, env: str, network: Network) -> ecs.Cluster:
+        made = ecs.Cluster(
+            self,
+            "Cluster",
+            cluster_name=f"{env}-data-platform",
+            vpc=network.vpc,
+            container_insights_v2=ecs.ContainerInsights.ENABLED,
+        )
+        resource = made.node.default_child
+        assert isinstance(resource, ecs.CfnCluster)
+        resource.capacity_providers = ["FARGATE", "FARGATE_SPOT"]
+        return made
+
+    def _definition(self, settings: Settings) -> ecs.FargateTaskDefinition:
+        return ecs.FargateTaskDefinition(
+            self,
+            "Task",
+            family=f"{settings.resource_prefix}-daily-prices-compaction",
+            cpu=settings.dask_task_vcpus * 1024,
+            memory_limit_mib=settings.dask_task_memory_gb * 1024,
+            task_role=self.task_role,
+            execution_role=self.execution_role,
+            runtime_platform=ecs.RuntimePlatform(
+                cpu_architecture=ecs.CpuArchitecture.ARM64,
+                operating_system_family=ecs.OperatingSystemFamily.LINUX,
+            ),
         )
 
     def _image(self, context: Path | None, image: str) -> ecs.ContainerImage:

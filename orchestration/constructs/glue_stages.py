@@ -95,7 +95,41 @@ class GlueStages(Construct):
         database = database_name(settings)
         name = alarms.crawler_name(settings.resource_prefix)
         folder = settings.curated_folder
-        role = may.role(
+        role = self._crawler_role(settings, database)
+        made = glue.CfnCrawler(
+            self,
+            "Crawler",
+            name=name,
+            role=role.role_arn,
+            database_name=database,
+            table_prefix="curated_",
+            targets=glue.CfnCrawler.TargetsProperty(
+                s3_targets=[
+                    glue.CfnCrawler.S3TargetProperty(
+                        path=f"s3://{settings.curated_bucket}/{folder}", exclusions=not_crawled(settings)
+                    )
+                ]
+            ),
+            schema_change_policy=glue.CfnCrawler.SchemaChangePolicyProperty(
+                update_behavior="UPDATE_IN_DATABASE", delete_behavior="LOG"
+            ),
+            configuration=json.dumps(
+                {
+                    "Version": 1.0,
+                    "Grouping": {
+                        "TableGroupingPolicy": "CombineCompatibleSchemas",
+                        # <domain>/<table> below the curated root, whichever they are; the bucket is level 1.
+                        "TableLevelConfiguration": 1 + folder.count("/") + 2,
+                    },
+                }
+            ),
+        )
+        acknowledge(made, GL1="The crawler's log names tables and prefixes, no rows.")
+        return name
+
+    def _crawler_role(self, settings: Settings, database: str) -> iam.Role:
+        folder = settings.curated_folder
+        return may.role(
             self,
             "CrawlerRole",
             "glue.amazonaws.com",
@@ -130,36 +164,6 @@ class GlueStages(Construct):
                 ),
             ],
         )
-        made = glue.CfnCrawler(
-            self,
-            "Crawler",
-            name=name,
-            role=role.role_arn,
-            database_name=database,
-            table_prefix="curated_",
-            targets=glue.CfnCrawler.TargetsProperty(
-                s3_targets=[
-                    glue.CfnCrawler.S3TargetProperty(
-                        path=f"s3://{settings.curated_bucket}/{folder}", exclusions=not_crawled(settings)
-                    )
-                ]
-            ),
-            schema_change_policy=glue.CfnCrawler.SchemaChangePolicyProperty(
-                update_behavior="UPDATE_IN_DATABASE", delete_behavior="LOG"
-            ),
-            configuration=json.dumps(
-                {
-                    "Version": 1.0,
-                    "Grouping": {
-                        "TableGroupingPolicy": "CombineCompatibleSchemas",
-                        # <domain>/<table> below the curated root, whichever they are; the bucket is level 1.
-                        "TableLevelConfiguration": 1 + folder.count("/") + 2,
-                    },
-                }
-            ),
-        )
-        acknowledge(made, GL1="The crawler's log names tables and prefixes, no rows.")
-        return name
 
 
 def not_crawled(settings: Settings) -> list[str]:

@@ -13,7 +13,7 @@ from briquette.settings.environments import Settings
 from orchestration.alarms import dashboard_name
 from orchestration.constructs.alerts import Alerts, Topic
 from orchestration.constructs.container_task import ContainerTask
-from orchestration.constructs.flow import Flow, with_timeout
+from orchestration.constructs.flow import Flow, FlowParts, with_timeout
 from orchestration.constructs.functions import Functions
 from orchestration.constructs.glue_stages import GlueStages
 from orchestration.constructs.network import Network
@@ -58,10 +58,7 @@ class ComputeStack(Stack):
         )
         stages = GlueStages(self, "Stages", settings, parameters=sources.glue_parameters)
         functions = Functions(self, "Functions", settings, source=sources.functions)
-        flow = Flow(
-            self,
-            "Flow",
-            settings,
+        parts = FlowParts(
             definition=with_timeout(sources.definition, settings),
             functions=functions,
             task=task,
@@ -70,6 +67,7 @@ class ComputeStack(Stack):
             topic=topic.topic,
             topic_key=topic.key,
         )
+        flow = Flow(self, "Flow", settings, parts)
         trigger = Trigger(self, "Trigger", settings, functions=functions, flow=flow)
         Alerts(self, "Alerts", settings, topic=topic.topic)
         for output, value in (

@@ -19,7 +19,7 @@ from briquette.model import Location, Manifest, PublishedFile, PublishMode
 from briquette.parquet.splice import SplicedPart
 from briquette.planning.layout import PLAN, Layout
 from briquette.publishing.clean_up import clean_up, delete_ours
-from briquette.publishing.key_by_key import CLAIM, Finish, publish_in_place, remove_in_place
+from briquette.publishing.key_by_key import CLAIM, Finish, conflict, publish_in_place, remove_in_place
 from briquette.publishing.part_hashes import PartHashes, check_footers
 from briquette.publishing.snapshot import Snapshot, refuse_strangers
 from briquette.publishing.store_probe import probing, require_safe_store
@@ -201,6 +201,10 @@ def remove_dataset(
     from briquette.storage.local.store import LocalStore
 
     layout = Layout.of(seen.output)
+    # Parts go before the manifest, and another run may have published the very same parts meanwhile.
+    now = store.stat(layout.manifest_key)
+    if (now.etag if now else "") != seen.manifest_etag:
+        raise conflict(seen)
     if not unsafe_store:
         require_safe_store(store, layout.above, multipart=False)
     done = False

@@ -72,17 +72,8 @@ def run(
 
     place = target.resolve()
     _require_daily(place)
-    options = replace(
-        _options(
-            target,
-            choices,
-            set_name=set_name,
-            force=force,
-            duplicates=duplicates,
-            batch_manifest=batch_manifest,
-        ),
-        repair_stale=repair_stale,
-    )
+    stages = _Stages(set_name, force, duplicates, batch_manifest, repair_stale)
+    options = stages.resolve(target, choices)
     quiet = common.quiet or common.json_output
     result = run_day(place, _spec(spec, target), options, on_step=None if quiet else _print_step)
     say(result.to_dict(), "\n".join([f"{result.status}  {place.partition}", *_stale_lines(result)]))
@@ -112,49 +103,50 @@ def backfill(
     Indicators read the days before, so they follow in order once every day is transformed.
     """
     begin(common)
-    from briquette.pipeline.backfill import BackfillResult
-    from briquette.pipeline.backfill import backfill as run_days
-    from briquette.pipeline.run_day import GUARD, TRANSFORM, indicators_in_order, run_day
     from briquette.planning.target import days
 
     if not (start and end) or target.ds:
         raise UsageError("a backfill is from --start to --end.", hint="Pass both, and no --ds.")
     wanted = list(days(start, end))
     only = choice("stages", stages, ("compaction", "all")) == "compaction"
-    options = replace(
-        _options(
-            target,
-            choices,
-            set_name=set_name,
-            force=force,
-            duplicates=duplicates,
-            batch_manifest=batch_manifest,
-        ),
-        last=GUARD if only else TRANSFORM,
-        repair_stale=repair_stale,
-    )
+    options = _Stages(set_name, force, duplicates, batch_manifest, repair_stale).resolve(target, choices)
     places = [replace(target, ds=day).resolve() for day in wanted]
-    for place in places[:1]:
-        _require_daily(place)
-    make_spec = _spec(spec, target)
+    _require_daily(places[0])
     view = _DayLines(len(places), shown=not (common.quiet or common.json_output))
-
-    def then(ended: Sequence[DayResult]) -> BackfillResult:
-        made, found = indicators_in_order(places, ended, options, on_day=view)
-        return BackfillResult(made, found.stale, tuple(day for day in found.days if day.repaired))
-
-    result = run_days(
-        places,
-        lambda place: run_day(place, make_spec, options),
-        days_at_once=days_at_once,
-        on_day=view if only else view.unless_more_follows,
-        then=None if only else then,
-    )
+    result = _backfilled(places, _spec(spec, target), options, view, days_at_once, only_compaction=only)
     for day in result.failed:
         if day.error:
             logs_error(day.error.name, f"{day.ds}: {day.error.message}", day.error.hint, day.exit_code)
     say(result.to_dict(), backfill_text(result))
     raise typer.Exit(result.exit_code)
+
+
+def _backfilled(
+    places: Sequence[Target],
+    make_spec: Callable[[Target], CompactionSpec],
+    options: FlowOptions,
+    view: _DayLines,
+    days_at_once: int,
+    *,
+    only_compaction: bool,
+) -> BackfillResult:
+    """Every day up to its compaction, or up to its transform and then the indicators of all, in order."""
+    from briquette.pipeline.backfill import BackfillResult, backfill
+    from briquette.pipeline.run_day import GUARD, TRANSFORM, indicators_in_order, run_day
+
+    chosen = replace(options, last=GUARD if only_compaction else TRANSFORM)
+
+    def then(ended: Sequence[DayResult]) -> BackfillResult:
+        made, found = indicators_in_order(places, ended, chosen, on_day=view)
+        return BackfillResult(made, found.stale, tuple(day for day in found.days if day.repaired))
+
+    return backfill(
+        places,
+        lambda place: run_day(place, make_spec, chosen),
+        days_at_once=days_at_once,
+        on_day=view if only_compaction else view.unless_more_follows,
+        then=None if only_compaction else then,
+    )
 
 
 def _require_daily(place: Target) -> None:
@@ -170,48 +162,54 @@ def _spec(spec: SpecOptions, target: TargetOptions) -> Callable[[Target], Compac
     return lambda place: spec.resolve(place, settings)
 
 
-def _options(
-    target: TargetOptions,
-    choices: RunChoices,
-    *,
-    set_name: str,
-    force: bool,
-    duplicates: str,
-    batch_manifest: str,
-) -> FlowOptions:
-    from briquette.pipeline.indicators import LOOKBACK_DAYS, IndicatorsOptions
-    from briquette.pipeline.run_day import FlowOptions
-    from briquette.pipeline.transform import TransformOptions
-    from briquette.prices.columns import indicator_set
-    from briquette.prices.duplicates import KEEP_LAST, check_rule
-    from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What the stages of a day were told on the command line."""
 
-    settings = target.settings()
-    indicator_set(set_name)  # a wrong name is said before anything is done
-    rule = check_rule(duplicates or (settings.duplicates if settings else KEEP_LAST))
-    check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
-    given: dict[str, Any] = {}
-    if settings:
-        given = {"codec": settings.compaction_codec, "target_file_mb": settings.compaction_target_file_mb}
-    return FlowOptions(
-        run=choices.resolve(force=force, check_batch_manifest=check, batch_manifest=target.batch_manifest()),
-        transform=TransformOptions(
-            thresholds=Thresholds(
-                settings.expected_min_records if settings else EXPECTED_MIN_RECORDS,
-                settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE,
+    set_name: str
+    force: bool
+    duplicates: str
+    batch_manifest: str
+    repair_stale: bool
+
+    def resolve(self, target: TargetOptions, choices: RunChoices) -> FlowOptions:
+        """The options of a day: flags, then the environment, then the defaults."""
+        from briquette.pipeline.indicators import LOOKBACK_DAYS, IndicatorsOptions
+        from briquette.pipeline.run_day import FlowOptions
+        from briquette.pipeline.transform import TransformOptions
+        from briquette.prices.columns import indicator_set
+        from briquette.prices.duplicates import KEEP_LAST, check_rule
+        from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
+
+        settings = target.settings()
+        indicator_set(self.set_name)  # a wrong name is said before anything is done
+        rule = check_rule(self.duplicates or (settings.duplicates if settings else KEEP_LAST))
+        check = choice("batch-manifest", self.batch_manifest, ("check", "ignore")) == "check"
+        given: dict[str, Any] = {}
+        if settings:
+            given = {"codec": settings.compaction_codec, "target_file_mb": settings.compaction_target_file_mb}
+        return FlowOptions(
+            run=choices.resolve(
+                force=self.force, check_batch_manifest=check, batch_manifest=target.batch_manifest()
             ),
-            duplicates_rule=rule,
-            spec_overrides=given,
-        ),
-        indicators=IndicatorsOptions(
-            set_name=set_name,
-            lookback_days=settings.indicators_lookback_days if settings else LOOKBACK_DAYS,
-            duplicates_rule=rule,
-            **given,
-        ),
-        compacted_subdir=target.compacted_subdir
-        or (settings.compaction_output_subdir if settings else "compacted"),
-    )
+            transform=TransformOptions(
+                thresholds=Thresholds(
+                    settings.expected_min_records if settings else EXPECTED_MIN_RECORDS,
+                    settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE,
+                ),
+                duplicates_rule=rule,
+                spec_overrides=given,
+            ),
+            indicators=IndicatorsOptions(
+                set_name=self.set_name,
+                lookback_days=settings.indicators_lookback_days if settings else LOOKBACK_DAYS,
+                duplicates_rule=rule,
+                **given,
+            ),
+            compacted_subdir=target.compacted_subdir
+            or (settings.compaction_output_subdir if settings else "compacted"),
+            repair_stale=self.repair_stale,
+        )
 
 
 def _print_step(step: Step) -> None:

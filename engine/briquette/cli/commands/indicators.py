@@ -22,7 +22,7 @@ from briquette.cli.output import begin, elapsed, say
 from briquette.errors import UsageError
 
 if TYPE_CHECKING:
-    from briquette.pipeline.indicators import IndicatorsResult, IndicatorsTarget
+    from briquette.pipeline.indicators import IndicatorsOptions, IndicatorsResult, IndicatorsTarget
     from briquette.pipeline.indicators_days import IndicatorsOfDay
 
 
@@ -62,7 +62,6 @@ def indicators(
     begin(common)
     from briquette.cli.text import Progress
     from briquette.pipeline.indicators import LOOKBACK_DAYS, IndicatorsOptions, indicators_day
-    from briquette.pipeline.indicators_days import indicators_days
     from briquette.prices.duplicates import KEEP_LAST
 
     settings = settings_of(env)
@@ -79,11 +78,17 @@ def indicators(
     with Progress(shown=common.shows_progress, what=str(place.partition)) as progress:
         result = indicators_day(place, options, progress=progress)
     result = dataclasses.replace(result, run=dataclasses.replace(result.run, seconds=elapsed()))
-    if not (repair_stale and result.stale):
+    if repair_stale and result.stale:
+        _repair(place, options, result)
+    else:
         say(result.to_dict(), indicators_text(result))
-        return
-    later = [day.ds for day in result.stale]
-    made = indicators_days(place, later, options)
+
+
+def _repair(place: IndicatorsTarget, options: IndicatorsOptions, result: IndicatorsResult) -> None:
+    """Compute the stale days too, and say what became of all of them."""
+    from briquette.pipeline.indicators_days import indicators_days
+
+    made = indicators_days(place, [day.ds for day in result.stale], options)
     timed = dataclasses.replace(result.run, seconds=elapsed())
     result = dataclasses.replace(result, run=timed, stale=made.stale)
     document = result.to_dict() | {"repaired": [day.to_dict() for day in made.days]}

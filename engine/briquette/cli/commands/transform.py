@@ -20,6 +20,8 @@ from briquette.cli.output import begin, elapsed, say
 
 if TYPE_CHECKING:
     from briquette.pipeline.transform import TransformResult
+    from briquette.prices.quality import Thresholds
+    from briquette.settings.environments import Settings
 
 QUALITY = "Data quality"
 
@@ -62,18 +64,12 @@ def transform(
     from briquette.pipeline.transform import TransformOptions, transform_day
     from briquette.pipeline.transform_source import places_of
     from briquette.prices.duplicates import KEEP_LAST
-    from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
 
     settings = target.settings()
     subdir = settings.compaction_output_subdir if settings else "compacted"
-    least = settings.expected_min_records if settings else EXPECTED_MIN_RECORDS
-    most = settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     options = TransformOptions(
-        thresholds=Thresholds(
-            least if expected_min_records is None else expected_min_records,
-            most if max_critical_error_rate is None else max_critical_error_rate,
-        ),
+        thresholds=_thresholds(settings, expected_min_records, max_critical_error_rate),
         duplicates_rule=duplicates or (settings.duplicates if settings else KEEP_LAST),
         schema=schema or None,
         schema_fingerprint=stage.schema_fingerprint,
@@ -90,6 +86,17 @@ def transform(
         result = transform_day(places, options, progress=progress)
     result = replace(result, compaction=replace(result.compaction, seconds=elapsed()))
     say(result.to_dict(), transform_text(result))
+
+
+def _thresholds(settings: Settings | None, least: int | None, most: float | None) -> Thresholds:
+    """Those of the command line, else the environment's, else the defaults."""
+    from briquette.prices.quality import EXPECTED_MIN_RECORDS, MAX_CRITICAL_ERROR_RATE, Thresholds
+
+    if least is None:
+        least = settings.expected_min_records if settings else EXPECTED_MIN_RECORDS
+    if most is None:
+        most = settings.max_critical_error_rate if settings else MAX_CRITICAL_ERROR_RATE
+    return Thresholds(least, most)
 
 
 def transform_text(result: TransformResult) -> str:
