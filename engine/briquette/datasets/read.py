@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from briquette.errors import NoDataset, NotFound, PreconditionFailed, SnapshotChanged, UsageError
 from briquette.model import Location, Manifest, PublishedFile
 from briquette.planning.target import below, check_ds, dataset_location
-from briquette.publishing.identity import Match, match
+from briquette.publishing.identity import match
 from briquette.storage.interface import Stored, open_store
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes
     except (FileNotFoundError, NotFound):
         raise changed from None
     fits = now.size_bytes == file.size_bytes
-    if not (fits and (not whole or match(open_store(root), file, now) in (Match.SAME, Match.COPY))):
+    if not (fits and (not whole or match(open_store(root), file, now).is_published)):
         handle.close()
         raise changed
     return handle

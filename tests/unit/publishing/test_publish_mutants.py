@@ -25,6 +25,7 @@ from briquette.publishing import clean_up as removing
 from briquette.publishing import part_hashes as part_steps
 from briquette.publishing import publish as publishing
 from briquette.publishing.clean_up import janitor
+from briquette.publishing.identity import Standing
 from briquette.publishing.part_hashes import PartHashes, check_footers, published, read_range
 from briquette.publishing.publish import remove_dataset, write_rejects
 from briquette.publishing.snapshot import observe, read_manifest, refuse_strangers
@@ -126,7 +127,7 @@ def test_a_snapshot_cannot_be_changed(memory: MemoryStore) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         seen.manifest_etag = "x"  # type: ignore[misc]
     assert not hasattr(seen, "__dict__")
-    assert (seen.manifest_modified_seconds, seen.elsewhere, seen.intact) == (0.0, (), False)
+    assert (seen.manifest_modified_seconds, seen.elsewhere, seen.is_complete) == (0.0, (), False)
 
 
 # -- metadata and pins ---------------------------------------------------------------------------
@@ -384,15 +385,14 @@ def test_a_version_that_changed_does_not_stand(memory: MemoryStore, change: str)
     manifest = edition(OLD, 2).publish(memory, output, mode=VERSIONED)
     seen = observe(memory, output)
     standing = seen.standing(memory)
-    assert (seen.intact, standing and standing.files) == (True, manifest.files)
+    assert standing == Standing(manifest.files, copied=False)
     key = manifest.files[1].key
     if change == "gone":
         memory.delete(key)
     else:
         body = memory.get(key)
         memory.put(key, body + b"x" if change == "size" else body[:-1] + b"x")
-    seen = observe(memory, output)
-    assert (seen.intact, seen.standing(memory)) == (False, None)
+    assert observe(memory, output).standing(memory) is None
     new = edition(OLD, 2)
     assert new.publish(memory, at(memory, "other/ds=1/"), mode=IN_PLACE)
 
