@@ -57,7 +57,7 @@ def main() -> None:
 def fetch() -> None:
     """One run: list, then fetch all; its figures as JSON."""
     from briquette.model import RawObject
-    from briquette.storage.interface import open_store
+    from briquette.storage.opening import open_store
 
     store = open_store(f"s3://{RAW_BUCKET}")
     objects = [RawObject(s.key, s.size_bytes, s.etag) for s in store.list("")]

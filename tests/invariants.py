@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from briquette.model import Manifest
+from briquette.model import Location, Manifest
+from briquette.publishing.snapshot import observe
+from briquette.storage.interface import Store
 
 
 def assert_conserves(manifest: Manifest, root: Path | None = None) -> None:
@@ -48,3 +50,9 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
     """Every file below ``root``: its bytes, when it was written, and which file it is."""
     files = (p for p in root.rglob("*") if p.is_file())
     return {str(p): (p.read_bytes(), p.stat().st_mtime_ns, p.stat().st_ino) for p in files}
+
+
+def stands(store: Store, output: Location) -> bool:
+    """Whether the published files are the very ones of the manifest, by their etags; a copy's are not."""
+    standing = observe(store, output).standing(store)
+    return standing is not None and not standing.copied

@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from briquette import serialization
-from briquette.compaction.unchanged import look_again
+from briquette.compaction.unchanged import compare_with_published
 from briquette.errors import PreconditionFailed
 from briquette.model import COMPACTION, CompactionSpec, Manifest, Partition, Plan, RawObject, Schema, State
 from briquette.pipeline.lookback import PublishedDays, Stale, followers, stale_after, stale_reason
 from briquette.planning.listing import list_partition
-from briquette.planning.plan import check_identity, plan_partition
+from briquette.planning.plan import check_same_partition, plan_partition
 from briquette.planning.spec import declared_table, spec_of
 from briquette.planning.target import Target, daily
 from briquette.publishing.snapshot import Snapshot, observe
@@ -89,7 +89,7 @@ def look_at(request: Request, settings: Settings, ds: str) -> Day:
         again = planned(spec_of(_as_declared(seen.manifest), options))
         plan = again if _found(again, seen, curated) is State.UNCHANGED else None
     if plan is not None and seen.manifest is not None:
-        check_identity(plan, seen.manifest)
+        check_same_partition(plan.partition, plan.output, seen.manifest)
     state = _state(request, found.objects, plan, seen, curated)
     day = Day(target, found.objects, plan, state, done=False)
     if target.partition.table == INDICATORS:
@@ -111,7 +111,7 @@ def _as_declared(published: Manifest) -> TableSpec:
 
 
 def _found(plan: Plan, seen: Snapshot, curated: Store) -> State:
-    return look_again(plan, seen, open_store(plan.raw.url), curated).state
+    return compare_with_published(plan, seen, open_store(plan.raw.url), curated).state
 
 
 def _state(

@@ -27,7 +27,7 @@ from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.pipeline.transform import transform
 from briquette.planning.target import anywhere, dataset_location
 from briquette.publishing import identity
-from briquette.publishing.snapshot import observe, read_manifest
+from briquette.publishing.snapshot import read_manifest
 from briquette.storage.local import directory_swap
 from briquette.storage.local import files as local_files
 from briquette.storage.local import store as local_store
@@ -37,6 +37,7 @@ from briquette.storage.urls import parse_url
 from tests.flow.price_days import publish_history
 from tests.flow.test_compaction import SCHEMA, crumbs, land, lines, row
 from tests.flow.test_transform import DS, MARKET, bar, compacted
+from tests.invariants import stands
 from tests.servers import Bucket, new_bucket, promote
 
 SERIAL = RunOptions(executor="serial")
@@ -461,7 +462,7 @@ def test_a_manifest_of_the_version_before_is_read(tmp_path: Path) -> None:
     assert found is not None
     assert (found[0].rows, found[0].fresh, found[0].warnings) == (9, (), ())
     assert verify(str(tmp_path / "out")).ok
-    assert observe(open_store(place.url), place).intact
+    assert stands(open_store(place.url), place)
 
 
 def test_foreign_parquet_is_refused_with_and_without_force_and_no_message_offers_it(store_url: str) -> None:

@@ -18,10 +18,11 @@ from briquette.errors import BriquetteError, SnapshotChanged
 from briquette.model import Location, PublishMode, Status
 from briquette.planning.target import dataset_location, resolve_target
 from briquette.publishing.clean_up import janitor
-from briquette.publishing.snapshot import observe, read_manifest
+from briquette.publishing.snapshot import read_manifest
 from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store
 from briquette.storage.opening import open_store
+from tests.invariants import stands
 from tests.reliability.dying import HALF, Death, KilledError
 from tests.reliability.editions import (
     ERROR,
@@ -217,7 +218,7 @@ def check_repair(stage: Stage, scene: Scene, out: str, new: Bodies, tally: Tally
     assert a_manifest_reader_reads(store, output) == new
     assert a_lister_reads(store, output) == (new if scene.mode is IN_PLACE else ())
     assert verify_dataset(store, output) == []
-    assert observe(store, output).intact
+    assert stands(store, output)
     assert published_rows(f"{stage.url}/{out}{scene.day}") == stage.rows["new"]
     assert stage.run("new", scene, out).status is Status.UNCHANGED
     janitor(store, output, older_than_seconds=-1)

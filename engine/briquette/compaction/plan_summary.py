@@ -6,11 +6,11 @@ from typing import Any
 
 from briquette import serialization
 from briquette.compaction.options import default_threads
-from briquette.compaction.unchanged import look_again
+from briquette.compaction.unchanged import compare_with_published
 from briquette.model import Plan
 from briquette.planning.place_overlap import check_not_published
 from briquette.planning.plan import (
-    check_identity,
+    check_same_partition,
     predicted_output_bytes,
     projected_memory_bytes,
     warnings_of,
@@ -25,8 +25,8 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
     seen = observe(store, plan.output)
     check_not_published(plan.raw, plan.listing, plan.output, seen.visible)
     if seen.manifest:
-        check_identity(plan, seen.manifest)
-    found = look_again(plan, seen, open_store(plan.raw.url), store)
+        check_same_partition(plan.partition, plan.output, seen.manifest)
+    found = compare_with_published(plan, seen, open_store(plan.raw.url), store)
     predicted = predicted_output_bytes(plan)
     return {
         "partition": serialization.to_value(plan.partition),

@@ -21,7 +21,7 @@ from briquette.compaction.options import Progress, RunOptions, default_threads
 from briquette.compaction.prefetch import Prefetched
 from briquette.compaction.result import CompactionResult
 from briquette.compaction.reuse import reusable_splits
-from briquette.compaction.unchanged import Found, look_again
+from briquette.compaction.unchanged import Found, compare_with_published
 from briquette.errors import EmptyInput, PlanError
 from briquette.executors import Executor, open_executor
 from briquette.model import (
@@ -36,7 +36,7 @@ from briquette.model import (
 )
 from briquette.planning.place_overlap import check_apart, check_not_published
 from briquette.planning.plan import (
-    check_identity,
+    check_same_partition,
     concurrency_within,
     predicted_output_bytes,
     projected_memory_bytes,
@@ -131,8 +131,8 @@ def _compared(plan: Plan, seen: Snapshot, store: Store) -> Found:
     """The plan beside what is published; raises where the two cannot be of one partition."""
     check_not_published(plan.raw, plan.listing, plan.output, seen.visible)
     if seen.manifest is not None:
-        check_identity(plan, seen.manifest)
-    return look_again(plan, seen, open_store(plan.raw.url), store)
+        check_same_partition(plan.partition, plan.output, seen.manifest)
+    return compare_with_published(plan, seen, open_store(plan.raw.url), store)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-"""What a run finds when it comes again: whether the dataset there is of these inputs, and if not, why.
+"""Whether what is published is of these inputs and whole, and if not, why.
 
-The one place where inputs and outputs are told apart from what they were: commands, ``plan``, preflight and
-the guard ask here or in ``publishing.identity``.
+Runs, ``plan`` and preflight ask here, so that they all say the same.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from itertools import islice
 
 from briquette.errors import SourceChanged
 from briquette.model import CompactionSpec, Manifest, Plan, State
-from briquette.planning.plan import state_of
+from briquette.planning.plan import is_of_the_size_of, state_of
 from briquette.publishing.identity import Standing
 from briquette.publishing.snapshot import Snapshot
 from briquette.storage.interface import Store
@@ -33,13 +32,13 @@ class Found:
     edited: frozenset[str] = frozenset()
 
 
-def look_again(plan: Plan, seen: Snapshot, raw: Store, curated: Store) -> Found:
+def compare_with_published(plan: Plan, seen: Snapshot, raw: Store, curated: Store) -> Found:
     """Compare a plan with what is published; ``raw`` and ``curated`` are the stores of its two places.
 
     Reads inputs that were fresh at the last run, and published parts whose etags are not the manifest's.
     """
     published = seen.manifest
-    state = state_of(plan, published, intact=True)
+    state = state_of(plan, published)
     if state not in (State.CHANGED, State.UNCHANGED) or published is None:
         return Found(state)
     if state is State.CHANGED:
@@ -84,11 +83,10 @@ def why_changed(plan: Plan, published: Manifest) -> str:
     differ = _differing(plan.spec, published.spec)
     if differ:
         return f"the spec differs: {', '.join(differ)}"
-    count, size = len(plan.listing), plan.raw_bytes
-    if (count, size) != (published.input_objects, published.input_bytes):
+    if not is_of_the_size_of(published, plan):
         return (
-            f"{count:,} objects of {size:,} bytes, {published.input_objects:,} of {published.input_bytes:,} "
-            "were published"
+            f"{len(plan.listing):,} objects of {plan.raw_bytes:,} bytes, "
+            f"{published.input_objects:,} of {published.input_bytes:,} were published"
         )
     return (
         "as many objects and bytes as were published, but not the same ones by their etags: corrected at the "

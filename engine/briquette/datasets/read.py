@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from briquette.errors import NoDataset, SnapshotChanged, UsageError
 from briquette.model import Location, Manifest, PublishedFile
 from briquette.planning.target import check_ds, dataset_location
-from briquette.publishing.identity import Match, match
+from briquette.publishing.identity import match
 from briquette.storage.opening import open_store
 from briquette.storage.urls import below
 
@@ -143,7 +143,7 @@ def open_part(root: str, file: PublishedFile, *, whole: bool = True) -> IO[bytes
     store = open_store(root)
     handle, now = store.open_file(file.key, changed)
     fits = now.size_bytes == file.size_bytes
-    if not (fits and (not whole or match(store, file, now) in (Match.SAME, Match.COPY))):
+    if not (fits and (not whole or match(store, file, now).is_published)):
         handle.close()
         raise changed
     return handle

@@ -14,7 +14,7 @@ from briquette.compaction.new_plan import make_plan
 from briquette.compaction.options import RunOptions
 from briquette.compaction.result import CompactionResult
 from briquette.compaction.run import run_plan
-from briquette.compaction.unchanged import look_again
+from briquette.compaction.unchanged import compare_with_published
 from briquette.errors import EXIT_EMPTY, EXIT_OK, BriquetteError, VerificationFailed
 from briquette.model import CompactionSpec, Plan, State, Status
 from briquette.pipeline.indicators import IndicatorsOptions, IndicatorsResult, places
@@ -22,6 +22,7 @@ from briquette.pipeline.indicators_days import IndicatorsOfDay, IndicatorsOfDays
 from briquette.pipeline.lookback import Stale
 from briquette.pipeline.transform import TransformOptions, transform_day
 from briquette.pipeline.transform_source import places_of
+from briquette.planning.plan import is_made_of
 from briquette.planning.target import Target
 from briquette.storage.opening import open_store
 from briquette.storage.urls import above, below
@@ -195,7 +196,7 @@ class _Day:
         self.plan = make_plan(self.target, self.make_spec(self.target), self.options.run)
         seen = observe(open_store(self.plan.output.url), self.plan.output, force=self.options.run.force)
         stores = (open_store(place.url) for place in (self.plan.raw, self.plan.output))
-        state = look_again(self.plan, seen, *stores).state
+        state = compare_with_published(self.plan, seen, *stores).state
         counts = f"{_count(len(self.plan.listing), 'raw object')}, {_count(len(self.plan.splits), 'split')}"
         message = f"{state.value}, {counts}, {_count(self.plan.raw_bytes, 'byte')}"
         return True, message if state is not State.EMPTY else f"no raw objects under {self.plan.raw}"
@@ -221,7 +222,7 @@ class _Day:
         if found is None:
             return False, f"nothing under {output}"
         manifest, _ = found
-        if manifest.input_fingerprint != self.plan.input_fingerprint:
+        if not is_made_of(manifest, self.plan):
             return False, f"what lies under {output} is not of this run"
         problems = verify_dataset(store, output, read_parts=False)
         if problems:

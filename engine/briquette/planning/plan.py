@@ -220,28 +220,34 @@ def _byte_ranges(objects: Sequence[RawObject], spec: CompactionSpec) -> Iterable
 # -- a plan beside what is published --------------------------------------------------------------
 
 
-def check_identity(plan: Plan, published: Manifest) -> None:
+def check_same_partition(partition: Partition, output: Location, published: Manifest) -> None:
     """Refuse to replace another partition's dataset (C16); raises ``PartitionConflict``."""
     for name in ("domain", "table", "interval", "data_source", "ds"):
-        ours, theirs = getattr(plan.partition, name), getattr(published.partition, name)
+        ours, theirs = getattr(partition, name), getattr(published.partition, name)
         if ours and theirs and ours != theirs:
             raise PartitionConflict(
-                f"{plan.output} holds {name} {theirs!r} ({published.partition}); this run is for {ours!r}.",
+                f"{output} holds {name} {theirs!r} ({published.partition}); this run is for {ours!r}.",
                 hint="Publish to another --curated or compacted_subdir, or remove that dataset first.",
             )
 
 
-def state_of(plan: Plan, published: Manifest | None, intact: bool) -> State:  # noqa: FBT001
-    """What a run of this plan would find: NEW, CHANGED, UNCHANGED or EMPTY.
+def is_made_of(published: Manifest, plan: Plan) -> bool:
+    """Whether a manifest says that these inputs and this spec were published, by their etags."""
+    return published.input_fingerprint == plan.input_fingerprint
 
-    ``intact``: the visible files are those of the manifest, which a crashed run does not leave.
-    """
+
+def is_of_the_size_of(published: Manifest, plan: Plan) -> bool:
+    """Whether as many inputs of as many bytes were published, whatever their etags are."""
+    return (published.input_objects, published.input_bytes) == (len(plan.listing), plan.raw_bytes)
+
+
+def state_of(plan: Plan, published: Manifest | None) -> State:
+    """What a plan is beside a manifest: NEW, CHANGED, UNCHANGED or EMPTY; no file is looked at."""
     if not plan.listing:
         return State.EMPTY
     if published is None:
         return State.NEW
-    same = published.input_fingerprint == plan.input_fingerprint
-    return State.UNCHANGED if same and intact else State.CHANGED
+    return State.UNCHANGED if is_made_of(published, plan) else State.CHANGED
 
 
 # -- what a plan cannot say in rows --------------------------------------------------------------

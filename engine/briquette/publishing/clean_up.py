@@ -10,7 +10,7 @@ from contextlib import suppress
 from briquette.errors import PreconditionFailed, StoreError
 from briquette.model import Location, Manifest, PublishedFile, PublishMode
 from briquette.planning.layout import Layout
-from briquette.publishing.identity import Match, match
+from briquette.publishing.identity import match
 from briquette.publishing.snapshot import Snapshot, read_manifest
 from briquette.storage.interface import Store, if_match
 
@@ -47,7 +47,7 @@ def clean_up(
 def delete_ours(store: Store, file: PublishedFile) -> None:
     """Delete a published file, as long as it has the bytes that were published."""
     now = store.stat(file.key)
-    if now is not None and match(store, file, now) in (Match.SAME, Match.COPY):
+    if now is not None and match(store, file, now).is_published:
         with suppress(PreconditionFailed):  # written again since: it belongs to a run that is not this one
             store.delete(file.key, if_match(now.etag))
 

@@ -1,4 +1,8 @@
-"""What a published file is: whatever has the size and the SHA-256 that the manifest says.
+"""Whether the files that lie there are those that were published, by their bytes.
+
+Two other questions are asked of what is published, and answered elsewhere: whether it is of this partition
+and of these inputs (``planning.plan.check_same_partition``, ``is_made_of``), and whether days that were
+read are still as they were (``pipeline.lookback.stale_reason``). ``compaction.unchanged`` asks the first two.
 
 An etag only pins one place's file for one run: a copy, a restore or a promotion to another bucket has others.
 So where the etag is the manifest's, the file is taken for the same; where it is not, and the size is, the
@@ -27,6 +31,11 @@ class Match(StrEnum):
     OTHER = "other"
     MISSING = "missing"
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the bytes at the key are those that were published."""
+        return self in (Match.SAME, Match.COPY)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -53,7 +62,7 @@ def standing(store: Store, files: Iterable[PublishedFile], listed: Mapping[str, 
     for file in files:
         now = listed.get(file.key) or store.stat(file.key)
         how = match(store, file, now)
-        if now is None or how in (Match.OTHER, Match.MISSING):
+        if now is None or not how.is_published:
             return None
         copied = copied or how is Match.COPY
         found.append(replace(file, etag=now.etag))

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from briquette import cancellation
-from briquette.errors import NotFound, PartitionConflict, StoreError, UnsafePath
+from briquette.errors import NotFound, StoreError, UnsafePath
 from briquette.model import Location, Manifest, PublishedFile, PublishMode
 from briquette.parquet.splice import SplicedPart
 from briquette.planning.layout import PLAN, Layout
+from briquette.planning.plan import check_same_partition
 from briquette.publishing.clean_up import clean_up, delete_ours
-from briquette.publishing.key_by_key import CLAIM, Finish, publish_in_place, remove_in_place
+from briquette.publishing.key_by_key import CLAIM, Finish, conflict, publish_in_place, remove_in_place
 from briquette.publishing.part_hashes import PartHashes, check_footers
 from briquette.publishing.snapshot import Snapshot, refuse_strangers
 from briquette.publishing.store_probe import probing, require_safe_store
@@ -72,7 +73,9 @@ def publish(
         rejects_file = write_rejects(store, seen.output, new.plan_id, new.rejects)
         planned = _planned_files(layout, new)
         # What building the manifest raises, it raises here, before anything is visible.
-        _require_same_partition(new.build_manifest(planned, rejects_file), seen)
+        partition = new.build_manifest(planned, rejects_file).partition
+        if seen.manifest is not None:  # the dataset may have been published since the plan was made
+            check_same_partition(partition, seen.output, seen.manifest)
 
         def finish(files: tuple[PublishedFile, ...]) -> Manifest:
             return new.build_manifest(files, rejects_file)
@@ -96,20 +99,6 @@ def _planned_files(layout: Layout, new: NewDataset) -> tuple[PublishedFile, ...]
         PublishedFile(layout.part_key(i), part.size_bytes, "", "", part.rows, part.row_groups)
         for i, part in enumerate(new.parts)
     )
-
-
-def _require_same_partition(manifest: Manifest, seen: Snapshot) -> None:
-    """C16, once more at the last moment: the dataset may have been published since the plan was made."""
-    if seen.manifest is None:
-        return
-    ours, theirs = manifest.partition, seen.manifest.partition
-    for name in ("domain", "table", "interval", "data_source", "ds"):
-        left, right = getattr(ours, name), getattr(theirs, name)
-        if left and right and left != right:
-            raise PartitionConflict(
-                f"{seen.output} holds {name} {right!r} ({theirs}); this run is for {left!r}.",
-                hint="Publish to another output, or remove that dataset first.",
-            )
 
 
 def _make_visible(
@@ -195,6 +184,10 @@ def remove_dataset(
     Raises ``PublishConflict``, and ``UnsafeStore`` where a store could remove what another run published.
     """
     layout = Layout.of(seen.output)
+    # Parts go before the manifest, and another run may have published the very same parts meanwhile.
+    now = store.stat(layout.manifest_key)
+    if (now.etag if now else "") != seen.manifest_etag:
+        raise conflict(seen)
     if not unsafe_store:
         require_safe_store(store, layout.above, multipart=False)
     done = False

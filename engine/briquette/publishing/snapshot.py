@@ -36,14 +36,6 @@ class Snapshot:
         return {s.key: s.etag for s in self.visible}
 
     @property
-    def intact(self) -> bool:
-        """Whether our files are those of the manifest by their etags; ``standing`` knows copies too."""
-        if self.manifest is None or not self.is_complete:
-            return False
-        found = {s.key: (s.etag, s.size_bytes) for s in (*self.visible, *self.elsewhere)}
-        return all(found[f.key] == (f.etag, f.size_bytes) for f in self.manifest.files)
-
-    @property
     def is_complete(self) -> bool:
         """Whether there is a file at each key that the manifest names, and no crashed run's part beside."""
         if self.manifest is None:

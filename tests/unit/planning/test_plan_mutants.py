@@ -218,6 +218,8 @@ class Published:
 
     partition: Partition = PRICES
     input_fingerprint: str = ""
+    input_objects: int = 0
+    input_bytes: int = 0
 
 
 @pytest.mark.parametrize("name", ["domain", "table", "interval", "data_source", "ds"])
@@ -225,23 +227,32 @@ def test_a_partition_that_differs_in_one_name_is_another(name):
     plan = plan_of(1)
     other = Published(replace(PRICES, **{name: "other"}))
     with pytest.raises(PartitionConflict, match=f"holds {name} 'other'") as caught:
-        planning.check_identity(plan, other)
+        planning.check_same_partition(plan.partition, plan.output, other)
     assert repr(getattr(PRICES, name)) in caught.value.message
     assert "--curated" in caught.value.hint
-    planning.check_identity(plan, Published(replace(PRICES, **{name: ""})))
-    planning.check_identity(replace(plan, partition=replace(PRICES, **{name: ""})), other)
-    planning.check_identity(plan, Published())
+    nameless = replace(PRICES, **{name: ""})
+    planning.check_same_partition(plan.partition, plan.output, Published(nameless))
+    planning.check_same_partition(nameless, plan.output, other)
+    planning.check_same_partition(plan.partition, plan.output, Published())
 
 
 def test_the_state_of_a_partition():
     plan = plan_of(1)
     same, other = Published(input_fingerprint=plan.input_fingerprint), Published(input_fingerprint="other")
-    assert planning.state_of(plan, None, intact=True) is State.NEW
-    assert planning.state_of(plan, same, intact=True) is State.UNCHANGED
-    assert planning.state_of(plan, same, intact=False) is State.CHANGED
-    assert planning.state_of(plan, other, intact=True) is State.CHANGED
-    assert planning.state_of(plan_of(), same, intact=True) is State.EMPTY
-    assert planning.state_of(plan_of(), None, intact=False) is State.EMPTY
+    assert planning.state_of(plan, None) is State.NEW
+    assert planning.state_of(plan, same) is State.UNCHANGED
+    assert planning.state_of(plan, other) is State.CHANGED
+    assert planning.state_of(plan_of(), same) is State.EMPTY
+    assert planning.state_of(plan_of(), None) is State.EMPTY
+
+
+def test_as_many_inputs_of_as_many_bytes_need_not_be_the_same_ones():
+    plan = plan_of(2)
+    there = Published(input_objects=len(plan.listing), input_bytes=plan.raw_bytes)
+    assert planning.is_of_the_size_of(there, plan)
+    assert not planning.is_made_of(there, plan)
+    assert not planning.is_of_the_size_of(replace(there, input_objects=1), plan)
+    assert not planning.is_of_the_size_of(replace(there, input_bytes=plan.raw_bytes + 1), plan)
 
 
 # -- predicted numbers ---------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import WRITE_VERBS, Store
 from briquette.storage.opening import open_store
 from tests.faults import FaultyWire
+from tests.invariants import stands
 from tests.servers import Bucket
 
 DS = "prices/compacted/ds=2025-09-09/"
@@ -325,7 +326,7 @@ def test_a_crash_before_any_write_leaves_old_or_new_and_a_re_run_repairs(
         assert verify_dataset(store, output) == []
         assert a_manifest_reader_sees(store, output) == new_view
         assert a_lister_sees(store, output) == (new_view if mode is IN_PLACE else [])
-        assert observe(store, output).intact
+        assert stands(store, output)
     assert count >= 3
 
 
@@ -501,12 +502,12 @@ def test_a_swapped_directory_keeps_its_rights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [IN_PLACE, VERSIONED])
 def test_a_dataset_that_lost_a_part_is_not_intact(store: Store, mode: PublishMode) -> None:
     output = at(store)
-    assert not observe(store, output).intact
+    assert not stands(store, output)
     manifest = edition(OLD, 2).publish(store, output, mode=mode)
     store.put(f"{DS}notes.txt", b"of somebody else")
-    assert observe(store, output).intact
+    assert stands(store, output)
     store.delete(manifest.files[1].key)
-    assert not observe(store, output).intact
+    assert not stands(store, output)
 
 
 def test_a_linked_ds_folder_is_replaced_file_by_file(tmp_path: Path) -> None:
@@ -685,7 +686,7 @@ def test_an_error_of_the_store_in_the_middle_is_repaired_by_the_next_run(
     with pytest.raises(StoreError, match="AccessDenied"):
         edition(NEW, 2).publish(store, output)
     assert a_manifest_reader_sees(store, output) == "error"
-    assert not observe(store, output).intact
+    assert not stands(store, output)
     edition(NEW, 2).publish(store, output)
     assert verify_dataset(store, output) == []
 

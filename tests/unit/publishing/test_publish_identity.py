@@ -43,7 +43,7 @@ def test_keys_of_folders_are_told_in_one_sentence() -> None:
 def test_nothing_published_is_not_complete() -> None:
     store = open_store("memory://publish-identity-none")
     seen = observe(store, dataset_location("memory://publish-identity-none/out"))
-    assert (seen.manifest, seen.is_complete, seen.intact) == (None, False, False)
+    assert (seen.manifest, seen.is_complete, seen.standing(store)) == (None, False, None)
 
 
 def test_a_damaged_manifest_that_bears_a_runs_mark_may_be_replaced() -> None:

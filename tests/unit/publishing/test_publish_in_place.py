@@ -214,7 +214,7 @@ def test_the_claim_of_a_first_run_that_died_is_no_dataset_and_no_obstacle(keyed:
     assert read_manifest(keyed, output) is None
     assert verify_dataset(keyed, output) == [f"{MANIFEST}: there is no manifest"]
     seen = observe(keyed, output)
-    assert (seen.manifest, seen.manifest_body, seen.intact) == (None, CLAIM, False)
+    assert (seen.manifest, seen.manifest_body, seen.standing(keyed)) == (None, CLAIM, None)
     assert seen.manifest_etag, "the next run replaces exactly this claim"
     edition(NEW, 2).publish(keyed, output, seen=seen)
     assert verify_dataset(keyed, output) == []

@@ -25,6 +25,7 @@ from briquette.publishing import clean_up as removing
 from briquette.publishing import part_hashes as part_steps
 from briquette.publishing import publish as publishing
 from briquette.publishing.clean_up import janitor
+from briquette.publishing.identity import Standing
 from briquette.publishing.part_hashes import PartHashes, check_footers, published, read_range
 from briquette.publishing.publish import remove_dataset, write_rejects
 from briquette.publishing.snapshot import observe, read_manifest, refuse_strangers
@@ -127,7 +128,7 @@ def test_a_snapshot_cannot_be_changed(memory: MemoryStore) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         seen.manifest_etag = "x"  # type: ignore[misc]
     assert not hasattr(seen, "__dict__")
-    assert (seen.manifest_modified_seconds, seen.elsewhere, seen.intact) == (0.0, (), False)
+    assert (seen.manifest_modified_seconds, seen.elsewhere, seen.is_complete) == (0.0, (), False)
 
 
 # -- metadata and pins ---------------------------------------------------------------------------
@@ -385,15 +386,14 @@ def test_a_version_that_changed_does_not_stand(memory: MemoryStore, change: str)
     manifest = edition(OLD, 2).publish(memory, output, mode=VERSIONED)
     seen = observe(memory, output)
     standing = seen.standing(memory)
-    assert (seen.intact, standing and standing.files) == (True, manifest.files)
+    assert standing == Standing(manifest.files, copied=False)
     key = manifest.files[1].key
     if change == "gone":
         memory.delete(key)
     else:
         body = memory.get(key)
         memory.put(key, body + b"x" if change == "size" else body[:-1] + b"x")
-    seen = observe(memory, output)
-    assert (seen.intact, seen.standing(memory)) == (False, None)
+    assert observe(memory, output).standing(memory) is None
     new = edition(OLD, 2)
     assert new.publish(memory, at(memory, "other/ds=1/"), mode=IN_PLACE)
 
@@ -540,10 +540,9 @@ def test_a_removal_needs_what_was_seen(memory: MemoryStore) -> None:
     seen = observe(memory, output)
     edition(OLD, 2, b"r\n").publish(memory, output)
     before = keys(memory)
-    for stale in (seen, replace(observe(memory, output), visible=(), manifest_etag="zzz")):
-        with pytest.raises(PublishConflict):
-            remove_dataset(memory, stale)
-        assert keys(memory) == before
+    with pytest.raises(PublishConflict):
+        remove_dataset(memory, seen)
+    assert keys(memory) == before
     memory.put(f"{DS}theirs", b"x")
     remove_dataset(memory, observe(memory, output))
     assert keys(memory) == [f"{DS}theirs"]
@@ -555,9 +554,11 @@ def test_a_removal_of_what_is_removed_or_replaced_already_is_refused(memory: Mem
     output = at(memory)
     edition(OLD).publish(memory, output)
     seen = observe(memory, output)
-    with pytest.raises(PublishConflict):
-        remove_dataset(memory, replace(seen, manifest_etag="zzz"))
-    seen = observe(memory, output)
+    before = keys(memory)
+    for etag in ("", "zzz"):  # before and behind every etag of this store
+        with pytest.raises(PublishConflict):
+            remove_dataset(memory, replace(seen, manifest_etag=etag))
+    assert keys(memory) == before
     remove_dataset(memory, seen)
     with pytest.raises(PublishConflict):
         remove_dataset(memory, seen)

@@ -355,7 +355,7 @@ def test_a_server_that_closes_after_each_answer_gets_a_new_connection_for_each(
         store = open_store("s3://raw")
         assert list(store.get_many(items(60))) == [BODY] * 60
         asked = store.requests["GET"]
-        assert len(script.requests) == 60 == asked if told else 60 <= asked  # some were on their way then
+        assert len(script.requests) == 60 == asked if told else asked >= 60  # some were on their way then
 
 
 def test_an_object_is_taken_as_it_is_stored(point_at: Callable[[str], None]) -> None:

@@ -16,12 +16,12 @@ from briquette.cli.text import examination_text
 from briquette.errors import StoreError, UnsafeStore
 from briquette.model import Piece
 from briquette.publishing import store_probe
-from briquette.publishing.snapshot import observe
 from briquette.publishing.store_probe import COMPLETE_MATCH, COPY, COPY_MATCH, LARGE, WITHOUT, probe_store
 from briquette.publishing.verify import verify_dataset
 from briquette.storage.interface import Store
 from briquette.storage.opening import open_store
 from tests.faults import FaultyWire
+from tests.invariants import stands
 from tests.servers import Bucket, environment, moto, new_bucket
 from tests.unit.publishing.test_publish import NEW, OLD, a_lister_sees, at, edition
 
@@ -176,7 +176,7 @@ def test_etags_that_a_listing_spells_without_quotes_are_those_of_put_and_head(
     store.delete("none/e")
     for version in (OLD, NEW):
         edition(version, 2).publish(store, at(store))
-        assert observe(store, at(store)).intact
+        assert stands(store, at(store))
         assert verify_dataset(store, at(store)) == []
 
 
