@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import briquette
 from scripts import api_reference
+from scripts.docstring_examples import fenced
 
 
 def silent(url: str) -> str:
@@ -16,8 +17,13 @@ def spoken(url: str) -> str:
     return url
 
 
+def answered(url: str) -> CompactionResult:  # noqa: F821 - a public type, by name
+    """A thing at a URL; raises ``NotFound``."""
+
+
 def test_a_public_function_says_what_it_returns_and_raises() -> None:
     assert list(api_reference.says_too_little("spoken", spoken)) == []
+    assert list(api_reference.says_too_little("answered", answered)) == []
     said = list(api_reference.says_too_little("silent", silent))
     assert said == [f"briquette.silent does not say what it {verb}s." for verb in ("return", "raise")]
     assert list(api_reference.says_too_little("bare", lambda: None)) == ["briquette.bare has no docstring."]
@@ -49,3 +55,10 @@ def test_what_a_page_loads_from_elsewhere_is_told_and_a_link_is_not(tmp_path) ->
     told = "\n".join(api_reference.loads_from_elsewhere(tmp_path))
     assert "cdn.invalid" in told
     assert "fonts.invalid" in told
+
+
+def test_an_example_becomes_a_block_of_code_and_text_stays() -> None:
+    text = "It adds.\n\n>>> add(  # doctest: +SKIP\n...     1)\n[('a', 1)]\n\nAnd [more]."
+    block = "```pycon\n>>> add(\n...     1)\n[('a', 1)]\n```"
+    assert fenced(text) == f"It adds.\n\n{block}\n\nAnd [more]."
+    assert fenced("x >>> y") == "x >>> y"

@@ -201,7 +201,10 @@ def _is_unicode(text: str) -> bool:
 
 
 def load_schema(path_or_name: str | Path, *, tables: Path | None = None) -> Schema:
-    """The declared schema in a ``.toml`` file, or of a table's name such as ``market.prices``."""
+    """Returns the declared schema of a ``.toml`` file, or of a table's name such as ``market.prices``.
+
+    Raises ``SchemaError`` where there is no such table, or its file cannot be read or says what no schema may.
+    """
     return load_table(path_or_name, tables=tables).schema
 
 
