@@ -154,9 +154,9 @@ def _servers(workload: dict[str, Any]) -> str:
     if workload.get("store") != "s3":
         return ""
     ours = workload["peers"].get(US, {})
-    server, door = ours.get("server_cpu_seconds"), ours.get("door_cpu_seconds")
+    server, raw_server = ours.get("server_cpu_seconds"), ours.get("raw_server_cpu_seconds")
     return (
-        f"<p>In a run of briquette the S3 server took {_number(server)} CPU s, the door {_number(door)}.</p>"
+        f"<p>In a run of briquette the S3 server took {_number(server)} CPU s, the server of raw objects {_number(raw_server)}.</p>"
     )
 
 

@@ -74,7 +74,7 @@ def parse(argv: Sequence[str]) -> Command:
     if bool(said["plan_uri"]) == any(given.values()):
         raise UsageError(
             "the container runs either a stored plan or a target.",
-            hint="Pass --plan-uri, or --raw, --curated and the words of the partition.",
+            hint="Pass --plan-uri, or --raw, --curated and the partition: --domain, --table, --interval, --data-source and --ds.",
         )
     spec = {name: said[name] for name in ("codec", "target_file_mb") if said[name]}
     return Command(

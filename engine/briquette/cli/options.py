@@ -120,7 +120,7 @@ class SpecOptions:
     max_reject_ratio: Annotated[
         float | None, option(OUTPUT, "Share of records, and of their bytes, that may be rejected.")
     ] = None
-    unique_key: Annotated[str, option(OUTPUT, "Columns, by commas; the last of equal records stays.")] = ""
+    unique_key: Annotated[str, option(OUTPUT, "Columns, separated by commas; of records equal in them the last stays.")] = ""
     publish: Annotated[str, option(OUTPUT, "in_place or versioned. [default: in_place]")] = ""
     limits: Annotated[str, option(OUTPUT, "Limits, such as depth=200,record_bytes=128MiB.")] = ""
 
@@ -182,9 +182,9 @@ class StageOptions:
     target_file_mb: Annotated[float | None, option(OUTPUT, "Size of a part in MiB. [default: 256]")] = None
     force: Annotated[
         bool,
-        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
+        option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force"),
     ] = False
-    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False
+    unsafe_store: Annotated[bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")] = False
 
     def sizes(self, settings: Settings | None) -> dict[str, Any]:
         """``codec`` and ``target_file_mb`` where a flag or the environment says them."""

@@ -41,7 +41,7 @@ def rows_digest(table: pa.Table) -> str:
     for field, column in zip(table.schema, table.columns, strict=True):
         word = type_word(plain_type(field.type))
         if word is None:
-            raise SchemaError(f"column {field.name} has type {field.type}, which no type word says.")
+            raise SchemaError(f"column {field.name} has type {field.type}, which no type of a schema stands for.")
         for text in (field.name.encode(), str(word).encode()):
             digest.update(b"%d:%b\n" % (len(text), text))
         _update(digest, joined(column))

@@ -299,9 +299,9 @@ class Evidence:
         if kinds and not kinds & ~_TIMES:
             return self._of_times(kinds)
         if kinds & NAN:
-            return STRING, "bare NaN beside text: those records will be rejects"
+            return STRING, "bare NaN as well as text: those records will be rejects"
         # In CSV everything is text: that some of it looks like numbers is no news.
-        return STRING, "numbers beside text" if kinds & _NUMBERS and not self.kinds & CELL else ""
+        return STRING, "numbers as well as text" if kinds & _NUMBERS and not self.kinds & CELL else ""
 
     def _of_structure(self, kinds: int) -> tuple[TypeWord, str]:
         if not kinds & ~(BOOL | BOOL_TEXT):
@@ -330,7 +330,7 @@ class Evidence:
             reason = "numbers that float64 cannot hold"
             return (
                 STRING,
-                f"{reason} beside bare NaN: those records will be rejects" if kinds & NAN else reason,
+                f"{reason} as well as bare NaN: those records will be rejects" if kinds & NAN else reason,
             )
         if self.low >= -(1 << 63) and self.high < 1 << 63:
             return Plain("int64"), ""
@@ -347,7 +347,7 @@ class Evidence:
         if not kinds & NANOS:
             return Timestamp("us", utc=True), ""
         if kinds & FAR:
-            return STRING, "nanoseconds beside times that nanoseconds do not reach"
+            return STRING, "nanoseconds, and times that nanoseconds do not reach"
         return Timestamp("ns", utc=True), ""
 
 

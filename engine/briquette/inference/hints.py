@@ -80,16 +80,16 @@ def of_csv(
         decimal = own == b"," and _DECIMAL_COMMA.search(head.partition(b"\n")[2])
         hints.add(
             key,
-            f"its header {_quoted(names)} seems to be parted by {_SEPARATORS[other]}, not {_SEPARATORS[own]}"
+            f"its header {_quoted(names)} seems to be separated by {_SEPARATORS[other]}, not {_SEPARATORS[own]}"
             + (f", with ',' as the decimal mark ({decimal[0].decode()})" if decimal else ""),
-            "Columns are read apart at ',' in .csv and at tabs in .tsv: convert the objects.",
+            "Columns are separated by ',' in .csv and by tabs in .tsv: convert the objects.",
         )
         return
     if looks := _like_data(names, rows):
         hints.add(
             key,
             f"its first record looks like data, not like a header: {looks}",
-            "Each first record was taken as names and is no row. If the objects have no header, put a line "
+            "Each first record was taken as names and is not a row. If the objects have no header, put a line "
             "with the columns' names in front of each.",
         )
 
@@ -259,7 +259,7 @@ def of_records(columns: dict[str, Evidence], records: int, objects: int) -> str:
 
 def left_out(column: str, place: Place) -> str:
     """A sentence about a field whose name no column may have."""
-    why = "a column needs a name" if not column else "that name is the engine's own"
+    why = "a column needs a name" if not column else "that name is briquette's own"
     return (
         f"The field {column!r} is left out, as {why} (first in {place.key}, record {place.position}): "
         "rename it where it is written if its values matter."

@@ -335,7 +335,7 @@ class _Observer:
                 remarks.append((column, "; ".join(filter(None, [remark, *why]))))
         if len(decided) > _MOST_DECIDED:
             more = len(decided) - _MOST_DECIDED
-            decided[_MOST_DECIDED:] = [f"{more:,} more remarks on columns stand behind them in the schema."]
+            decided[_MOST_DECIDED:] = [f"{more:,} more remarks on columns are comments in the schema."]
         if not fields:
             raise self._nothing()
         schema = check_schema(Schema(tuple(fields), name=name), where="the inferred schema")

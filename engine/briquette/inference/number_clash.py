@@ -150,7 +150,7 @@ class _Column:
             return joined
         if not fine:
             return Timestamp("us", joined.utc)
-        self.remarks.append("nanoseconds beside times that nanoseconds do not reach")
+        self.remarks.append("nanoseconds, and times that nanoseconds do not reach")
         return STRING
 
 

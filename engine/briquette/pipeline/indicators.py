@@ -343,7 +343,7 @@ class ComputeIndicators:
                 aside = f"They could not be set aside: {occupied.message}"
             raise DataQualityFailed(
                 f"{failed.message.removeprefix('DQ_FAILED: ')} {aside} nothing changed under {plan.output}.",
-                hint="Mend the prices of that day and transform it again.",
+                hint="Fix the prices of that day and transform it again.",
             ) from failed
         self.findings = json.loads(results[0].findings)
         return results
@@ -412,7 +412,7 @@ def _refuse_conflict(day: SessionRows, rule: str, *, is_today: bool) -> None:
         f"{found.conflicting} records of {', '.join(found.examples)} contradict another of their symbol "
         f"in the prices of {day.day}."
     )
-    hint = "Mend the source and transform that day again, or set duplicates to keep_last or reject."
+    hint = "Fix the source and transform that day again, or set duplicates to keep_last or reject."
     raise DataQualityFailed(what, hint=hint) if is_today else InputError(what, hint=hint)
 
 

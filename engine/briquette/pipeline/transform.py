@@ -146,7 +146,7 @@ class TransformSplits:
                 f"{settled.conflicting} records of {', '.join(settled.examples)} contradict another of their "
                 f"{' and '.join(keys)}. The rows as they were read are in {self.quarantine}; "
                 f"nothing changed under {plan.output}.",
-                hint="Mend the source, or set duplicates to keep_last or reject.",
+                hint="Fix the source, or set duplicates to keep_last or reject.",
             )
         if not found.passed:
             aside = f"The rows as they were read are in {self.quarantine};"
@@ -156,7 +156,7 @@ class TransformSplits:
                 aside = f"The rows could not be set aside: {occupied.message}"
             raise DataQualityFailed(
                 f"{found.sentence()}. {aside} nothing changed under {plan.output}.",
-                hint="Mend the source and compact again, or raise --max-critical-error-rate.",
+                hint="Fix the source and compact again, or raise --max-critical-error-rate.",
             )
         return results
 

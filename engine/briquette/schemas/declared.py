@@ -163,7 +163,7 @@ def check_schema(schema: Schema, *, where: str = "the schema") -> Schema:
             raise SchemaError(f"{where}: column name {field.name!r} is empty or not valid Unicode.")
         if field.name == RESCUED:
             hint = 'It holds the unknown fields when extra_fields = "rescue".'
-            raise SchemaError(f"{where}: {RESCUED} is the engine's own column.", hint=hint)
+            raise SchemaError(f"{where}: {RESCUED} is briquette's own column.", hint=hint)
         if field.name in seen:
             raise SchemaError(f"{where}: column {field.name!r} is declared twice.")
         seen.add(field.name)
@@ -286,11 +286,11 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     for column in unique_key:
         if column not in columns:
             hint = _did_you_mean(column, tuple(columns))
-            raise SchemaError(f"{where}: unique_key names {column!r}, which is no column.", hint=hint)
+            raise SchemaError(f"{where}: unique_key names {column!r}, which is not a column.", hint=hint)
     policy = get("extra_fields", str, "a string", ExtraFields.IGNORE.value)
     if policy not in list(ExtraFields):
         hint = f"Use one of {', '.join(ExtraFields)}."
-        raise SchemaError(f"{where}: extra_fields = {policy!r} is no policy.", hint=hint)
+        raise SchemaError(f"{where}: extra_fields = {policy!r} is not known.", hint=hint)
     ratio = get("max_reject_ratio", (int, float), "a number", TableSpec(schema).max_reject_ratio)
     if not 0 <= ratio <= 1:
         hint = "It is a share of the records: 0.05 means 5 %."
@@ -305,7 +305,7 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
 def _parse_column(name: str, word: object, where: str) -> Field:
     if isinstance(word, dict):
         hint = 'Write: name = "type", or name = "type not null"; quote a name that has a dot.'
-        raise SchemaError(f"{where}: column {name!r} is a TOML table, not a type word.", hint=hint)
+        raise SchemaError(f"{where}: column {name!r} is a TOML table, not a type.", hint=hint)
     if not isinstance(word, str):
         raise SchemaError(f"{where}: the type of column {name!r} must be a string, not {word!r}.")
     required = _NOT_NULL.search(word)

@@ -77,7 +77,7 @@ class Settings:
     )
 
     existing_buckets: tuple[str, ...] = key(
-        "buckets that are there already, and are used and not made: raw, curated, artifacts",
+        "existing buckets, which are used and not made: raw, curated, artifacts",
         default=(),
         members=("raw", "curated", "artifacts"),
     )
@@ -102,7 +102,7 @@ class Settings:
     # Compaction on Dask: one container, as many worker processes as it has vCPUs
     dask_task_vcpus: int = key("vCPUs of the container", at_least=1)
     dask_task_memory_gb: int = key("memory of the container, in GiB", at_least=2)
-    dask_task_spot: bool = key("whether spare capacity is used, which may be taken back")
+    dask_task_spot: bool = key("whether the container runs on FARGATE_SPOT, cheaper, which AWS may take back")
 
     # Flow
     sfn_max_concurrency: int = key("partitions compacted at once by one execution", at_least=1)
@@ -122,7 +122,7 @@ class Settings:
 
     # Operations
     alert_topic_arn: str = key(
-        "topic that is there already, to be told instead of one of our own",
+        "existing topic that is notified, instead of one that the stacks make",
         default="",
         form=(r"|arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+", "It is the ARN of an SNS topic."),
     )

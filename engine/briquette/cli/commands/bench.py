@@ -71,7 +71,7 @@ def _find_the_suite() -> None:
     checkout = Path(__file__).resolve().parents[4]
     if not (checkout / "benchmarks" / "suite.py").is_file():
         raise UsageError(
-            "the benchmark suite is no part of an installed briquette.",
+            "the benchmark suite is not part of an installed briquette.",
             hint="Clone the repository, and run make bench there.",
         )
     sys.path.insert(0, str(checkout))

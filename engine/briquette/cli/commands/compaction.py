@@ -46,11 +46,11 @@ def compact(
     plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
     force: Annotated[
         bool,
-        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
+        option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force"),
     ] = False,
-    on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
+    on_empty: Annotated[str, option(RUN, "If there is nothing to compact, the published dataset: keep, remove or fail.")] = "keep",
     batch_manifest: BatchManifest = "check",
-    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+    unsafe_store: Annotated[bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")] = False,
 ) -> None:
     """Compact a target and publish it.
 
@@ -79,8 +79,8 @@ def compact(
     if plan:
         if target != TargetOptions() or spec != SpecOptions():
             raise UsageError(
-                "a stored plan has its own target and spec.",
-                hint="Leave out the options of both.",
+                "a stored plan already says what is read, where it is published and how.",
+                hint="Leave out the options of the target and the output.",
             )
         hide_pandas_from_pyarrow()
         result = execute(plan_from_bytes(read_file(plan), where=str(plan)))

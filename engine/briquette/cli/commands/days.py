@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from briquette.planning.target import Target
 
 FORCE = Annotated[
-    bool, option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force")
+    bool, option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force")
 ]
 SET = Annotated[str, option(OUTPUT, "Which indicators: A (27 columns) or B (60).", "--set")]
 REPAIR_STALE = Annotated[
@@ -160,7 +160,7 @@ def backfill(
 def _require_daily(place: Target) -> None:
     if not place.partition.table:
         raise UsageError(
-            "the stages need to know the table.",
+            "the table is not named, and the stages need its name.",
             hint="Pass --domain, --table, --interval and --data-source with --raw and --curated, or --env.",
         )
 

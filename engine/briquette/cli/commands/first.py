@@ -36,7 +36,7 @@ def infer(
     if 0 < inferred.rejects == inferred.records:
         raise RejectLimitExceeded(
             f"all {inferred.records:,} records are rejects, so nothing says what the columns hold.",
-            hint="Mend the objects, or declare the schema.",
+            hint="Fix the objects, or declare the schema.",
         )
     if out:
         write_file(out, text.encode())

@@ -102,7 +102,7 @@ def transform_text(result: TransformResult) -> str:
         warned = [f"{found.duplicate_keys:,} keys occur twice or more"] if found.duplicate_keys else []
         if found.too_few_records:
             warned.append(f"fewer than {found.thresholds.expected_min_records:,} records")
-        warned += [f"{name} is no decimal" for name in found.not_decimal]
+        warned += [f"{name} is not a decimal" for name in found.not_decimal]
         pairs.append(("quality", found.sentence()))
         pairs.append(("warnings", f"{found.warnings:,}" + (f": {', '.join(warned)}" if warned else "")))
     if result.duplicates and result.duplicates.found:
