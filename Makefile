@@ -80,7 +80,7 @@ lint: $(VENV)/.dev ## Check style and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: $(VENV)/.dev ## Mend style and format where that is safe
+format: $(VENV)/.dev ## Fix style and format where that is safe
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 

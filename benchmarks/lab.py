@@ -1,4 +1,4 @@
-"""Raw and curated behind S3 on this machine: a MiniStack, the server of raw objects in front of it, and what both cost."""
+"""Raw and curated behind S3 on this machine: a MiniStack, a server of raw objects, and what both cost."""
 
 from __future__ import annotations
 

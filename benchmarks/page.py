@@ -156,7 +156,8 @@ def _servers(workload: dict[str, Any]) -> str:
     ours = workload["peers"].get(US, {})
     server, raw_server = ours.get("server_cpu_seconds"), ours.get("raw_server_cpu_seconds")
     return (
-        f"<p>In a run of briquette the S3 server took {_number(server)} CPU s, the server of raw objects {_number(raw_server)}.</p>"
+        f"<p>In a run of briquette the S3 server took {_number(server)} CPU s, "
+        f"the server of raw objects {_number(raw_server)}.</p>"
     )
 
 

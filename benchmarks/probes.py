@@ -68,7 +68,7 @@ def run_probes(
 
 
 def _steady(scale: float, timeout_seconds: float) -> dict[str, Any]:
-    """In a process of its own, which is settled before it loads a library."""
+    """In a process of its own, which is set up before it loads a library."""
     command = [sys.executable, "-m", "benchmarks.steady", "--scale", str(min(1.0, 0.25 * scale))]
     told = measure(command, cwd=CHECKOUT, timeout_seconds=timeout_seconds)
     if told["exit_code"]:

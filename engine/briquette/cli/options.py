@@ -54,7 +54,7 @@ def settings_of(environment: str) -> Settings | None:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetOptions:
+class TargetFlags:
     """What is read and where it is published."""
 
     env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = ""
@@ -108,7 +108,7 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class SpecOptions:
+class SpecFlags:
     """What the output is made like."""
 
     schema: Annotated[
@@ -120,7 +120,9 @@ class SpecOptions:
     max_reject_ratio: Annotated[
         float | None, option(OUTPUT, "Share of records, and of their bytes, that may be rejected.")
     ] = None
-    unique_key: Annotated[str, option(OUTPUT, "Columns, separated by commas; of records equal in them the last stays.")] = ""
+    unique_key: Annotated[
+        str, option(OUTPUT, "Columns, separated by commas; of records equal in them the last stays.")
+    ] = ""
     publish: Annotated[str, option(OUTPUT, "in_place or versioned. [default: in_place]")] = ""
     limits: Annotated[str, option(OUTPUT, "Limits, such as depth=200,record_bytes=128MiB.")] = ""
 
@@ -144,7 +146,7 @@ class SpecOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class RunChoices:
+class RunFlags:
     """How it is run; none of it changes a byte of the output."""
 
     executor: Annotated[str, option(RUN, "auto, serial, dask or ray.")] = "auto"
@@ -172,7 +174,7 @@ class RunChoices:
 
 
 @dataclass(frozen=True, slots=True)
-class StageOptions:
+class StageFlags:
     """How a later stage publishes."""
 
     schema_fingerprint: Annotated[
@@ -184,7 +186,9 @@ class StageOptions:
         bool,
         option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force"),
     ] = False
-    unsafe_store: Annotated[bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")] = False
+    unsafe_store: Annotated[
+        bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")
+    ] = False
 
     def sizes(self, settings: Settings | None) -> dict[str, Any]:
         """``codec`` and ``target_file_mb`` where a flag or the environment says them."""
@@ -202,7 +206,7 @@ class StageOptions:
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """How a command speaks."""
+    """How a command prints and logs."""
 
     json_output: Annotated[bool, option(COMMON, "One JSON document on stdout, nothing else.", "--json")] = (
         False
@@ -329,7 +333,7 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, type[Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         kind = hints[name]
-        if kind not in (TargetOptions, SpecOptions, RunChoices, StageOptions, Common):
+        if kind not in (TargetFlags, SpecFlags, RunFlags, StageFlags, Common):
             flat.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         groups[name] = kind

@@ -61,7 +61,7 @@ from briquette.prices.columns import IndicatorSet, indicator_set, sessions_neede
 from briquette.prices.duplicates import FAIL, KEEP_LAST, check_rule
 from briquette.prices.indicators import compute
 from briquette.prices.panel import panel_from_tables
-from briquette.schemas.declared import type_word
+from briquette.schemas.declared import column_type_of
 from briquette.storage.interface import open_store, parse_url
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def plan_indicators(
 
 def output_schema(chosen: IndicatorSet) -> Schema:
     """The set's columns in the engine's own words."""
-    fields = [Field(f.name, str(type_word(f.type)), f.nullable) for f in chosen.schema]
+    fields = [Field(f.name, str(column_type_of(f.type)), f.nullable) for f in chosen.schema]
     return Schema(tuple(fields), name=f"indicators.{chosen.name}")
 
 

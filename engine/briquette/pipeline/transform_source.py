@@ -140,7 +140,7 @@ def find_source(
         where = f"{places.compacted} nor raw objects under {places.raw}"
         raise NoRawData(
             f"there is no compacted data under {where}; nothing was written.",
-            hint="Check the ingestion of that day and the names in the target (domain, table, interval, data source).",
+            hint="Check the ingestion of that day, and --domain, --table, --interval and --data-source.",
         )
     spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
     listing = list_partition(

@@ -20,12 +20,12 @@ from briquette.model import ExtraFields, Field, Limits, Schema
 from briquette.schemas.limits import NAMES, changed_limits
 from briquette.schemas.types import (
     JSON,
+    ColumnType,
     Decimal,
     ListOf,
     Plain,
     Struct,
     Timestamp,
-    TypeWord,
     parse_type,
     promote,
 )
@@ -42,6 +42,7 @@ __all__ = [
     "arrow_schema",
     "arrow_type",
     "check_schema",
+    "column_type_of",
     "dump_schema",
     "load_schema",
     "load_table",
@@ -50,7 +51,6 @@ __all__ = [
     "promote",
     "schema_fingerprint",
     "table_names",
-    "type_word",
 ]
 
 RESCUED = "_rescued"  # the column that holds unknown fields with extra_fields = "rescue"
@@ -84,15 +84,15 @@ class TableSpec:
 # -- Arrow -------------------------------------------------------------------------------------
 
 
-def arrow_type(word: str) -> pa.DataType:
-    """The Arrow type of a type word: ``json`` becomes string, list elements are named ``element``."""
-    return _to_arrow(parse_type(word))
+def arrow_type(declared: str) -> pa.DataType:
+    """The Arrow type of a declared type: ``json`` becomes string, list elements are named ``element``."""
+    return _to_arrow(parse_type(declared))
 
 
-def _to_arrow(word: TypeWord) -> pa.DataType:
+def _to_arrow(column_type: ColumnType) -> pa.DataType:
     import pyarrow as pa
 
-    match word:
+    match column_type:
         case Timestamp(unit, utc):
             return pa.timestamp(unit, "UTC" if utc else None)
         case Decimal(precision, scale):
@@ -116,24 +116,24 @@ def arrow_schema(schema: Schema, *, rescued: bool = False) -> pa.Schema:
     return pa.schema(fields)
 
 
-def type_word(kind: pa.DataType) -> TypeWord | None:
-    """The narrowest type word that holds an Arrow type, or None where the engine has no word for it.
+def column_type_of(kind: pa.DataType) -> ColumnType | None:
+    """The narrowest column type that holds an Arrow type, or None where the engine has none for it.
 
-    What has no word inside of a list or a struct is ``json`` there; Arrow's null type is ``null``.
+    What has none inside of a list or a struct is ``json`` there; Arrow's null type is ``null``.
     """
     import pyarrow as pa
 
     types = pa.types
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return type_word(kind.value_type)
+        return column_type_of(kind.value_type)
     if types.is_timestamp(kind):
         return Timestamp(kind.unit, kind.tz is not None)
     if types.is_decimal(kind) and 0 <= kind.scale <= kind.precision <= 38:
         return Decimal(kind.precision, kind.scale)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return ListOf(type_word(kind.value_type) or JSON)
+        return ListOf(column_type_of(kind.value_type) or JSON)
     if types.is_struct(kind):
-        inner = tuple((child.name, type_word(child.type) or JSON) for child in kind)
+        inner = tuple((child.name, column_type_of(child.type) or JSON) for child in kind)
         names = {name for name, _ in inner}
         return Struct(inner) if names and "" not in names and len(names) == len(inner) else None
     if types.is_floating(kind):
@@ -153,7 +153,7 @@ def type_word(kind: pa.DataType) -> TypeWord | None:
 
 
 def check_schema(schema: Schema, *, where: str = "the schema") -> Schema:
-    """The schema with canonical type words; SchemaError where it cannot be used."""
+    """The schema with canonical types; SchemaError where it cannot be used."""
     if not schema.fields:
         raise SchemaError(f"{where} has no columns.", hint="Name at least one under [columns].")
     seen: set[str] = set()
@@ -168,10 +168,10 @@ def check_schema(schema: Schema, *, where: str = "the schema") -> Schema:
             raise SchemaError(f"{where}: column {field.name!r} is declared twice.")
         seen.add(field.name)
         try:
-            word = str(parse_type(field.type))
+            declared = str(parse_type(field.type))
         except SchemaError as error:
             raise SchemaError(f"{where}, column {field.name!r}: {error.message}", hint=error.hint) from error
-        fields.append(dataclasses.replace(field, type=word))
+        fields.append(dataclasses.replace(field, type=declared))
     return dataclasses.replace(schema, fields=tuple(fields))
 
 
@@ -277,7 +277,7 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
 
     columns = get("columns", dict, "a table", {})
     schema = Schema(
-        fields=tuple(_parse_column(name, word, where) for name, word in columns.items()),
+        fields=tuple(_parse_column(name, declared, where) for name, declared in columns.items()),
         null_values=texts("null_values", Schema(()).null_values),
         name=get("name", str, "a string", ""),
     )
@@ -302,14 +302,14 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     return TableSpec(schema, unique_key, ExtraFields(policy), float(ratio), limits)
 
 
-def _parse_column(name: str, word: object, where: str) -> Field:
-    if isinstance(word, dict):
+def _parse_column(name: str, declared: object, where: str) -> Field:
+    if isinstance(declared, dict):
         hint = 'Write: name = "type", or name = "type not null"; quote a name that has a dot.'
         raise SchemaError(f"{where}: column {name!r} is a TOML table, not a type.", hint=hint)
-    if not isinstance(word, str):
-        raise SchemaError(f"{where}: the type of column {name!r} must be a string, not {word!r}.")
-    required = _NOT_NULL.search(word)
-    return Field(name, word[: required.start()] if required else word, nullable=required is None)
+    if not isinstance(declared, str):
+        raise SchemaError(f"{where}: the type of column {name!r} must be a string, not {declared!r}.")
+    required = _NOT_NULL.search(declared)
+    return Field(name, declared[: required.start()] if required else declared, nullable=required is None)
 
 
 def dump_schema(table: TableSpec | Schema, *, comments: Mapping[str, str] | None = None) -> str:
@@ -338,8 +338,8 @@ def dump_schema(table: TableSpec | Schema, *, comments: Mapping[str, str] | None
     for key, field in zip(keys, schema.fields, strict=True):
         text = (comments or {}).get(field.name, "")
         comment = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        word = field.type if field.nullable else f"{field.type} not null"
-        lines.append(f"{key:<{width}} = {_toml(word)}" + (f"  # {comment}" if comment else ""))
+        declared = field.type if field.nullable else f"{field.type} not null"
+        lines.append(f"{key:<{width}} = {_toml(declared)}" + (f"  # {comment}" if comment else ""))
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The server of raw objects of the benchmarks, asked by real clients: listing, ranges, latency, and the way through."""
+"""The benchmarks' server of raw objects, asked by real clients: listing, ranges, latency, other buckets."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def rows(*lines):
 def test_a_first_record_that_looks_like_a_row_is_told(text, why):
     [told] = warnings(("a.csv", text))
     assert told.startswith(f"a.csv: its first record looks like data, not like a header: {why}")
-    assert "no row" in told
+    assert "is not a row" in told
     assert "put a line with the columns' names in front of each" in told
 
 

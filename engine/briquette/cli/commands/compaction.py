@@ -15,14 +15,14 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    SpecOptions,
-    TargetOptions,
+    RunFlags,
+    SpecFlags,
+    TargetFlags,
     choice,
     expand,
     option,
 )
-from briquette.cli.output import begin, elapsed, hide_pandas_from_pyarrow, say, speak
+from briquette.cli.output import begin, configure_output, elapsed, hide_pandas_from_pyarrow, say
 from briquette.cli.process_setup import arrow_is_mapped
 from briquette.errors import EXIT_EMPTY, UsageError
 
@@ -38,9 +38,9 @@ BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _bat
 
 @expand
 def compact(
-    target: TargetOptions,
-    spec: SpecOptions,
-    run: RunChoices,
+    target: TargetFlags,
+    spec: SpecFlags,
+    run: RunFlags,
     common: Common,
     *,
     plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
@@ -48,15 +48,19 @@ def compact(
         bool,
         option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force"),
     ] = False,
-    on_empty: Annotated[str, option(RUN, "If there is nothing to compact, the published dataset: keep, remove or fail.")] = "keep",
+    on_empty: Annotated[
+        str, option(RUN, "If there is nothing to compact, the published dataset: keep, remove or fail.")
+    ] = "keep",
     batch_manifest: BatchManifest = "check",
-    unsafe_store: Annotated[bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")] = False,
+    unsafe_store: Annotated[
+        bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")
+    ] = False,
 ) -> None:
     """Compact a target and publish it.
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    speak(common)
+    configure_output(common)
     from briquette.cli.text import Progress, result_text
     from briquette.compaction.prefetch import look_ahead
     from briquette.compaction.run import make_plan, run_plan
@@ -77,7 +81,7 @@ def compact(
             return replace(ended, seconds=elapsed())
 
     if plan:
-        if target != TargetOptions() or spec != SpecOptions():
+        if target != TargetFlags() or spec != SpecFlags():
             raise UsageError(
                 "a stored plan already says what is read, where it is published and how.",
                 hint="Leave out the options of the target and the output.",
@@ -117,8 +121,8 @@ def _reading_ahead(place: Target, options: RunOptions) -> AbstractContextManager
 
 @expand
 def plan(
-    target: TargetOptions,
-    spec: SpecOptions,
+    target: TargetFlags,
+    spec: SpecFlags,
     common: Common,
     batch_manifest: BatchManifest = "check",
     out: Annotated[Path | None, option(OUTPUT, "Write the plan here, for compact --plan.")] = None,
@@ -134,7 +138,7 @@ def plan(
 
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     place = target.resolve()
-    options = RunChoices().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
+    options = RunFlags().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
     if out:
         check_writable(out)
     work = make_plan(place, spec.resolve(place, target.settings()), options)

@@ -14,9 +14,9 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    SpecOptions,
-    TargetOptions,
+    RunFlags,
+    SpecFlags,
+    TargetFlags,
     choice,
     expand,
     option,
@@ -52,9 +52,9 @@ MARKS = {"DONE": "done", "SKIPPED": "skip", "FAILED": "FAIL"}
 
 @expand
 def run(
-    target: TargetOptions,
-    spec: SpecOptions,
-    choices: RunChoices,
+    target: TargetFlags,
+    spec: SpecFlags,
+    choices: RunFlags,
     common: Common,
     *,
     set_name: SET = "A",
@@ -91,9 +91,9 @@ def run(
 
 @expand
 def backfill(
-    target: TargetOptions,
-    spec: SpecOptions,
-    choices: RunChoices,
+    target: TargetFlags,
+    spec: SpecFlags,
+    choices: RunFlags,
     common: Common,
     *,
     start: Annotated[str, option(DAILY, "First day, YYYY-MM-DD.")] = "",
@@ -165,14 +165,14 @@ def _require_daily(place: Target) -> None:
         )
 
 
-def _spec(spec: SpecOptions, target: TargetOptions) -> Callable[[Target], CompactionSpec]:
+def _spec(spec: SpecFlags, target: TargetFlags) -> Callable[[Target], CompactionSpec]:
     settings = target.settings()
     return lambda place: spec.resolve(place, settings)
 
 
 def _options(
-    target: TargetOptions,
-    choices: RunChoices,
+    target: TargetFlags,
+    choices: RunFlags,
     *,
     set_name: str,
     force: bool,

@@ -12,8 +12,8 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    StageOptions,
+    RunFlags,
+    StageFlags,
     expand,
     option,
     settings_of,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @expand
 def indicators(
-    stage: StageOptions,
-    run: RunChoices,
+    stage: StageFlags,
+    run: RunFlags,
     common: Common,
     *,
     env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = "",

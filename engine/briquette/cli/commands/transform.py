@@ -9,9 +9,9 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    StageOptions,
-    TargetOptions,
+    RunFlags,
+    StageFlags,
+    TargetFlags,
     choice,
     expand,
     option,
@@ -26,9 +26,9 @@ QUALITY = "Data quality"
 
 @expand
 def transform(
-    target: TargetOptions,
-    stage: StageOptions,
-    run: RunChoices,
+    target: TargetFlags,
+    stage: StageFlags,
+    run: RunFlags,
     common: Common,
     *,
     expected_min_records: Annotated[
@@ -106,12 +106,14 @@ def transform_text(result: TransformResult) -> str:
         pairs.append(("quality", found.sentence()))
         pairs.append(("warnings", f"{found.warnings:,}" + (f": {', '.join(warned)}" if warned else "")))
     if result.duplicates and result.duplicates.found:
-        settled = result.duplicates
-        words = [f"{settled.exact:,} exact dropped"] if settled.exact else []
-        if settled.conflicting:
-            what = f"{len(settled.rejected):,} rejected" if settled.rejected else "the last stays"
-            words.append(f"{settled.conflicting:,} conflicting ({', '.join(settled.examples)} …): {what}")
-        pairs.append(("duplicates", ", ".join(words)))
+        repeated = result.duplicates
+        sentences = [f"{repeated.exact:,} exact dropped"] if repeated.exact else []
+        if repeated.conflicting:
+            what = f"{len(repeated.rejected):,} rejected" if repeated.rejected else "the last stays"
+            sentences.append(
+                f"{repeated.conflicting:,} conflicting ({', '.join(repeated.examples)} …): {what}"
+            )
+        pairs.append(("duplicates", ", ".join(sentences)))
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
     return f"{result_text(result.compaction)}\n{rows_of(pairs)}"
