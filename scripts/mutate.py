@@ -35,7 +35,7 @@ class Group:
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
-    imports: tuple[str, ...]  # libraries to import ahead; nothing of this project
+    imports: tuple[str, ...]  # libraries to import beforehand; nothing of this project
 
 
 GROUPS = {
@@ -50,7 +50,7 @@ GROUPS = {
         ("hypothesis", "numpy", "pyarrow.parquet"),
     ),
     "publish": Group(
-        ("engine/briquette/publishing/publish.py", "engine/briquette/publishing"),
+        ("engine/briquette/publishing",),
         # Without a server: it would have to be started anew for each mutant.
         (
             "tests/unit/publishing/test_publish_mutants.py",
@@ -166,7 +166,7 @@ def run_group(group: Group, sample: int, seed: int, lines: Path, *, again: bool)
     chosen = random.Random(seed).sample(everything, len(everything))[:sample]  # noqa: S311
     began = time.monotonic()
     if run_tests(group.tests, 600) != "passed":
-        raise SystemExit("The tests fail without any mutation: mend that first.")
+        raise SystemExit("The tests fail without any mutation: fix that first.")
     limit = 3 * (time.monotonic() - began) + 5
     print(f"{len(everything)} mutants, {len(chosen)} of them sampled with seed {seed}, {limit:.0f} s each")
     before = _outcomes(lines) if again else {}

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements-dev.lock"
 TESTS = (
     "tests/conformance",
-    "tests/unit/decode",
+    "tests/unit/decoding",
     "tests/unit/inference/test_infer.py",
     "tests/unit/inference/test_infer_parquet.py",
     "tests/unit/inference/test_infer_warnings.py",

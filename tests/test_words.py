@@ -157,5 +157,5 @@ def test_plain_english_names_and_docstrings_are_left_alone(source):
 
 
 def test_a_page_is_read_without_its_code():
-    assert unwanted(prose("The `wires` of\n```\nmend it\n```\n[a](docs/room.md)")) == []
+    assert unwanted(prose("The `wires` of\n```\nmend it\n```\n[a](https://example.org/room)")) == []
     assert len(unwanted(prose("Told in the old house.\n"))) == 1

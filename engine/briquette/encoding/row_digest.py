@@ -42,7 +42,8 @@ def rows_digest(table: pa.Table) -> str:
         column_type = column_type_of(plain_type(field.type))
         if column_type is None:
             raise SchemaError(
-                f"column {field.name} has type {field.type}, which no type of a schema stands for."
+                f"column {field.name} has type {field.type}, which no type of a schema stands for.",
+                hint="Convert it to a type that docs/guide.md lists.",
             )
         for text in (field.name.encode(), str(column_type).encode()):
             digest.update(b"%d:%b\n" % (len(text), text))

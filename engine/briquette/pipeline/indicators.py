@@ -367,7 +367,10 @@ def indicator_split(
     for session in days:
         _refuse_conflict(session, rule, is_today=session is today)
     if nameless:
-        raise DataQualityFailed(f"the prices of {ds} have {nameless} records without a symbol.")
+        raise DataQualityFailed(
+            f"the prices of {ds} have {nameless} records without a symbol.",
+            hint="Fix the prices of that day and transform it again.",
+        )
     placed = panel_from_tables([(each.day, each.table) for each in days], only_last_session=True)
     day = compute(placed.panel, chosen, batch_id=batch_id)
     rows = day.table.num_rows

@@ -132,7 +132,9 @@ def _readable(key: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as cause:
-        raise CorruptObject(f"{key} cannot be read as Parquet: {cause}.") from cause
+        raise CorruptObject(
+            f"{key} cannot be read as Parquet: {cause}.", hint="Transform that day again, with --force."
+        ) from cause
 
 
 def schema_of(store: Store, part: RawObject) -> Schema:

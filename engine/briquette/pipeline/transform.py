@@ -320,6 +320,11 @@ def transform_day(
 def check_thresholds(thresholds: Thresholds) -> None:
     """Refuse thresholds that mean nothing; raises ``UsageError``."""
     if thresholds.expected_min_records < 0:
-        raise UsageError(f"expected_min_records is {thresholds.expected_min_records}, below 0.")
+        raise UsageError(
+            f"expected_min_records is {thresholds.expected_min_records}, below 0.", hint="Pass 0 or more."
+        )
     if not thresholds.max_critical_error_rate >= 0:  # NaN is refused too
-        raise UsageError(f"max_critical_error_rate is {thresholds.max_critical_error_rate}, not 0 or more.")
+        raise UsageError(
+            f"max_critical_error_rate is {thresholds.max_critical_error_rate}, not 0 or more.",
+            hint="Pass per cent, such as 5.",
+        )

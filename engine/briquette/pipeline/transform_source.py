@@ -61,7 +61,10 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
     if part.table:
         root = output.prefix.removesuffix(f"{compacted_subdir}/ds={part.ds}/")
         if root == output.prefix:
-            raise UsageError(f"{output} is not below a folder {compacted_subdir!r}.")
+            raise UsageError(
+                f"the table of {output} is unknown: it is not below a folder {compacted_subdir!r}.",
+                hint="Pass the --compacted-subdir that the day was compacted with.",
+            )
         return Places(part, target.raw, output, Location(output.url, root))
     above, _, last = output.prefix.rstrip("/").rpartition("/")
     if part.ds or not last.startswith("ds="):

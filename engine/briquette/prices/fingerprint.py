@@ -58,7 +58,9 @@ def _spark(column_type: ColumnType) -> str:
             return "struct<" + ",".join(f"{name}:{_spark(kind)}" for name, kind in fields) + ">"
         case Plain(name) if name in _SPARK:
             return _SPARK[name]
-    raise SchemaError(f"Spark has no type for {column_type}.")
+    raise SchemaError(
+        f"Spark has no type for {column_type}.", hint="Declare the column with a type that Spark has."
+    )
 
 
 def columns_of(schema: Schema) -> list[dict[str, str]]:

@@ -160,12 +160,17 @@ def check_schema(schema: Schema, *, where: str = "the schema") -> Schema:
     fields = []
     for field in schema.fields:
         if not field.name or not _is_unicode(field.name):
-            raise SchemaError(f"{where}: column name {field.name!r} is empty or not valid Unicode.")
+            raise SchemaError(
+                f"{where}: column name {field.name!r} is empty or not valid Unicode.",
+                hint="Give the column a name that is UTF-8 text.",
+            )
         if field.name == RESCUED:
             hint = 'It holds the unknown fields when extra_fields = "rescue".'
             raise SchemaError(f"{where}: {RESCUED} is briquette's own column.", hint=hint)
         if field.name in seen:
-            raise SchemaError(f"{where}: column {field.name!r} is declared twice.")
+            raise SchemaError(
+                f"{where}: column {field.name!r} is declared twice.", hint="Remove one of the two."
+            )
         seen.add(field.name)
         try:
             declared = str(parse_type(field.type))
@@ -257,7 +262,10 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SchemaError(f"{where} is not TOML: {error}.") from error
+        raise SchemaError(
+            f"{where} is not TOML: {error}.",
+            hint="Correct that line; briquette infer --out writes such a file from the data.",
+        ) from error
     for key in document:
         if key not in _KEYS:
             hint = _did_you_mean(key, _KEYS) or f"Known keys: {', '.join(_KEYS)}."
@@ -266,13 +274,18 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     def get(key: str, kinds: type | tuple[type, ...], expected: str, default: Any) -> Any:
         value = document.get(key, default)
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise SchemaError(f"{where}: {key} must be {expected}, not {value!r}.")
+            raise SchemaError(
+                f"{where}: {key} must be {expected}, not {value!r}.",
+                hint=f"Correct {key} in the table's file.",
+            )
         return value
 
     def texts(key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         values = get(key, (list, tuple), "a list of strings", default)
         if not all(isinstance(value, str) for value in values):
-            raise SchemaError(f"{where}: {key} must be a list of strings, not {values!r}.")
+            raise SchemaError(
+                f"{where}: {key} must be a list of strings, not {values!r}.", hint=f'Write: {key} = ["…"].'
+            )
         return tuple(values)
 
     columns = get("columns", dict, "a table", {})
@@ -298,7 +311,7 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     try:
         limits = changed_limits(get("limits", dict, "a table", {}), Limits())
     except ValueError as error:
-        raise SchemaError(f"{where}: under [limits], {error}.") from error
+        raise SchemaError(f"{where}: under [limits], {error}.", hint="Correct that limit.") from error
     return TableSpec(schema, unique_key, ExtraFields(policy), float(ratio), limits)
 
 
@@ -307,7 +320,10 @@ def _parse_column(name: str, declared: object, where: str) -> Field:
         hint = 'Write: name = "type", or name = "type not null"; quote a name that has a dot.'
         raise SchemaError(f"{where}: column {name!r} is a TOML table, not a type.", hint=hint)
     if not isinstance(declared, str):
-        raise SchemaError(f"{where}: the type of column {name!r} must be a string, not {declared!r}.")
+        raise SchemaError(
+            f"{where}: the type of column {name!r} must be a string, not {declared!r}.",
+            hint='Write: name = "type", such as id = "int64".',
+        )
     required = _NOT_NULL.search(declared)
     return Field(name, declared[: required.start()] if required else declared, nullable=required is None)
 

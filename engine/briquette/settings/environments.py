@@ -260,7 +260,9 @@ def _file_layer(name: str, directory: Path | None) -> list[tuple[str, str, objec
     try:
         document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}.toml cannot be read: {error}.") from error
+        raise ConfigError(
+            f"{name}.toml cannot be read: {error}.", hint="Correct that line, or check the file's rights."
+        ) from error
     return [(f"{name}.toml", k, value) for k, value in document.items()]
 
 
