@@ -30,8 +30,8 @@ def option(panel: str, text: str, *names: str, **rules: Any) -> Any:
 
 
 DAILY, ANY_DATA, OUTPUT, RUN, COMMON = (
-    "Target, in the daily pipeline's layout",
-    "Target, any data at all",
+    "Input and output, by the daily pipeline's names",
+    "Input and output, any data",
     "Output",
     "Run",
     "Common",
@@ -68,7 +68,9 @@ class TargetFlags:
     ] = ""
     curated: Annotated[str, option(DAILY, "Curated root.")] = ""
     compacted_subdir: Annotated[str, option(DAILY, "Folder of compacted data below the table.")] = ""
-    input: Annotated[str, option(ANY_DATA, "Any prefix of JSON, CSV or Parquet objects.")] = ""
+    input: Annotated[
+        str, option(ANY_DATA, "Folder, or prefix in a bucket, of JSON, CSV or Parquet objects.")
+    ] = ""
     output: Annotated[str, option(ANY_DATA, "Where the dataset is published.")] = ""
 
     def settings(self) -> Settings | None:
@@ -116,9 +118,18 @@ class SpecFlags:
     ] = ""
     codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = ""
     target_file_mb: Annotated[float | None, option(OUTPUT, "Size of a part in MiB. [default: 256]")] = None
-    extra_fields: Annotated[str, option(OUTPUT, "Fields not in the schema: ignore, rescue or reject.")] = ""
+    extra_fields: Annotated[
+        str,
+        option(
+            OUTPUT, "Fields not in the schema: ignore, rescue or reject. [default: the table's, else ignore]"
+        ),
+    ] = ""
     max_reject_ratio: Annotated[
-        float | None, option(OUTPUT, "Share of records, and of their bytes, that may be rejected.")
+        float | None,
+        option(
+            OUTPUT,
+            "Share of records, and of their bytes, that may be rejected. [default: the table's, else 0.05]",
+        ),
     ] = None
     unique_key: Annotated[
         str, option(OUTPUT, "Columns, separated by commas; of records equal in them the last stays.")

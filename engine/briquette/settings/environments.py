@@ -325,7 +325,7 @@ def _checked(origin: str, setting: Field[Any], value: Any) -> object:
         raise ConfigError(f"{origin}: {setting.name} is empty.", hint=f"It is {rules['meaning']}.")
     form, why = rules["form"]
     if kind is str and not re.fullmatch(form, str(value)):
-        raise ConfigError(f"{origin}: {setting.name} = {value!r} cannot be.", hint=why)
+        raise ConfigError(f"{origin}: {setting.name} = {value!r} is not allowed.", hint=why)
     if kind == tuple[str, ...]:
         strange = sorted(set(value) - set(rules["members"])) if rules["members"] else []
         if strange:

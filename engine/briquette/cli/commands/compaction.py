@@ -56,7 +56,7 @@ def compact(
         bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")
     ] = False,
 ) -> None:
-    """Compact a target and publish it.
+    """Compact raw objects into one Parquet dataset and publish it.
 
     List, plan, decode, verify, and publish in one visible step.
     """
@@ -84,7 +84,7 @@ def compact(
         if target != TargetFlags() or spec != SpecFlags():
             raise UsageError(
                 "a stored plan already says what is read, where it is published and how.",
-                hint="Leave out the options of the target and the output.",
+                hint="Leave out the options of input, output and schema.",
             )
         hide_pandas_from_pyarrow()
         result = execute(plan_from_bytes(read_file(plan), where=str(plan)))

@@ -33,8 +33,10 @@ def verify(
     run: RunFlags,
     common: Common,
     *,
-    url: Annotated[str, typer.Argument(help="A published dataset; or name it by the target options.")] = "",
-    deep: Annotated[bool, option(RUN, "Decode the raw again and compare every row.", "--deep")] = False,
+    url: Annotated[str, typer.Argument(help="A published dataset; or name it by the options below.")] = "",
+    deep: Annotated[
+        bool, option(RUN, "Decode the raw objects again and compare every row.", "--deep")
+    ] = False,
 ) -> None:
     """Check a published dataset.
 

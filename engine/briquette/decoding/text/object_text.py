@@ -82,7 +82,7 @@ def file_format(key: str, head: bytes) -> FileFormat | None:
         )
     raise UnsupportedFormat(
         f"{key} is in no format that is read: its name has no known extension and it starts with {first!r}.",
-        hint="Read are .json .jsonl .ndjson .csv .tsv .parquet, each also under .gz .zst .bz2 .xz.",
+        hint="Formats read: .json .jsonl .ndjson .csv .tsv .parquet, each also under .gz .zst .bz2 .xz.",
     )
 
 
@@ -138,7 +138,7 @@ def too_large(key: str, limits: Limits) -> LimitExceeded:
     """The error for an object whose text passes the cap."""
     return LimitExceeded(
         f"{key} holds more than {limits.object_bytes} bytes of text.",
-        hint=limit_hint("object_bytes") + " A small object that grows so far is a bomb.",
+        hint=limit_hint("object_bytes") + " A small object that grows that much is a decompression bomb.",
     )
 
 
