@@ -80,9 +80,9 @@ def _steady(scale: float, timeout_seconds: float) -> dict[str, Any]:
 def _compact(made: Corpus, timeout_seconds: float, *options: str) -> dict[str, Any]:
     """One compaction into an empty folder; its cost, its own document and the sizes of its parts."""
     with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as output:
-        words = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
+        arguments = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
         told = measure(
-            [*program(), "compact", *words, *options], cwd=CHECKOUT, timeout_seconds=timeout_seconds
+            [*program(), "compact", *arguments, *options], cwd=CHECKOUT, timeout_seconds=timeout_seconds
         )
         if told["exit_code"]:
             raise RuntimeError(f"compact of {made.workload.name} failed: {told['stderr'][-500:]}")
@@ -92,8 +92,8 @@ def _compact(made: Corpus, timeout_seconds: float, *options: str) -> dict[str, A
 
 def _projection(made: Corpus, timeout_seconds: float) -> int:
     with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as output:
-        words = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
-        told = measure([*program(), "plan", *words], cwd=CHECKOUT, timeout_seconds=timeout_seconds)
+        arguments = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
+        told = measure([*program(), "plan", *arguments], cwd=CHECKOUT, timeout_seconds=timeout_seconds)
     return int(json.loads(told["stdout"])["predicted"]["memory_bytes"])
 
 

@@ -111,12 +111,10 @@ def indicators_text(result: IndicatorsResult) -> str:
     from briquette.cli.text import result_text, rows_of
 
     pairs = [("set", f"{result.set_name}, {result.sessions} sessions read")]
-    for name, words in (("impossible_values", "impossible"), ("too_large_values", "too large")):
+    for name, what in (("impossible_values", "impossible"), ("too_large_values", "too large")):
         found = result.findings.get(name)
         if found:
-            pairs.append(
-                (words, ", ".join(f"{column} {count}" for column, count in found.items()) + ": null")
-            )
+            pairs.append((what, ", ".join(f"{column} {count}" for column, count in found.items()) + ": null"))
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
     lines = [f"{result_text(result.run)}\n{rows_of(pairs)}"]
