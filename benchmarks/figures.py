@@ -25,7 +25,7 @@ MEDIANS = (
     "output_files",
     "own_seconds",
     "server_cpu_seconds",
-    "door_cpu_seconds",
+    "raw_server_cpu_seconds",
 )
 
 
@@ -208,9 +208,12 @@ def _workload_table(workload: dict[str, Any]) -> list[str]:
         )
         lines.append(f"| {' | '.join(cells)} |")
     if workload.get("store") == "s3":
-        lines += ["", "CPU seconds of the S3 server and of the door in front of it, for each run:"]
+        lines += [
+            "",
+            "CPU seconds of the S3 server and of the server of raw objects in front of it, for each run:",
+        ]
         for name, peer in workload["peers"].items():
-            seconds = (_number(peer[of], 2) for of in ("server_cpu_seconds", "door_cpu_seconds"))
+            seconds = (_number(peer[of], 2) for of in ("server_cpu_seconds", "raw_server_cpu_seconds"))
             lines.append(f"{PEERS[name].title} {' and '.join(seconds)};")
     own = workload["peers"].get(US, {}).get("own_seconds")
     if own is not None:

@@ -1,4 +1,4 @@
-"""Raw and curated behind S3 on this machine: a MiniStack, the door in front of it, and what both cost."""
+"""Raw and curated behind S3 on this machine: a MiniStack, a server of raw objects, and what both cost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lab:
 
     endpoint: str
     server_pid: int
-    door_pid: int
+    raw_server_pid: int
 
     def environment(self) -> dict[str, str]:
         """The variables with which a client reaches it and nothing else."""
@@ -51,8 +51,8 @@ class Lab:
         }
 
     def cpu_seconds(self) -> tuple[float, float]:
-        """CPU seconds of server and door since they started."""
-        return _cpu_seconds(self.server_pid), _cpu_seconds(self.door_pid)
+        """CPU seconds of the two servers since they started."""
+        return _cpu_seconds(self.server_pid), _cpu_seconds(self.raw_server_pid)
 
     def fetch(self, prefix: str, folder: Path) -> list[Path]:
         """Download what a peer published below a prefix of the curated bucket."""
@@ -101,18 +101,18 @@ def lab(raw: Path, latency_ms: float) -> Iterator[Lab]:
             f"http://127.0.0.1:{port}/{CURATED}", method="PUT", headers={"Authorization": _SIGNED}
         )
         urllib.request.urlopen(bucket, timeout=30).close()  # noqa: S310
-        door = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.s3_door", str(raw), str(port), str(latency_ms)],
+        raw_server = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.raw_server", str(raw), str(port), str(latency_ms)],
             cwd=Path(__file__).resolve().parent.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        stack.callback(_end, door)
-        assert door.stdout is not None
-        told = door.stdout.readline()
+        stack.callback(_end, raw_server)
+        assert raw_server.stdout is not None
+        told = raw_server.stdout.readline()
         if not told:
-            raise RuntimeError("the S3 door did not start")
-        yield Lab(f"http://127.0.0.1:{int(told)}", server.pid, door.pid)
+            raise RuntimeError("the server of raw objects did not start")
+        yield Lab(f"http://127.0.0.1:{int(told)}", server.pid, raw_server.pid)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -154,9 +154,10 @@ def _servers(workload: dict[str, Any]) -> str:
     if workload.get("store") != "s3":
         return ""
     ours = workload["peers"].get(US, {})
-    server, door = ours.get("server_cpu_seconds"), ours.get("door_cpu_seconds")
+    server, raw_server = ours.get("server_cpu_seconds"), ours.get("raw_server_cpu_seconds")
     return (
-        f"<p>In a run of briquette the S3 server took {_number(server)} CPU s, the door {_number(door)}.</p>"
+        f"<p>In a run of briquette the S3 server took {_number(server)} CPU s, "
+        f"the server of raw objects {_number(raw_server)}.</p>"
     )
 
 
@@ -207,27 +208,27 @@ def _steady(steady: dict[str, Any]) -> str:
         if width > 60:
             bars.append(f'<text x="{x + 4:.1f}" y="40">{step} {share:.0%}</text>')
         x += width
-    words = (
+    text = (
         f"{steady['mb_per_core_second']:,.0f} MB/s of raw JSON on one core without start-up, "
         f"bound by {steady['bound_by']}; shares of CPU time:"
     )
-    return f"<h2>Steady state</h2><p>{escape(words)}</p>" + _svg(48, "".join(bars), "Share of each step")
+    return f"<h2>Steady state</h2><p>{escape(text)}</p>" + _svg(48, "".join(bars), "Share of each step")
 
 
 def _curve(curve: dict[str, Any]) -> str:
     points = curve["points"]
     series = [(f"{p['bytes'] / 1e6:,.0f} MB", p["cpu_ns_per_byte_after_start"]) for p in points]
-    words = (
+    text = (
         f"CPU nanoseconds for each raw byte, without the {curve['start_cpu_seconds']:.2f} s of a run of one "
         f"record; largest distance from the median: {_number(_per(curve['spread'], 0.01), 0)} %."
     )
-    return f"<h2>Cost by size</h2><p>{escape(words)}</p>" + _line(series, "ns/byte")
+    return f"<h2>Cost by size</h2><p>{escape(text)}</p>" + _line(series, "ns/byte")
 
 
 def _scaling(scaling: dict[str, Any]) -> str:
     series = [(f"{n} worker{'s' * (n != '1')}", s) for n, s in scaling["seconds"].items()]
-    words = f"Our own seconds: {scaling['speed_up']:.2f} times as fast with two workers."
-    return f"<h2>Scaling, {escape(scaling['workload'])}</h2><p>{words}</p>" + _line(series, "s")
+    text = f"Our own seconds: {scaling['speed_up']:.2f} times as fast with two workers."
+    return f"<h2>Scaling, {escape(scaling['workload'])}</h2><p>{text}</p>" + _line(series, "s")
 
 
 def _line(series: Sequence[tuple[str, float]], unit: str) -> str:
@@ -276,6 +277,6 @@ def _costs(costs: dict[str, Any]) -> str:
         )
         for row in costs["rows"]
     ]
-    words = f"List prices of {costs['prices_as_of']}; the formula is in benchmarks/costs.py."
+    text = f"List prices of {costs['prices_as_of']}; the formula is in benchmarks/costs.py."
     header = ("where", "per TB", "of it requests", "per 1,000 partitions")
-    return f"<h2>Dollars</h2><p>{escape(words)}</p>" + _table(header, body)
+    return f"<h2>Dollars</h2><p>{escape(text)}</p>" + _table(header, body)

@@ -24,7 +24,6 @@ PLANNED_OBJECTS = 1_000_000
 CURVE = (("large", 0.03), ("large", 0.1), ("large", 0.3), ("large", 1.0), ("1gb", 1.0))
 # Plans a listing that is made on the fly: the work of `briquette plan` without a store.
 _PLAN = """
-import sys
 from briquette.model import Location, Partition, RawObject
 from briquette.planning.plan import plan_partition
 from briquette.schemas.declared import load_table
@@ -68,7 +67,7 @@ def run_probes(
 
 
 def _steady(scale: float, timeout_seconds: float) -> dict[str, Any]:
-    """In a process of its own, which is settled before it loads a library."""
+    """In a process of its own, which is set up before it loads a library."""
     command = [sys.executable, "-m", "benchmarks.steady", "--scale", str(min(1.0, 0.25 * scale))]
     told = measure(command, cwd=CHECKOUT, timeout_seconds=timeout_seconds)
     if told["exit_code"]:
@@ -80,9 +79,9 @@ def _steady(scale: float, timeout_seconds: float) -> dict[str, Any]:
 def _compact(made: Corpus, timeout_seconds: float, *options: str) -> dict[str, Any]:
     """One compaction into an empty folder; its cost, its own document and the sizes of its parts."""
     with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as output:
-        words = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
+        arguments = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
         told = measure(
-            [*program(), "compact", *words, *options], cwd=CHECKOUT, timeout_seconds=timeout_seconds
+            [*program(), "compact", *arguments, *options], cwd=CHECKOUT, timeout_seconds=timeout_seconds
         )
         if told["exit_code"]:
             raise RuntimeError(f"compact of {made.workload.name} failed: {told['stderr'][-500:]}")
@@ -92,8 +91,8 @@ def _compact(made: Corpus, timeout_seconds: float, *options: str) -> dict[str, A
 
 def _projection(made: Corpus, timeout_seconds: float) -> int:
     with tempfile.TemporaryDirectory(prefix="briquette-bench-out-", dir=made.folder.parent) as output:
-        words = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
-        told = measure([*program(), "plan", *words], cwd=CHECKOUT, timeout_seconds=timeout_seconds)
+        arguments = ["--input", str(made.folder), "--output", output, "--schema", "market.prices", "--json"]
+        told = measure([*program(), "plan", *arguments], cwd=CHECKOUT, timeout_seconds=timeout_seconds)
     return int(json.loads(told["stdout"])["predicted"]["memory_bytes"])
 
 

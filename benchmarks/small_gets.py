@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.corpus import corpus
 from benchmarks.lab import lab
-from benchmarks.s3_door import RAW_BUCKET
+from benchmarks.raw_server import RAW_BUCKET
 
 WAYS = {"libcurl": "on", "obstore": "off"}  # BRIQUETTE_S3_CURL
 ONE = "from benchmarks.small_gets import fetch; fetch()"

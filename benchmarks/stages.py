@@ -71,8 +71,8 @@ def run(folder: Path, symbols: int, sessions: int, rounds: int) -> dict[str, Any
     }
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for _ in range(rounds + 1):  # the first fills caches and is dropped
-        for name, words in commands.items():
-            command = [sys.executable, "-m", "briquette", *words, "--force", "--json"]
+        for name, arguments in commands.items():
+            command = [sys.executable, "-m", "briquette", *arguments, "--force", "--json"]
             told = measure(command, cwd=folder, timeout_seconds=TIMEOUT_SECONDS)
             if told["exit_code"]:
                 sys.exit(f"{name} failed: {told['stderr']}")

@@ -3,7 +3,7 @@
     python -m benchmarks.steady [--scale 0.2]
 
 Decode, digest, encode and write of one split at a time, of about the size that a plan gives it and in a
-process settled as the command's is, after one round that loads and compiles everything. CPU seconds of all
+process set up as the command's is, after one round that loads and compiles everything. CPU seconds of all
 threads, the best of several rounds for each step: others use these machines too. Beside them stands what of
 it is libzstd and SHA-256 alone, on the same bytes: what no change of ours can save.
 """
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from benchmarks import NUMBERS
 from benchmarks.corpus import WORKLOADS, raw_files
-from briquette.cli.process_setup import settle
+from briquette.cli.process_setup import set_up
 from briquette.decoding.decode import decode_objects
 from briquette.encoding.row_digest import rows_digest
 from briquette.encoding.row_groups import LEVELS, ROWS_PER_PAGE, encode
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.2)
     parser.add_argument("--workload", choices=("large", "minute", "minute-csv", "minute-gz"), default="large")
     options = parser.parse_args()
-    settle()
+    set_up()
     print(json.dumps(steady_state(options.scale, options.workload), indent=1))
 
 

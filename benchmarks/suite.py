@@ -28,8 +28,8 @@ from benchmarks.measure import measure
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.briquette import program
 from benchmarks.probes import run_probes
+from benchmarks.raw_server import RAW_BUCKET
 from benchmarks.rows import summarise_files
-from benchmarks.s3_door import RAW_BUCKET
 from benchmarks.targets import target_rows
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ class Run:
     wrong: str
     own_seconds: float | None = None  # briquette's own figure: its work after start-up
     server_cpu_seconds: float | None = None  # of the S3 server that holds the curated bucket
-    door_cpu_seconds: float | None = None  # of what serves the raw objects and adds the latency
+    raw_server_cpu_seconds: float | None = None  # of what serves the raw objects and adds the latency
 
 
 def run_once(peer: Peer, made: Corpus, place: int, timeout_seconds: float, servers: Lab | None = None) -> Run:
@@ -87,7 +87,7 @@ def run_once(peer: Peer, made: Corpus, place: int, timeout_seconds: float, serve
             wrong=_what_is_wrong(told, made, parts),
             own_seconds=_own_seconds(told["stdout"]) if peer.name == US else None,
             server_cpu_seconds=after[0] - before[0] if servers else None,
-            door_cpu_seconds=after[1] - before[1] if servers else None,
+            raw_server_cpu_seconds=after[1] - before[1] if servers else None,
         )
 
 

@@ -28,7 +28,7 @@ SUBSTITUTIONS = (
     ("TransformJob", "Glue job of the transform"),
     ("IndicatorsJob", "Glue job of the indicators"),
     ("Crawler", "crawler of the curated tables"),
-    ("Topic", "ARN of the topic that hears of failures"),
+    ("Topic", "ARN of the topic that is notified of failures"),
 )
 
 _NAME = re.compile(r"\$\{(\w+)\}")

@@ -15,7 +15,7 @@ from briquette.cli.app import build
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 HEAD = """# The command line
 
-Made from the commands by `python scripts/cli_docs.py`, and kept true by a test.
+Made from the commands by `python -m scripts.cli_docs`, and kept true by a test.
 `briquette COMMAND --help` says the same.
 
 URLs are paths, `file://` or `s3://bucket/prefix`; `AWS_ENDPOINT_URL` and the usual AWS variables count.
@@ -67,5 +67,5 @@ def _option(option: TyperOption) -> str:
 if __name__ == "__main__":
     if "--check" in sys.argv:
         true = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page()
-        sys.exit(0 if true else f"{PAGE.name} is out of date: run python scripts/cli_docs.py")
+        sys.exit(0 if true else f"{PAGE.name} is out of date: run python -m scripts.cli_docs")
     PAGE.write_text(page(), encoding="utf-8")

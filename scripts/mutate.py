@@ -36,7 +36,7 @@ class Group:
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
-    imports: tuple[str, ...]  # libraries to import ahead; nothing of this project
+    imports: tuple[str, ...]  # libraries to import beforehand; nothing of this project
 
 
 GROUPS = {

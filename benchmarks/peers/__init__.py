@@ -1,8 +1,8 @@
 """The peers: each does the same work as one process, `python -m benchmarks.peers.duckdb INPUT OUTPUT json`.
 
 INPUT is a folder of raw files, OUTPUT a folder that exists and is empty (or both are s3:// prefixes), the
-format json (JSON Lines), csv, json.gz or mixed, and a fourth word names the shape of the records. The work:
-all rows with the declared columns, timestamps in UTC, as zstd Parquet. Each is written as its own
+format json (JSON Lines), csv, json.gz or mixed, and a fourth argument names the shape of the records. The
+work: all rows with the declared columns, timestamps in UTC, as zstd Parquet. Each is written as its own
 documentation recommends for that, with its own defaults for threads and sizes.
 """
 
@@ -124,12 +124,12 @@ PEERS = {
 
 def run_as_peer(work: Callable[[Task], None]) -> None:
     """The main of a peer's module: read INPUT OUTPUT FORMAT [SHAPE] and do the work."""
-    words = sys.argv[1:]
-    if len(words) not in (3, 4) or words[2] not in FORMATS or words[-1] not in {*SHAPES, words[2]}:
+    given = sys.argv[1:]
+    if len(given) not in (3, 4) or given[2] not in FORMATS or given[-1] not in {*SHAPES, given[2]}:
         usage = f"INPUT OUTPUT {'|'.join(FORMATS)} [{'|'.join(SHAPES)}]"
         sys.exit(f"usage: python -m benchmarks.peers.NAME {usage}")
-    shape = SHAPES[words[3]] if len(words) == 4 else SHAPES["prices"]
-    work(Task(words[0].rstrip("/"), words[1].rstrip("/"), words[2], shape))
+    shape = SHAPES[given[3]] if len(given) == 4 else SHAPES["prices"]
+    work(Task(given[0].rstrip("/"), given[1].rstrip("/"), given[2], shape))
 
 
 def s3_settings() -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ EXIT_USAGE = 2
 EXIT_EMPTY = 3
 EXIT_BAD_INPUT = 4  # input or contract: another engine would fail the same way
 EXIT_DATA_QUALITY = 5
-EXIT_REFUSED = 6  # keys, rights, names, space: until somebody mends them every engine fails alike
+EXIT_REFUSED = 6  # keys, rights, names, space: until somebody fixes them every engine fails alike
 
 
 class BriquetteError(Exception):
@@ -239,7 +239,7 @@ class UpgradeNeeded(InputError):
 
 
 class StoreRefused(StoreError):
-    """A store will say the same however often and from wherever it is asked; somebody has to mend it."""
+    """A store will say the same however often and from wherever it is asked; somebody has to fix it."""
 
     exit_code = EXIT_REFUSED
 

@@ -1,7 +1,7 @@
-"""The nouns of the engine: small frozen values that every other module speaks in.
+"""The data types of the engine: small frozen values that all other modules exchange.
 
 Nothing here does I/O, imports a heavy library or carries a client. Tasks carry addresses
-(URLs and keys); workers open the doors.
+(URLs and keys); workers open the stores.
 """
 
 from __future__ import annotations

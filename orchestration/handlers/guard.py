@@ -62,7 +62,7 @@ def inspect(event: Mapping[str, Any], env: Mapping[str, str]) -> Document:
     if not all(isinstance(text, str) for text in (bucket, ds, prefix, wanted)):
         raise ValueError("bucket, prefix, ds and inputFingerprint must be strings.")
     if "/" in bucket:
-        raise ValueError(f"{bucket!r} is no bucket's name.")
+        raise ValueError(f"{bucket!r} is not a bucket's name.")
     try:
         check_ds(ds)
         place = below(Location(f"s3://{bucket}"), prefix, f"ds={ds}")

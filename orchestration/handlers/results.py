@@ -140,7 +140,7 @@ def settled(event: Mapping[str, Any]) -> Document:
         if ds in chunk["days"]:
             unreached = {
                 "error": error,
-                "cause": cause or "The run of the indicators left no word of this day.",
+                "cause": cause or "The run of the indicators left no result for this day.",
             }
             entry = {**entry, "day": _joined(entry["day"], told.get(ds, {"status": FAILED, **unreached}))}
             if run.get("id") and ds == chunk["days"][0]:

@@ -67,7 +67,7 @@ def start_of(event: Mapping[str, Any], settings: Settings, *, file_type: str = "
         bucket, key = str(detail["bucket"]["name"]), decoded_key(str(detail["object"]["key"]))
         etag = str(detail["object"].get("etag") or detail["object"]["sequencer"]).strip('"')
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"This is no event of an S3 object: {error!r} is missing.") from error
+        raise ValueError(f"This is not an event of an S3 object: {error!r} is missing.") from error
     found = _DAY.search(key)
     if found is None or found.end() != len(key) or found["name"] != settings.raw_manifest_name:
         return None

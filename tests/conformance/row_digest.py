@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from briquette.schemas.declared import type_word
+from briquette.schemas.declared import column_type_of
 
 _FORMATS = {"int8": "b", "int16": "h", "int32": "i", "int64": "q", "float": "f", "double": "d"}
 
@@ -27,7 +27,7 @@ def _combine(digests: Iterable[bytes]) -> bytes:
 def rows_digest(table: pa.Table) -> bytes:
     parts = [b"briquette rows 1\n", f"{table.num_rows} rows, {table.num_columns} columns\n".encode()]
     for field, column in zip(table.schema, table.columns, strict=True):
-        for text in (field.name, str(type_word(field.type))):
+        for text in (field.name, str(column_type_of(field.type))):
             parts += [b"%d:" % len(text.encode()), text.encode(), b"\n"]
         parts.append(_values(field.type, list(column)))
     return hashlib.sha256(b"".join(parts)).digest()

@@ -29,7 +29,7 @@ def test_all_rejected_ends_with_5_and_writes_no_schema(tmp_path):
     done = briquette("infer", "--input", tmp_path / "raw", "--out", tmp_path / "s.toml")
     assert done.returncode == 5
     assert "all 2 records are rejects" in done.stderr
-    assert "parted by ';'" in done.stderr
+    assert "separated by ';'" in done.stderr
     assert not (tmp_path / "s.toml").exists()
     land(tmp_path / "json", a_json="1\n[2\n")
     done = briquette("infer", "--input", tmp_path / "json", "--json")

@@ -18,7 +18,7 @@ from briquette.pipeline.indicators import IndicatorsOptions, indicators
 from briquette.pipeline.run_day import FlowOptions, run_day
 from briquette.pipeline.transform import TransformOptions, transform
 from briquette.planning.target import daily
-from briquette.prices.duplicates import RULES, key_columns, key_hashes, repeated, settle, settled_table
+from briquette.prices.duplicates import RULES, key_columns, key_hashes, repeated, resolve, resolved_table
 from tests.flow.price_days import bars, publish_day, publish_history, sessions
 from tests.invariants import assert_conserves
 
@@ -282,15 +282,15 @@ def test_nan_equals_nan_and_null_equals_null_and_three_times_is_two_beyond_the_f
             "w": [None] * 6,
         }
     )
-    kept, found = settled_table(table, ("symbol",), rule)
+    kept, found = resolved_table(table, ("symbol",), rule)
     assert (found.exact, found.conflicting, kept.num_rows) == (2, 0, 4)
 
 
 def test_of_several_equal_records_in_a_conflict_each_state_is_rejected_once():
     records = [{"symbol": "a", "v": v} for v in (1, 2, 1)]
-    found = settle(records, ("symbol",), "reject")
+    found = resolve(records, ("symbol",), "reject")
     assert (found.exact, found.conflicting, found.rejected, found.dropped) == (1, 1, (1, 2), (0,))
-    kept = settle(records, ("symbol",), "keep_last")
+    kept = resolve(records, ("symbol",), "keep_last")
     assert (kept.rejected, kept.dropped) == ((), (0, 1))
 
 

@@ -102,7 +102,7 @@ def test_an_unsupported_file_type_is_bad_input(job, raw_day, tmp_path):
         ({"target_file_mb": "big"}, 2, "--target_file_mb is 'big'; it must be a number"),
         ({"ds": "2025-9-9"}, 2, "ds is '2025-9-9', which is not a date"),
         ({"interval": "1m"}, 2, "raw_prefix says interval=1d, but --interval is '1m'"),
-        ({"compacted_bucket": "bucket/prefix"}, 2, "'bucket/prefix' is no bucket's name"),
+        ({"compacted_bucket": "bucket/prefix"}, 2, "'bucket/prefix' is not a bucket's name"),
         ({"on_empty": "shrug"}, 2, "--on_empty is 'shrug'; it must be one of keep"),
         ({"schema": "market.nothing"}, 2, "There is no table 'market.nothing'"),
         ({"max_reject_ratio": "0"}, 5, "RejectLimitExceeded"),

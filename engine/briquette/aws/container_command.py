@@ -76,7 +76,8 @@ def parse(argv: Sequence[str]) -> Command:
     if bool(said["plan_uri"]) == (any(places.values()) or partition != Partition()):
         raise UsageError(
             "the container runs either a stored plan or a target.",
-            hint="Pass --plan-uri, or --raw, --curated and the words of the partition.",
+            hint="Pass --plan-uri alone, or --raw, --curated, --domain, --table, --interval, --data-source "
+            "and --ds.",
         )
     spec = {name: said[name] for name in ("codec", "target_file_mb") if said[name]}
     return Command(

@@ -67,7 +67,10 @@ def parse_arguments(argv: Sequence[str], wanted: Sequence[Argument]) -> Argument
         try:
             values[argument.name] = argument.parse(text)
         except ValueError as cause:
-            raise UsageError(f"--{argument.name} is {text!r}; it must be {cause}.") from None
+            raise UsageError(
+                f"--{argument.name} is {text!r}; it must be {cause}.",
+                hint="Correct the job's arguments; docs/glue.md lists them.",
+            ) from None
     known = {a.name for a in wanted} | GLUE_NAMES
     ignored = tuple(sorted(name for name in given if name not in known and "-" not in name))
     return Arguments(values, resolved, ignored)
@@ -81,7 +84,9 @@ def _resolve(argv: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     try:
         return dict(getResolvedOptions(["job", *argv], list(names)))
     except (GlueArgumentError, RuntimeError) as cause:
-        raise UsageError(f"Glue cannot read the job's arguments: {cause}.") from cause
+        raise UsageError(
+            f"Glue cannot read the job's arguments: {cause}.", hint="docs/glue.md lists what each job takes."
+        ) from cause
 
 
 def _resolved(argv: Sequence[str], names: Sequence[str]) -> dict[str, Any]:

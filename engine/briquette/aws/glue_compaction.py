@@ -90,7 +90,7 @@ def target_of(arguments: Arguments) -> Target:
         if words.get(name, arguments[name]) != arguments[name]:
             raise UsageError(
                 f"raw_prefix says {name}={words[name]}, but --{name} is {arguments[name]!r}.",
-                hint="Pass the prefix and the words of one partition.",
+                hint="Pass a prefix and arguments that name the same partition.",
             )
     dated = words.keys() >= {"year", "month", "day"}
     date = () if dated else (f"year={day:%Y}", f"month={day:%m}", f"day={day:%d}")
@@ -121,7 +121,7 @@ def bucket_url(name: str) -> str:
         return name
     if "/" in name:  # as a path it would be a folder of the worker's own disk, gone with the worker
         raise UsageError(
-            f"{name!r} is no bucket's name.",
+            f"{name!r} is not a bucket's name.",
             hint="Pass the bucket alone and the rest as the prefix; a path begins with / or ./",
         )
     return f"s3://{name}"
@@ -145,5 +145,5 @@ def stored_plan(arguments: Arguments, target: Target) -> Plan:
                 f"{uri} plans {word} {planned!r} ({plan.partition}), but --{word} is {asked!r}.",
                 hint="Pass the plan of this partition, or none.",
             )
-    log(f"executing the stored plan {plan.plan_id}: {plan.raw} into {plan.output}; its own codec and sizes")
+    log(f"executing the stored plan {plan.plan_id}: {plan.raw} into {plan.output}, with its codec and sizes")
     return plan

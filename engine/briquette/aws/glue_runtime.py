@@ -34,7 +34,7 @@ class GlueRun:
 
     @property
     def executor(self) -> SparkExecutor:
-        """The engine's door to this session."""
+        """The executor that runs splits in this session."""
         return SparkExecutor(self.session.sparkContext)
 
 

@@ -61,7 +61,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Press a day of small raw JSON and CSV objects into one well-sized, verified Parquet dataset.
+    """Turn many small raw JSON, CSV and Parquet objects into one well-sized, verified Parquet dataset.
 
     Exit codes: 0 published or unchanged; 1 worth a retry or a fallback; 2 usage; 3 nothing to do;
     4 bad input or contract; 5 reject limit or data quality; 6 refused by a store: keys, rights,

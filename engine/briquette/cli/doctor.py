@@ -62,7 +62,7 @@ def _credentials() -> str:
         return f"from the profile {os.environ['AWS_PROFILE']}"
     if os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
         return "from the container"
-    return "none in the environment (the usual chain is tried when S3 is used)"
+    return "none in the environment (AWS's usual places are tried when S3 is used)"
 
 
 def _readable(url: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The ``briquette`` command: run it, turn errors into a message and an exit code.
 
-Nothing is imported before ``settle`` has been called that could be imported after it.
+Nothing is imported before ``set_up`` has been called that could be imported after it.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
-from briquette.cli.process_setup import settle
+from briquette.cli.process_setup import set_up
 
 CUT_OFF = "the run was cut off; readers see the old dataset or the new one, never a mixture."
 
 
 def main() -> None:
     """Entry point of the console script: run the command in ``sys.argv`` and exit with its code."""
-    settle()
+    set_up()
     from briquette import cancellation
     from briquette.errors import EXIT_RETRYABLE, BriquetteError, Interrupted
 

@@ -31,8 +31,8 @@ def option(panel: str, text: str, *names: str, **rules: Any) -> Any:
 
 
 DAILY, ANY_DATA, OUTPUT, RUN, COMMON = (
-    "Target, in the daily pipeline's layout",
-    "Target, any data at all",
+    "Input and output, by the daily pipeline's names",
+    "Input and output, any data",
     "Output",
     "Run",
     "Common",
@@ -55,7 +55,7 @@ def settings_of(environment: str) -> Settings | None:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetOptions:
+class TargetFlags:
     """What is read and where it is published."""
 
     env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = ""
@@ -69,7 +69,9 @@ class TargetOptions:
     ] = ""
     curated: Annotated[str, option(DAILY, "Curated root.")] = ""
     compacted_subdir: Annotated[str, option(DAILY, "Folder of compacted data below the table.")] = ""
-    input: Annotated[str, option(ANY_DATA, "Any prefix of JSON, CSV or Parquet objects.")] = ""
+    input: Annotated[
+        str, option(ANY_DATA, "Folder, or prefix in a bucket, of JSON, CSV or Parquet objects.")
+    ] = ""
     output: Annotated[str, option(ANY_DATA, "Where the dataset is published.")] = ""
 
     def settings(self) -> Settings | None:
@@ -107,7 +109,7 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class SpecOptions:
+class SpecFlags:
     """What the output is made like."""
 
     schema: Annotated[
@@ -115,11 +117,22 @@ class SpecOptions:
     ] = ""
     codec: Annotated[str, option(OUTPUT, "zstd, snappy, gzip, lz4 or none. [default: zstd]")] = ""
     target_file_mb: Annotated[float | None, option(OUTPUT, "Size of a part in MiB. [default: 256]")] = None
-    extra_fields: Annotated[str, option(OUTPUT, "Fields not in the schema: ignore, rescue or reject.")] = ""
+    extra_fields: Annotated[
+        str,
+        option(
+            OUTPUT, "Fields not in the schema: ignore, rescue or reject. [default: the table's, else ignore]"
+        ),
+    ] = ""
     max_reject_ratio: Annotated[
-        float | None, option(OUTPUT, "Share of records, and of their bytes, that may be rejected.")
+        float | None,
+        option(
+            OUTPUT,
+            "Share of records, and of their bytes, that may be rejected. [default: the table's, else 0.05]",
+        ),
     ] = None
-    unique_key: Annotated[str, option(OUTPUT, "Columns, by commas; the last of equal records stays.")] = ""
+    unique_key: Annotated[
+        str, option(OUTPUT, "Columns, separated by commas; of records equal in them the last stays.")
+    ] = ""
     publish: Annotated[str, option(OUTPUT, "in_place or versioned. [default: in_place]")] = ""
     limits: Annotated[str, option(OUTPUT, "Limits, such as depth=200,record_bytes=128MiB.")] = ""
 
@@ -143,7 +156,7 @@ class SpecOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class RunChoices:
+class RunFlags:
     """How it is run; none of it changes a byte of the output."""
 
     executor: Annotated[
@@ -173,7 +186,7 @@ class RunChoices:
 
 
 @dataclass(frozen=True, slots=True)
-class StageOptions:
+class StageFlags:
     """How a later stage publishes."""
 
     schema_fingerprint: Annotated[
@@ -183,9 +196,11 @@ class StageOptions:
     target_file_mb: Annotated[float | None, option(OUTPUT, "Size of a part in MiB. [default: 256]")] = None
     force: Annotated[
         bool,
-        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
+        option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force"),
     ] = False
-    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False
+    unsafe_store: Annotated[
+        bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")
+    ] = False
 
     def sizes(self, settings: Settings | None) -> dict[str, Any]:
         """``codec`` and ``target_file_mb`` where a flag or the environment says them."""
@@ -203,7 +218,7 @@ class StageOptions:
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """How a command speaks."""
+    """How a command prints and logs."""
 
     json_output: Annotated[bool, option(COMMON, "One JSON document on stdout, nothing else.", "--json")] = (
         False
@@ -301,7 +316,7 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, type[Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         kind = hints[name]
-        if kind not in (TargetOptions, SpecOptions, RunChoices, StageOptions, Common):
+        if kind not in (TargetFlags, SpecFlags, RunFlags, StageFlags, Common):
             flat.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         groups[name] = kind

@@ -1,4 +1,4 @@
-"""How a command speaks: logging, the document or text on stdout, the error that ends it."""
+"""What a command prints: log lines, the document or text on stdout, the error that ends it."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from typing import Any
 from briquette.cli.options import Common, choice
 from briquette.cli.process_setup import BEGAN, hide_pandas_from_pyarrow
 
-_spoken = Common()  # how this invocation speaks; the error that ends it needs it
+_common = Common()  # the options of this invocation; the error that ends it needs it
 
 
 def begin(common: Common, *, pandas: bool = False) -> None:
-    """Set how this process speaks, and import pyarrow; ``pandas``: the command makes frames."""
-    speak(common)
+    """Set how this process prints and logs, and import pyarrow; ``pandas``: the command makes frames."""
+    configure_output(common)
     if not pandas:
         hide_pandas_from_pyarrow()
 
 
-def speak(common: Common) -> None:
-    """Set how this process speaks."""
-    global _spoken  # noqa: PLW0603 - one command per process
+def configure_output(common: Common) -> None:
+    """Set how this process prints and logs."""
+    global _common  # noqa: PLW0603 - one command per process
     from briquette.logs import configure_logging
 
-    _spoken = common
+    _common = common
     configure_logging(choice("log-format", common.log_format, ("text", "json")))
 
 
 def say(document: Mapping[str, Any], text: str) -> None:
     """Print the document under ``--json``, else the text."""
-    if _spoken.json_output:
+    if _common.json_output:
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    elif not _spoken.quiet and text:
+    elif not _common.quiet and text:
         sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def warn(warnings: Iterable[str]) -> None:
     """Print what a person should know on stderr, whatever is printed on stdout."""
-    if _spoken.log_format == "json":
+    if _common.log_format == "json":
         for warning in warnings:
             logging.getLogger("briquette").warning("%s", warning)
         return
@@ -55,8 +55,8 @@ def _printable(text: str) -> str:
 
 
 def fail(name: str, message: str, hint: str, exit_code: int) -> None:
-    """Print an error as this invocation speaks, and exit."""
-    if _wants("--json", given=_spoken.json_output):
+    """Print an error as this invocation's options say, and exit."""
+    if _wants("--json", given=_common.json_output):
         error = {"name": name, "message": message, "hint": hint}
         document = {"status": "FAILED", "error": error, "exit_code": exit_code}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -70,7 +70,7 @@ def logs_error(name: str, message: str, hint: str, exit_code: int) -> bool:
     """Log an error where stderr is for JSON lines; whether it is."""
     said = " ".join(sys.argv)
     if (
-        not _wants("--log-format=json", given=_spoken.log_format == "json")
+        not _wants("--log-format=json", given=_common.log_format == "json")
         and "--log-format json" not in said
     ):
         return False

@@ -1,4 +1,4 @@
-"""What a process that is the command settles before the first library is loaded.
+"""What the command sets up in its process before the first library is loaded.
 
 A run of a small day takes half a second, and what the interpreter, the C library and OpenBLAS do by default
 is a good part of it (docs/decisions/0005-start-up.md).
@@ -31,8 +31,8 @@ BEGAN = _process_began()
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
-def settle() -> None:
-    """Settle memory, threads and garbage collection for this process."""
+def set_up() -> None:
+    """Set up memory, threads and garbage collection for this process."""
     # Importing and listing make many objects and no garbage: collecting as often as by default costs 0.1 s,
     # and once at 50,000 objects, which a day of 10,000 files has, still 0.03 s.
     gc.set_threshold(250_000, 20, 50)

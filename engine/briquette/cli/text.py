@@ -60,7 +60,7 @@ class Progress:
             self._bar.stop()
 
 
-# -- words ---------------------------------------------------------------------------------------
+# -- parts of lines ---------------------------------------------------------------------------------------
 
 
 def size_text(size_bytes: float) -> str:
@@ -127,7 +127,7 @@ def result_text(result: CompactionResult) -> str:
         pairs.append(("extra fields", f"{made.spec.extra_fields.value}: {named}{more}"))
     if made.duplicate_json_keys:
         pairs.append(
-            ("twice a key", f"{plural(made.duplicate_json_keys, 'record')}; the last value was taken")
+            ("repeated keys", f"{plural(made.duplicate_json_keys, 'record')}; the last value was taken")
         )
     if result.why and result.status is Status.PUBLISHED:
         pairs.append(("why", result.why))

@@ -74,7 +74,7 @@ def check_reject_limit(plan: Plan, totals: Totals, keep_rejects: Callable[[], Pu
         f"({totals.reject_bytes / max(totals.decoded_bytes, 1):.1%}); of both, "
         f"at most {plan.spec.max_reject_ratio:.1%} may be. The first: {first.key!r}, record "
         f"{first.position}: {first.reason}. Nothing was published.",
-        hint=f"Read {plan.output.url.rstrip('/')}/{file.key if file else ''}, mend the source or the schema, "
+        hint=f"Read {plan.output.url.rstrip('/')}/{file.key if file else ''}, fix the source or the schema, "
         "or raise --max-reject-ratio.",
     )
 

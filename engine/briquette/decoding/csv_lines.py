@@ -30,7 +30,7 @@ class CsvObjects:
     """Decodes texts below one header into a ``Gather``.
 
     ``members``: the texts and where their records begin. ``base_offset``: where the (only) text begins in its
-    object. ``ahead``: what follows it there, which is looked at but not read.
+    object. ``following``: what follows it there, which is looked at but not read.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class CsvObjects:
         splitter: Splitter,
         *,
         base_offset: int = 0,
-        ahead: bytes = b"",
+        following: bytes = b"",
     ) -> None:
         self._texts = [text for text, _ in members]
         self._begins = [begin + base_offset for _, begin in members]
         self._gather = gather
         bodies = [text.body[begin:] if begin else text.body for text, begin in members]
         own = len(bodies[-1])
-        if ahead:
-            bodies[-1] += ahead
+        if following:
+            bodies[-1] += following
         buffer, self._starts = _joined(bodies)
         self._lines = find_lines(buffer, self._starts, json=False)
-        if ahead:
+        if following:
             self._lines = _lines_before(self._lines, own)
         spec = gather.spec
         readers = [

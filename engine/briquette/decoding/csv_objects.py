@@ -27,13 +27,13 @@ def decode_csv(
     *,
     header: Header | None = None,
     base_offset: int = 0,
-    ahead: bytes = b"",
+    following: bytes = b"",
     strict: bool = False,
 ) -> None:
     """Decode CSV or TSV texts into ``gather``.
 
-    ``header`` is given for a text from the midst of an object, which begins at ``base_offset``; ``ahead`` is
-    what follows it there, as far as its records depend on it.
+    ``header`` is given for a text from the midst of an object, which begins at ``base_offset``; ``following``
+    is what comes after it there, as far as its records depend on it.
     """
     delimiter, splitter = splitter_of(kind)
     spec = gather.spec
@@ -48,7 +48,7 @@ def decode_csv(
             continue
         if strict:
             reader = CsvReader(text.key, found[0], splitter, spec.schema.null_values, spec.limits)
-            whole = text._replace(body=text.body + ahead)
+            whole = text._replace(body=text.body + following)
             records = reader.read(whole.body, base_offset, found[1], len(text.body))
             add_records(whole, records, gather, RowBuilder(spec, text_cells=True), base_offset)
         else:
@@ -62,7 +62,7 @@ def decode_csv(
             from briquette.decoding.csv_lines import CsvObjects
             from briquette.decoding.fast.csv_arrow import CsvLane
 
-            objects = CsvObjects(rest, gather, shared, splitter, base_offset=base_offset, ahead=ahead)
+            objects = CsvObjects(rest, gather, shared, splitter, base_offset=base_offset, following=following)
             objects.decode(scan, CsvLane(spec, shared, delimiter), delimiter)
 
 

@@ -272,7 +272,7 @@ def _csv_blocks(
                 key,
                 body,
                 spec,
-                lambda t, g: decode_csv([t], kind, g, header=header, base_offset=base, ahead=feed.buffer),  # noqa: B023 - called at once
+                lambda t, g: decode_csv([t], kind, g, header=header, base_offset=base, following=feed.buffer),  # noqa: B023 - called at once
             )
             yield replace(block, decoded_bytes=block.decoded_bytes + skipped)
             skipped = 0

@@ -1,6 +1,6 @@
 """A checksum of rows, not of bytes: equal for equal rows however Arrow or Parquet happens to hold them.
 
-The canonical form, column after column: name, type word, then the values. Values are one flag (any
+The canonical form, column after column: name, type, then the values. Values are one flag (any
 nulls?), a bitmap of what is valid if so, and the data: little-endian numbers with 0 for null and one NaN
 for all NaNs, lengths and bytes of texts, lengths and elements of lists, the fields of structs.
 """
@@ -18,7 +18,7 @@ from pyarrow import types
 
 from briquette.encoding.column_encodings import is_text, joined, plain_type
 from briquette.errors import SchemaError
-from briquette.schemas.declared import type_word
+from briquette.schemas.declared import column_type_of
 from briquette.vectors import compute
 
 if TYPE_CHECKING:
@@ -34,15 +34,18 @@ _COMBINED = b"briquette digests 1\n"
 def rows_digest(table: pa.Table) -> str:
     """SHA-256 in hex of the rows in order; chunks, dictionaries and what lies under nulls do not count.
 
-    Raises ``SchemaError`` for a type that has no type word.
+    Raises ``SchemaError`` for a type that no column type stands for.
     """
     digest = hashlib.sha256(_ROWS)
     digest.update(b"%d rows, %d columns\n" % (table.num_rows, table.num_columns))
     for field, column in zip(table.schema, table.columns, strict=True):
-        word = type_word(plain_type(field.type))
-        if word is None:
-            raise SchemaError(f"column {field.name} has type {field.type}, which no type word says.")
-        for text in (field.name.encode(), str(word).encode()):
+        column_type = column_type_of(plain_type(field.type))
+        if column_type is None:
+            raise SchemaError(
+                f"column {field.name} has type {field.type}, which no type of a schema stands for.",
+                hint="Convert it to a type that docs/guide.md lists.",
+            )
+        for text in (field.name.encode(), str(column_type).encode()):
             digest.update(b"%d:%b\n" % (len(text), text))
         _update(digest, joined(column))
     return digest.hexdigest()

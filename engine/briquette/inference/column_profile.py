@@ -1,6 +1,6 @@
-"""What the values of a column say about its type: evidence is gathered first and judged once, at the end.
+"""What the values of a column say about its type: a profile is gathered first and judged once, at the end.
 
-Evidence is a set of kinds of values and only grows, so the order of the records cannot change the answer.
+A profile is a set of kinds of values and only grows, so the order of the records cannot change the answer.
 A column's type is the narrowest that the decoder fills from all of the values without a reject and without
 losing digits: an integer beside a float that a double cannot hold exactly makes the column a string.
 """
@@ -19,12 +19,12 @@ from briquette.schemas.types import (
     MAX_PRECISION,
     NULL,
     STRING,
+    ColumnType,
     Decimal,
     ListOf,
     Plain,
     Struct,
     Timestamp,
-    TypeWord,
     promote,
 )
 
@@ -48,7 +48,7 @@ CELL = 1 << 13  # some text came from CSV, where a json column would read it dif
 OBJECT = 1 << 14
 ARRAY = 1 << 15
 
-CLASSES = {  # of which a column should have one; the word says what its values are
+CLASSES = {  # of which a column should have one; the text says what its values are
     INEXACT | HUGE: "numbers that float64 cannot hold",
     INTEGER | FLOAT: "numbers",
     DATE | INSTANT | NANOS | FAR: "days or times",
@@ -103,7 +103,7 @@ class Noted:
 
 
 class Shape(NamedTuple):
-    """Evidence at one instant, as a value: what a further record may add to."""
+    """A profile at one instant, as a value: what a further record may add to."""
 
     kinds: int
     negative: bool  # whether an integer was below zero
@@ -111,7 +111,7 @@ class Shape(NamedTuple):
     element: Shape | None
 
 
-class Evidence:
+class ColumnProfile:
     """What was seen in one column, struct field or list element. ``add`` and ``add_cell`` make it grow."""
 
     __slots__ = (
@@ -125,9 +125,9 @@ class Evidence:
         self.place = place or Place()
         self.quoted = False  # a text that may stand for null is quoted in CSV, where it never does
         self.low = self.high = 0  # of the integers
-        self.fields: dict[str, Evidence] = {}
-        self.element: Evidence | None = None
-        self.declared: dict[TypeWord, str] = {}  # what Parquet files say, in order, and the first of each
+        self.fields: dict[str, ColumnProfile] = {}
+        self.element: ColumnProfile | None = None
+        self.declared: dict[ColumnType, str] = {}  # what Parquet files say, in order, and the first of each
 
     def add(self, value: object, depth: int = 0) -> None:
         """Take note of a JSON value as the record reader gives it; None says nothing."""
@@ -149,12 +149,12 @@ class Evidence:
                 if found is None:
                     if len(self.fields) > MAX_STRUCT_FIELDS or depth > MAX_DEPTH:
                         continue
-                    found = self.fields[name] = Evidence(self.place)
+                    found = self.fields[name] = ColumnProfile(self.place)
                 found.add(inner, depth + 1)
         elif isinstance(value, list):
             self._take(ARRAY, value)
             if self.element is None:
-                self.element = Evidence(self.place)
+                self.element = ColumnProfile(self.place)
             if depth <= MAX_DEPTH:
                 for inner in value:
                     self.element.add(inner, depth + 1)
@@ -234,61 +234,68 @@ class Evidence:
             text for mask, noted in self.noted.items() if mask & (TEXT | NAN_TEXT) for text in noted.texts
         )
 
-    def as_if_null(self) -> tuple[tuple[str, ...], TypeWord] | None:
+    def as_if_null(self) -> tuple[tuple[str, ...], ColumnType] | None:
         """The few texts of CSV cells that, were they null, would leave another type than text; that type."""
         return self._without_texts() if self.outvoted()[1] else None
 
-    def placeholders(self) -> tuple[tuple[str, ...], TypeWord] | None:
+    def placeholders(self) -> tuple[tuple[str, ...], ColumnType] | None:
         """Likewise where such texts are many, as the other values are; no other text was among the first."""
         many = [mask for mask, noted in self.noted.items() if noted.count >= MOST_COUNTED]
         return self._without_texts() if TEXT in many and len(many) > 1 else None
 
-    def _without_texts(self) -> tuple[tuple[str, ...], TypeWord] | None:
+    def _without_texts(self) -> tuple[tuple[str, ...], ColumnType] | None:
         texts = self.texts()
         rest = self.kinds & ~(TEXT | NAN_TEXT)
         if self.quoted or self.declared or not (texts and self.kinds & CELL and rest & ~CELL):
             return None
-        without = Evidence()
+        without = ColumnProfile()
         without.kinds, without.low, without.high = rest, self.low, self.high
-        word, _ = without.verdict()
-        return (texts, word) if word not in (STRING, JSON) and len(texts) <= MOST_TEXTS else None
+        column_type, _ = without.verdict()
+        return (
+            (texts, column_type) if column_type not in (STRING, JSON) and len(texts) <= MOST_TEXTS else None
+        )
 
     # -- the verdict ---------------------------------------------------------------------------
 
-    def words(self) -> list[TypeWord]:
+    def types(self) -> list[ColumnType]:
         """The types that Parquet files declare, then that of the values elsewhere."""
         return [*self.declared, *([self._of_values()[0]] if self.kinds else [])]
 
-    def verdict(self, mend: Callable[[TypeWord], tuple[TypeWord, str]] | None = None) -> tuple[TypeWord, str]:
+    def verdict(
+        self, repair: Callable[[ColumnType], tuple[ColumnType, str]] | None = None
+    ) -> tuple[ColumnType, str]:
         """The column's type, and a remark for the person who reads the schema ("" if there is none).
 
-        ``mend`` may replace the join of different types by another one, with a remark of its own.
+        ``repair`` may replace the join of different types by another one, with a remark of its own.
         """
-        joined, remark = self.joined(mend)
-        word, nulls = _without_null(joined)
-        return word, "; ".join(filter(None, [remark, *nulls]))
+        joined, remark = self.joined(repair)
+        column_type, nulls = _without_null(joined)
+        return column_type, "; ".join(filter(None, [remark, *nulls]))
 
-    def joined(self, mend: Callable[[TypeWord], tuple[TypeWord, str]] | None = None) -> tuple[TypeWord, str]:
+    def joined(
+        self, repair: Callable[[ColumnType], tuple[ColumnType, str]] | None = None
+    ) -> tuple[ColumnType, str]:
         """The join of all types, with ``null`` where nothing but nulls was seen, and a remark."""
         own, remark = self._of_values() if self.kinds else (NULL, "")
-        words = [*self.declared, *([own] if self.kinds else [])]
-        nothing: TypeWord = NULL
-        joined = reduce(promote, words, nothing)
-        if len({w for w in words if w != NULL}) > 1:
+        types = [*self.declared, *([own] if self.kinds else [])]
+        nothing: ColumnType = NULL
+        joined = reduce(promote, types, nothing)
+        if len({w for w in types if w != NULL}) > 1:
             if isinstance(joined, Timestamp) and joined.unit == "ns" and self.kinds & FAR:
                 joined = STRING
             clash = "objects differ: " + ", ".join(
-                f"{word} ({key})" if (key := self.declared.get(word)) else str(word) for word in words
+                f"{column_type} ({key})" if (key := self.declared.get(column_type)) else str(column_type)
+                for column_type in types
             )
             # NaN has no text there, bytes need not be text, and a cell's text is not the JSON of it.
             unfit = self.has_nan() or any(re.search("float|binary", str(w)) for w in self.declared)
             if re.search("string|json", str(joined)) and (unfit or self.kinds & CELL):
                 clash += "; some records may be rejects"
-            joined, mended = mend(joined) if mend else (joined, "")
-            remark = "; ".join(filter(None, [clash, remark, mended]))
+            joined, repaired = repair(joined) if repair else (joined, "")
+            remark = "; ".join(filter(None, [clash, remark, repaired]))
         return joined, remark
 
-    def _of_values(self) -> tuple[TypeWord, str]:
+    def _of_values(self) -> tuple[ColumnType, str]:
         kinds = self.kinds & ~CELL
         if kinds & (_NESTED | BOOL):
             return self._of_structure(kinds)
@@ -299,21 +306,23 @@ class Evidence:
         if kinds and not kinds & ~_TIMES:
             return self._of_times(kinds)
         if kinds & NAN:
-            return STRING, "bare NaN beside text: those records will be rejects"
+            return STRING, "bare NaN as well as text: those records will be rejects"
         # In CSV everything is text: that some of it looks like numbers is no news.
-        return STRING, "numbers beside text" if kinds & _NUMBERS and not self.kinds & CELL else ""
+        return STRING, "numbers as well as text" if kinds & _NUMBERS and not self.kinds & CELL else ""
 
-    def _of_structure(self, kinds: int) -> tuple[TypeWord, str]:
+    def _of_structure(self, kinds: int) -> tuple[ColumnType, str]:
         if not kinds & ~(BOOL | BOOL_TEXT):
             return Plain("bool"), ""
         if kinds == OBJECT and not self.kinds & CELL and 0 < len(self.fields) <= MAX_STRUCT_FIELDS:
             inner = {name: field.joined() for name, field in self.fields.items()}
             remarks = [f"{name}: {remark}" for name, (_, remark) in inner.items() if remark]
             if all(inner):  # an empty name cannot be a field
-                return Struct(tuple((name, word) for name, (word, _) in inner.items())), "; ".join(remarks)
+                return Struct(
+                    tuple((name, column_type) for name, (column_type, _) in inner.items())
+                ), "; ".join(remarks)
         if kinds == ARRAY and not self.kinds & CELL and self.element is not None:
-            word, remark = self.element.joined()
-            return ListOf(word), remark
+            column_type, remark = self.element.joined()
+            return ListOf(column_type), remark
         if self.kinds & CELL or self.has_nan():
             return JSON, "no type holds all of its values: some records will be rejects"
         return JSON, "" if kinds == OBJECT else "values of several types"
@@ -321,16 +330,16 @@ class Evidence:
     def has_nan(self) -> bool:
         """Whether a bare NaN was seen here or further in."""
         inner = [*self.fields.values(), *([self.element] if self.element else [])]
-        return bool(self.kinds & NAN) or any(evidence.has_nan() for evidence in inner)
+        return bool(self.kinds & NAN) or any(profile.has_nan() for profile in inner)
 
-    def _of_numbers(self, kinds: int) -> tuple[TypeWord, str]:
+    def _of_numbers(self, kinds: int) -> tuple[ColumnType, str]:
         if kinds & ~(INTEGER | INEXACT):
             if not kinds & (HUGE | INEXACT):
                 return FLOAT64, ""
             reason = "numbers that float64 cannot hold"
             return (
                 STRING,
-                f"{reason} beside bare NaN: those records will be rejects" if kinds & NAN else reason,
+                f"{reason} as well as bare NaN: those records will be rejects" if kinds & NAN else reason,
             )
         if self.low >= -(1 << 63) and self.high < 1 << 63:
             return Plain("int64"), ""
@@ -341,21 +350,21 @@ class Evidence:
             return Decimal(digits, 0), ""
         return STRING, f"integers of {digits} digits"
 
-    def _of_times(self, kinds: int) -> tuple[TypeWord, str]:
+    def _of_times(self, kinds: int) -> tuple[ColumnType, str]:
         if not kinds & (INSTANT | NANOS):
             return Plain("date"), ""
         if not kinds & NANOS:
             return Timestamp("us", utc=True), ""
         if kinds & FAR:
-            return STRING, "nanoseconds beside times that nanoseconds do not reach"
+            return STRING, "nanoseconds, and times that nanoseconds do not reach"
         return Timestamp("ns", utc=True), ""
 
 
-def _without_null(word: TypeWord) -> tuple[TypeWord, list[str]]:
+def _without_null(column_type: ColumnType) -> tuple[ColumnType, list[str]]:
     """The type with ``string`` where only nulls were seen, and a remark on each such place."""
-    if word == NULL:
+    if column_type == NULL:
         return STRING, ["every value is null"]
-    match word:
+    match column_type:
         case ListOf(element):
             found, remarks = _without_null(element)
             return ListOf(found), remarks
@@ -363,7 +372,7 @@ def _without_null(word: TypeWord) -> tuple[TypeWord, list[str]]:
             inner = {name: _without_null(kind) for name, kind in fields}
             told = [f"{name}: {remark}" for name, (_, remarks) in inner.items() for remark in remarks]
             return Struct(tuple((name, kind) for name, (kind, _) in inner.items())), told
-    return word, []
+    return column_type, []
 
 
 def text_kinds(text: str) -> int:

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from briquette.errors import CorruptObject
 from briquette.inference import column_profile as seen
-from briquette.inference.column_profile import DAY_IN_WORDS, Evidence, Place
-from briquette.schemas.types import JSON, STRING, ListOf, Struct, TypeWord
+from briquette.inference.column_profile import DAY_IN_WORDS, ColumnProfile, Place
+from briquette.schemas.types import JSON, STRING, ColumnType, ListOf, Struct
 
 FIRST_ROWS = 50  # of a CSV object, which its header is compared with
 MOST_NAMED = 8  # columns in a sentence
@@ -80,17 +80,18 @@ def of_csv(
         decimal = own == b"," and _DECIMAL_COMMA.search(head.partition(b"\n")[2])
         hints.add(
             key,
-            f"its header {_quoted(names)} seems to be parted by {_SEPARATORS[other]}, not {_SEPARATORS[own]}"
+            f"its header {_quoted(names)} seems to be separated by {_SEPARATORS[other]}, "
+            f"not {_SEPARATORS[own]}"
             + (f", with ',' as the decimal mark ({decimal[0].decode()})" if decimal else ""),
-            "Columns are read apart at ',' in .csv and at tabs in .tsv: convert the objects.",
+            "Columns are separated by ',' in .csv and by tabs in .tsv: convert the objects.",
         )
         return
     if looks := _like_data(names, rows):
         hints.add(
             key,
             f"its first record looks like data, not like a header: {looks}",
-            "Each first record was taken as names and is no row. If the objects have no header, put a line "
-            "with the columns' names in front of each.",
+            "Each first record was taken as names and is not a row. If the objects have no header, put a "
+            "line with the columns' names in front of each.",
         )
 
 
@@ -134,10 +135,10 @@ def _like_data(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> st
 
 
 def _kind(text: str) -> str:
-    """What a text is beside text, as it is in CSV; "" where it is just that."""
-    evidence = Evidence()
-    evidence.add_cell(text)
-    kinds = evidence.kinds & ~seen.CELL
+    """What a text is besides text, as it is in CSV; "" where it is just that."""
+    profile = ColumnProfile()
+    profile.add_cell(text)
+    kinds = profile.kinds & ~seen.CELL
     if kinds & (seen.INTEGER | seen.INEXACT | seen.FLOAT | seen.HUGE):
         return "a number"
     return "a day or time" if kinds and not kinds & (seen.TEXT | seen.NAN_TEXT | seen.BOOL_TEXT) else ""
@@ -153,39 +154,41 @@ def _counts_up(names: Sequence[str]) -> bool:
 # -- columns -------------------------------------------------------------------------------------
 
 
-def of_column(name: str, word: TypeWord, evidence: Evidence, records: int) -> list[str]:
+def of_column(name: str, column_type: ColumnType, profile: ColumnProfile, records: int) -> list[str]:
     """What decided a type where few values outvoted many, and what the values seem to be; inside it too."""
     found = []
-    if word in (STRING, JSON):
-        most, few = evidence.outvoted()
+    if column_type in (STRING, JSON):
+        most, few = profile.outvoted()
         for noted in few:
-            what = next(text for mask, text in seen.CLASSES.items() if evidence.noted.get(mask) is noted)
+            what = next(text for mask, text in seen.CLASSES.items() if profile.noted.get(mask) is noted)
             values = "1 value" if noted.count == 1 else f"{noted.count:,} values"
-            found.append(f"{word} because of {values} among {records:,} records of {most}: {what}, {noted}")
-    if word == STRING and (known := evidence.placeholders()):
+            found.append(
+                f"{column_type} because of {values} among {records:,} records of {most}: {what}, {noted}"
+            )
+    if column_type == STRING and (known := profile.placeholders()):
         found.append(
             f"string because of many values such as {_json_list(known[0])}: if these are all its texts and "
             f"mean null, null_values = {_json_list(('', *known[0]))} in the table's file makes it {known[1]}"
         )
-    if word == STRING and (day := _days(evidence)):
+    if column_type == STRING and (day := _days(profile)):
         found.append(day)
-    if str(word) in ("int64", "uint64", "float64") and (epoch := _epoch(name, evidence)):
+    if str(column_type) in ("int64", "uint64", "float64") and (epoch := _epoch(name, profile)):
         found.append(epoch)
-    match word:
-        case ListOf(element) if evidence.element:
-            found += of_column(name, element, evidence.element, records)
+    match column_type:
+        case ListOf(element) if profile.element:
+            found += of_column(name, element, profile.element, records)
         case Struct(fields):
             for field, kind in fields:
-                if inner := evidence.fields.get(field):
+                if inner := profile.fields.get(field):
                     found += [f"{field}: {said}" for said in of_column(field, kind, inner, records)]
     return found
 
 
-def _days(evidence: Evidence) -> str:
+def _days(profile: ColumnProfile) -> str:
     """Days written otherwise than ISO 8601: which number is the day, where that can be known."""
-    noted = evidence.noted.get(seen.TEXT)
+    noted = profile.noted.get(seen.TEXT)
     days = [DAY_IN_WORDS.match(text) for text in noted.texts] if noted else []
-    if not noted or not days or not all(days) or len(evidence.noted) > 1:
+    if not noted or not days or not all(days) or len(profile.noted) > 1:
         return ""
     firsts, seconds = zip(*((int(d[1]), int(d[3])) for d in days if d), strict=True)
     sign = days[0][2] if days[0] else "/"
@@ -198,9 +201,9 @@ def _days(evidence: Evidence) -> str:
     return f"days such as {noted.example} ({order}) stay text; a date is read from YYYY-MM-DD"
 
 
-def _epoch(name: str, evidence: Evidence) -> str:
+def _epoch(name: str, profile: ColumnProfile) -> str:
     """Numbers that count time since 1970, by the column's name and their size."""
-    noted = evidence.noted.get(seen.INTEGER | seen.FLOAT)
+    noted = profile.noted.get(seen.INTEGER | seen.FLOAT)
     if not noted or not _WORDS_OF_TIME & {word.lower() for word in _WORDS.findall(name)}:
         return ""
     try:
@@ -208,7 +211,7 @@ def _epoch(name: str, evidence: Evidence) -> str:
     except ValueError:
         return ""
     for unit, factor in _EPOCHS:
-        if all(_YEAR_2000 <= number / factor < _YEAR_2100 for number in (first, evidence.high or first)):
+        if all(_YEAR_2000 <= number / factor < _YEAR_2100 for number in (first, profile.high or first)):
             return (
                 f"numbers such as {noted.example} look like {unit} since 1970; they stay numbers: a "
                 "timestamp is read from text (YYYY-MM-DDTHH:MM:SSZ) only"
@@ -216,12 +219,12 @@ def _epoch(name: str, evidence: Evidence) -> str:
     return ""
 
 
-def null_values(columns: Iterable[tuple[str, Evidence]]) -> str:
+def null_values(columns: Iterable[tuple[str, ColumnProfile]]) -> str:
     """Which texts of CSV, declared as ``null_values``, would give columns another type than string."""
     texts: dict[str, None] = {"": None}
     gained = []
-    for name, evidence in columns:
-        if found := evidence.as_if_null():
+    for name, profile in columns:
+        if found := profile.as_if_null():
             texts.update(dict.fromkeys(found[0]))
             gained.append(f"{name} {found[1]}")
     if not gained:
@@ -241,14 +244,14 @@ def _json_list(texts: Iterable[str]) -> str:
 # -- JSON ----------------------------------------------------------------------------------------
 
 
-def of_records(columns: dict[str, Evidence], records: int, objects: int) -> str:
+def of_records(columns: dict[str, ColumnProfile], records: int, objects: int) -> str:
     """A sentence where each object is one record whose list holds what are probably the records; else ""."""
     lists = [
         name
-        for name, evidence in columns.items()
-        if evidence.kinds == seen.ARRAY and evidence.element and evidence.element.kinds == seen.OBJECT
+        for name, profile in columns.items()
+        if profile.kinds == seen.ARRAY and profile.element and profile.element.kinds == seen.OBJECT
     ]
-    if len(lists) != 1 or records > objects or any(evidence.declared for evidence in columns.values()):
+    if len(lists) != 1 or records > objects or any(profile.declared for profile in columns.values()):
         return ""
     return (
         f"Each object is one record with a list of objects under {lists[0]}: the schema makes one row of "
@@ -259,7 +262,7 @@ def of_records(columns: dict[str, Evidence], records: int, objects: int) -> str:
 
 def left_out(column: str, place: Place) -> str:
     """A sentence about a field whose name no column may have."""
-    why = "a column needs a name" if not column else "that name is the engine's own"
+    why = "a column needs a name" if not column else "that name is briquette's own"
     return (
         f"The field {column!r} is left out, as {why} (first in {place.key}, record {place.position}): "
         "rename it where it is written if its values matter."

@@ -17,12 +17,12 @@ from briquette.decoding.strict.json_records import JsonReader, Record
 from briquette.decoding.text.object_text import BOM, decompress, file_format
 from briquette.errors import EmptyInput, RejectLimitExceeded, SchemaError
 from briquette.inference import hints
-from briquette.inference.column_profile import TEXT, Evidence, Place
+from briquette.inference.column_profile import TEXT, ColumnProfile, Place
 from briquette.inference.known_lines import MOST_DIGITS, lines_like, rows_like
-from briquette.inference.number_clash import settled
+from briquette.inference.number_clash import without_loss
 from briquette.model import Field, FileFormat, Limits, Schema
 from briquette.schemas.declared import RESCUED, check_schema, dump_schema
-from briquette.schemas.types import TypeWord
+from briquette.schemas.types import ColumnType
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,12 +92,12 @@ def infer_schema(
 
 
 class _Observer:
-    """Evidence of all columns, gathered object by object."""
+    """The profiles of all columns, gathered object by object."""
 
     def __init__(self, limits: Limits, again: Again) -> None:
         self.limits = limits
         self.again = again
-        self.columns: dict[str, Evidence] = {}
+        self.columns: dict[str, ColumnProfile] = {}
         self.objects = self.records = self.rejects = 0
         self.first_reason = ""
         self.place = Place()  # of the record that is read
@@ -134,7 +134,7 @@ class _Observer:
         self.place.key, self.place.position = key, 0
         self._reject(key, reason)
 
-    def _column(self, name: str) -> Evidence:
+    def _column(self, name: str) -> ColumnProfile:
         found = self.columns.get(name)
         if found is None:
             if len(self.columns) == self.limits.columns:
@@ -142,7 +142,7 @@ class _Observer:
                     f"The records have more than {self.limits.columns} different fields.",
                     hint="Their names look like data: put them into one object, which can be a json column.",
                 )
-            found = self.columns[name] = Evidence(self.place)
+            found = self.columns[name] = ColumnProfile(self.place)
             if name in ("", RESCUED):
                 self.found_in[name] = Place(self.place.key, self.place.position)
             twin = self._lower.setdefault(name.lower(), name)
@@ -180,7 +180,7 @@ class _Observer:
             stop = max(_after_lines(text, at, lines), min(at + window_bytes, len(text)))
             reader = reader or JsonReader(self.limits, base_offset=at, sequence=True)
             taken = self._read(key, reader.read_piece(text[at:stop], final=stop == len(text)))
-            # Nothing taken: a record longer than the window. Nothing to skim: read on before the next try.
+            # Nothing taken: a record longer than the window. No known lines: read on before the next try.
             window_bytes = 0 if taken else max(4 * (stop - at), _HEAD_BYTES)
             lines = min(lines * 2, _MAX_WINDOW_LINES)
             at = len(text) if stop == len(text) else at + taken
@@ -215,9 +215,9 @@ class _Observer:
                     self.place.position += 1
                     continue
                 for name, value in record.value.items():
-                    evidence = self.columns.get(name) or self._column(name)
+                    profile = self.columns.get(name) or self._column(name)
                     if value is not None:
-                        evidence.add(value)
+                        profile.add(value)
                 self._keys = tuple(record.value)
                 self.place.position += 1
                 if self.twins:
@@ -271,11 +271,11 @@ class _Observer:
                     self.place.position += 1
                     continue
                 raw = text[record.offset : record.offset + record.size]
-                for evidence, value in zip(cells, record.value.values(), strict=True):
+                for profile, value in zip(cells, record.value.values(), strict=True):
                     if value is not None:
-                        evidence.add_cell(value)
-                        if b'"' in raw and not evidence.passed & TEXT and f'"{value}"'.encode() in raw:
-                            evidence.quoted |= value in evidence.texts()
+                        profile.add_cell(value)
+                        if b'"' in raw and not profile.passed & TEXT and f'"{value}"'.encode() in raw:
+                            profile.quoted |= value in profile.texts()
                 self.place.position += 1
             if taken < lines:
                 break
@@ -298,14 +298,14 @@ class _Observer:
     # -- Parquet -------------------------------------------------------------------------------
 
     def _parquet(self, key: str, text: bytes) -> None:
-        from briquette.decoding.parquet.types import parquet_words
+        from briquette.decoding.parquet.types import parquet_types
 
-        rows, words = parquet_words(key, text, self.limits)
+        rows, types = parquet_types(key, text, self.limits)
         self.records += rows
-        for name, word in words.items():
-            self._column(name).declared.setdefault(word, key)
+        for name, column_type in types.items():
+            self._column(name).declared.setdefault(column_type, key)
             self.parquet.setdefault(name, {})[key] = None
-        self._together(words)
+        self._together(types)
 
     def _values(self, name: str) -> Iterator[pa.Array]:
         """A column's values in each Parquet object that has it."""
@@ -316,31 +316,31 @@ class _Observer:
 
     # -- the verdict ---------------------------------------------------------------------------
 
-    def _verdict(self, name: str, evidence: Evidence) -> tuple[TypeWord, str]:
-        def mend(joined: TypeWord) -> tuple[TypeWord, str]:
-            return settled(name, evidence, joined, lambda: self._values(name))
+    def _verdict(self, name: str, profile: ColumnProfile) -> tuple[ColumnType, str]:
+        def repair(joined: ColumnType) -> tuple[ColumnType, str]:
+            return without_loss(name, profile, joined, lambda: self._values(name))
 
-        return evidence.verdict(mend if evidence.declared else None)
+        return profile.verdict(repair if profile.declared else None)
 
     def inferred(self, name: str) -> Inferred:
         fields: list[Field] = []
         remarks: list[tuple[str, str]] = []
         decided: list[str] = []
-        for column, evidence in self.columns.items():
+        for column, profile in self.columns.items():
             if column in self.found_in:
                 continue
-            word, remark = self._verdict(column, evidence)
-            why = hints.of_column(column, word, evidence, self.records)
+            column_type, remark = self._verdict(column, profile)
+            why = hints.of_column(column, column_type, profile, self.records)
             decided += [f"{column}: {sentence}." for sentence in why]
             twin = self._lower[column.lower()]
             if twin != column:
                 why.append(f"many readers cannot tell it from {twin}")
-            fields.append(Field(column, str(word)))
+            fields.append(Field(column, str(column_type)))
             if remark or why:
                 remarks.append((column, "; ".join(filter(None, [remark, *why]))))
         if len(decided) > _MOST_DECIDED:
             more = len(decided) - _MOST_DECIDED
-            decided[_MOST_DECIDED:] = [f"{more:,} more remarks on columns stand behind them in the schema."]
+            decided[_MOST_DECIDED:] = [f"{more:,} more remarks on columns are comments in the schema."]
         if not fields:
             raise self._nothing()
         schema = check_schema(Schema(tuple(fields), name=name), where="the inferred schema")

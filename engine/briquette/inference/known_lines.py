@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 
 from briquette.inference import column_profile as seen
-from briquette.inference.column_profile import Evidence, Shape
+from briquette.inference.column_profile import ColumnProfile, Shape
 
 MAX_NAMES = 200  # records with more fields are read one by one; the expression would grow with them
 MOST_DIGITS = 38  # of a number that is passed over
@@ -32,7 +32,7 @@ _ZONE = rb"(?>(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])?)"
 
 
 def lines_like(
-    columns: dict[str, Evidence], keys: tuple[str, ...], *, ascii_only: bool, text_bytes: int | None
+    columns: dict[str, ColumnProfile], keys: tuple[str, ...], *, ascii_only: bool, text_bytes: int | None
 ) -> re.Pattern[bytes] | None:
     """An expression that matches a run of lines, one record of exactly these ``keys`` in each; or None.
 
@@ -101,7 +101,7 @@ def _value(shape: Shape, text: bytes, *, nest: bool) -> bytes:
 
 
 def rows_like(
-    columns: dict[str, Evidence],
+    columns: dict[str, ColumnProfile],
     names: tuple[str, ...],
     *,
     delimiter: bytes,

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 from briquette.errors import SchemaError
 from briquette.inference import column_profile as seen
-from briquette.inference.column_profile import Evidence
+from briquette.inference.column_profile import ColumnProfile
 from briquette.schemas.types import (
     FLOAT64,
     INTEGERS,
     MAX_PRECISION,
     NULL,
     STRING,
+    ColumnType,
     Decimal,
     ListOf,
     Plain,
     Struct,
     Timestamp,
-    TypeWord,
     promote,
 )
 
@@ -42,36 +42,46 @@ _NANOS_OF_A_DAY = 86_400 * 10**9
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-def settled(name: str, evidence: Evidence, joined: TypeWord, values: Columns) -> tuple[TypeWord, str]:
-    """``joined``, the join of all types of a column, mended where it would lose digits; and a remark.
+def without_loss(
+    name: str, profile: ColumnProfile, joined: ColumnType, values: Columns
+) -> tuple[ColumnType, str]:
+    """``joined``, the join of all types of a column, replaced where it would lose digits; and a remark.
 
     Raises SchemaError where no type holds the values of all files.
     """
-    words = evidence.words()
-    column = _Column(name, evidence, values)
-    return column.settled(joined, words, evidence, ()), "; ".join(column.remarks)
+    types = profile.types()
+    column = _Column(name, profile, values)
+    return column.without_loss(joined, types, profile, ()), "; ".join(column.remarks)
 
 
 class _Column:
-    def __init__(self, name: str, evidence: Evidence, values: Columns) -> None:
-        self.name, self.evidence, self.values = name, evidence, values
+    def __init__(self, name: str, profile: ColumnProfile, values: Columns) -> None:
+        self.name, self.profile, self.values = name, profile, values
         self.remarks: list[str] = []
 
-    def settled(
-        self, joined: TypeWord, words: Sequence[TypeWord], of_json: Evidence | None, path: tuple[str, ...]
-    ) -> TypeWord:
+    def without_loss(
+        self,
+        joined: ColumnType,
+        types: Sequence[ColumnType],
+        of_json: ColumnProfile | None,
+        path: tuple[str, ...],
+    ) -> ColumnType:
         """The type at a path inside of the column; an empty name stands for a list's elements."""
         match joined:
             case ListOf(element):
-                inner = [word.element for word in words if isinstance(word, ListOf)]
-                return ListOf(self.settled(element, inner, of_json.element if of_json else None, (*path, "")))
+                inner = [column_type.element for column_type in types if isinstance(column_type, ListOf)]
+                return ListOf(
+                    self.without_loss(element, inner, of_json.element if of_json else None, (*path, ""))
+                )
             case Struct(fields):
-                structs = [dict(word.fields) for word in words if isinstance(word, Struct)]
+                structs = [
+                    dict(column_type.fields) for column_type in types if isinstance(column_type, Struct)
+                ]
                 return Struct(
                     tuple(
                         (
                             field,
-                            self.settled(
+                            self.without_loss(
                                 kind,
                                 [struct[field] for struct in structs if field in struct],
                                 of_json.fields.get(field) if of_json else None,
@@ -81,9 +91,9 @@ class _Column:
                         for field, kind in fields
                     )
                 )
-            case Timestamp("ns", _) if any(_unit(word) not in ("ns", "") for word in words):
+            case Timestamp("ns", _) if any(_unit(column_type) not in ("ns", "") for column_type in types):
                 return self._of_times(joined, of_json, path)
-        different = {word for word in words if word != NULL}
+        different = {column_type for column_type in types if column_type != NULL}
         if joined == FLOAT64 and len(different) > 1 and any(map(_has_exact_numbers, different)):
             return self._of_numbers(sorted(different, key=str), of_json, path)
         return joined
@@ -107,14 +117,20 @@ class _Column:
 
     # -- numbers -------------------------------------------------------------------------------
 
-    def _of_numbers(self, words: list[TypeWord], of_json: Evidence | None, path: tuple[str, ...]) -> TypeWord:
+    def _of_numbers(
+        self, types: list[ColumnType], of_json: ColumnProfile | None, path: tuple[str, ...]
+    ) -> ColumnType:
         facts = _Numbers()
         for array in self._arrays(path):
             facts.add(array)
         if of_json and of_json.kinds:
             facts.add_json(of_json)
-        integers = [word for word in words if isinstance(word, Plain) and word.name in INTEGERS]
-        decimals = [word for word in words if isinstance(word, Decimal)]
+        integers = [
+            column_type
+            for column_type in types
+            if isinstance(column_type, Plain) and column_type.name in INTEGERS
+        ]
+        decimals = [column_type for column_type in types if isinstance(column_type, Decimal)]
         if facts.whole and integers and not decimals and (found := _integer(integers, facts)):
             return found
         if (decimals or facts.inexact) and facts.countable and (held := _decimal(decimals, facts)):
@@ -128,7 +144,7 @@ class _Column:
 
     def _refused(self, facts: _Numbers, path: tuple[str, ...]) -> SchemaError:
         inner = "".join("[]" if name == "" else f".{name}" for name in path)
-        declared = ", ".join(f"{word} in {key}" for word, key in self.evidence.declared.items())
+        declared = ", ".join(f"{column_type} in {key}" for column_type, key in self.profile.declared.items())
         digits = f"{facts.digits} digits before the point and {facts.scale} behind it are too many"
         where = f"{self.name!r}{inner and f' ({inner})'}"
         why = f"a decimal has no {facts.not_decimal}" if facts.not_decimal else f"for a decimal, {digits}"
@@ -140,7 +156,9 @@ class _Column:
 
     # -- times ---------------------------------------------------------------------------------
 
-    def _of_times(self, joined: Timestamp, of_json: Evidence | None, path: tuple[str, ...]) -> TypeWord:
+    def _of_times(
+        self, joined: Timestamp, of_json: ColumnProfile | None, path: tuple[str, ...]
+    ) -> ColumnType:
         far, fine = bool(of_json and of_json.kinds & seen.FAR), bool(of_json and of_json.kinds & seen.NANOS)
         for array in self._arrays(path):
             low, high, fraction = _nanoseconds(array)
@@ -150,12 +168,18 @@ class _Column:
             return joined
         if not fine:
             return Timestamp("us", joined.utc)
-        self.remarks.append("nanoseconds beside times that nanoseconds do not reach")
+        self.remarks.append("nanoseconds, and times that nanoseconds do not reach")
         return STRING
 
 
-def _unit(word: TypeWord) -> str:
-    return word.unit if isinstance(word, Timestamp) else "d" if word == Plain("date") else ""
+def _unit(column_type: ColumnType) -> str:
+    return (
+        column_type.unit
+        if isinstance(column_type, Timestamp)
+        else "d"
+        if column_type == Plain("date")
+        else ""
+    )
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -164,26 +188,30 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
-def _has_exact_numbers(word: TypeWord) -> bool:
-    return isinstance(word, Decimal) or (isinstance(word, Plain) and word.name in INTEGERS)
+def _has_exact_numbers(column_type: ColumnType) -> bool:
+    return isinstance(column_type, Decimal) or (
+        isinstance(column_type, Plain) and column_type.name in INTEGERS
+    )
 
 
-def _integer(integers: list[Plain], facts: _Numbers) -> TypeWord | None:
-    nothing: TypeWord = NULL
+def _integer(integers: list[Plain], facts: _Numbers) -> ColumnType | None:
+    nothing: ColumnType = NULL
     joined = reduce(promote, integers, nothing)
-    for word in (joined, Plain("int64"), Plain("uint64")):
-        if isinstance(word, Plain):
-            bits = int(word.name.removeprefix("u").removeprefix("int"))
-            low, high = (0, 2**bits) if word.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    for column_type in (joined, Plain("int64"), Plain("uint64")):
+        if isinstance(column_type, Plain):
+            bits = int(column_type.name.removeprefix("u").removeprefix("int"))
+            low, high = (
+                (0, 2**bits) if column_type.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+            )
             if low <= facts.low and facts.high < high:
-                return word
+                return column_type
     return Decimal(max(facts.digits, 20), 0) if facts.digits <= MAX_PRECISION else None
 
 
 def _decimal(decimals: list[Decimal], facts: _Numbers) -> Decimal | None:
     """The declared digits where there is room for them, else those of the values."""
-    whole = max([facts.digits, *(word.precision - word.scale for word in decimals)])
-    scale = max([facts.scale, *(word.scale for word in decimals)])
+    whole = max([facts.digits, *(column_type.precision - column_type.scale for column_type in decimals)])
+    scale = max([facts.scale, *(column_type.scale for column_type in decimals)])
     for before, behind in ((whole, scale), (facts.digits, facts.scale)):
         if before + behind <= MAX_PRECISION:
             return Decimal(max(before + behind, 1), behind)
@@ -222,15 +250,15 @@ class _Numbers:
         """Whether a decimal may hold all of the numbers."""
         return not (self.unknown or self.not_decimal)
 
-    def add_json(self, evidence: Evidence) -> None:
+    def add_json(self, profile: ColumnProfile) -> None:
         """Take in what the records of JSON and CSV objects hold."""
-        self._integers(evidence.low, evidence.high)
-        if evidence.passed & seen.INTEGER:
+        self._integers(profile.low, profile.high)
+        if profile.passed & seen.INTEGER:
             self.digits = max(self.digits, DIGITS_PASSED)
-        if evidence.kinds & (seen.INEXACT | seen.HUGE):
-            noted = evidence.noted.get(seen.INEXACT | seen.HUGE)
+        if profile.kinds & (seen.INEXACT | seen.HUGE):
+            noted = profile.noted.get(seen.INEXACT | seen.HUGE)
             self.inexact = self.inexact or (noted.example if noted else "a number")
-        if evidence.kinds & (seen.FLOAT | seen.HUGE | seen.NAN | seen.NAN_TEXT):
+        if profile.kinds & (seen.FLOAT | seen.HUGE | seen.NAN | seen.NAN_TEXT):
             self.whole, self.unknown = False, True
 
     def add(self, array: pa.Array) -> None:

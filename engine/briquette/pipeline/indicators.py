@@ -64,7 +64,7 @@ from briquette.prices.columns import IndicatorSet, indicator_set, sessions_neede
 from briquette.prices.duplicates import FAIL, KEEP_LAST, check_rule
 from briquette.prices.indicators import compute
 from briquette.prices.panel import panel_from_tables
-from briquette.schemas.declared import type_word
+from briquette.schemas.declared import column_type_of
 from briquette.storage.opening import open_store
 from briquette.storage.urls import above, below, parse_url
 
@@ -292,7 +292,7 @@ def plan_indicators(
 
 def output_schema(chosen: IndicatorSet) -> Schema:
     """The set's columns in the engine's own words."""
-    fields = [Field(f.name, str(type_word(f.type)), f.nullable) for f in chosen.schema]
+    fields = [Field(f.name, str(column_type_of(f.type)), f.nullable) for f in chosen.schema]
     return Schema(tuple(fields), name=f"indicators.{chosen.name}")
 
 
@@ -342,7 +342,7 @@ class ComputeIndicators:
                 aside = f"They could not be set aside: {occupied.message}"
             raise DataQualityFailed(
                 f"{failed.message.removeprefix('DQ_FAILED: ')} {aside} nothing changed under {plan.output}.",
-                hint="Mend the prices of that day and transform it again.",
+                hint="Fix the prices of that day and transform it again.",
             ) from failed
         self.findings = json.loads(results[0].findings)
         return results
@@ -366,7 +366,10 @@ def indicator_split(
     for session in days:
         _refuse_conflict(session, rule, is_today=session is today)
     if nameless:
-        raise DataQualityFailed(f"the prices of {ds} have {nameless} records without a symbol.")
+        raise DataQualityFailed(
+            f"the prices of {ds} have {nameless} records without a symbol.",
+            hint="Fix the prices of that day and transform it again.",
+        )
     placed = panel_from_tables([(each.day, each.table) for each in days], only_last_session=True)
     day = compute(placed.panel, chosen, batch_id=batch_id)
     rows = day.table.num_rows
@@ -411,7 +414,7 @@ def _refuse_conflict(day: SessionRows, rule: str, *, is_today: bool) -> None:
         f"{found.conflicting} records of {', '.join(found.examples)} contradict another of their symbol "
         f"in the prices of {day.day}."
     )
-    hint = "Mend the source and transform that day again, or set duplicates to keep_last or reject."
+    hint = "Fix the source and transform that day again, or set duplicates to keep_last or reject."
     raise DataQualityFailed(what, hint=hint) if is_today else InputError(what, hint=hint)
 
 

@@ -14,9 +14,9 @@ from briquette.compaction.options import default_threads
 from briquette.errors import CorruptObject, MissingColumns, SeveralBars
 from briquette.model import Field, RawObject, Schema
 from briquette.prices import duplicates
-from briquette.prices.duplicates import Settled
+from briquette.prices.duplicates import Resolved
 from briquette.prices.panel import MARKET_CLOSE_COLUMNS, MARKET_RETURN_COLUMNS, PRICE_COLUMNS, VWAP_COLUMNS
-from briquette.schemas.declared import type_word
+from briquette.schemas.declared import column_type_of
 from briquette.storage.interface import Store
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class SessionRows:
 
     day: date
     table: pa.Table
-    duplicates: Settled | None = None  # None: every symbol was there once
+    duplicates: Resolved | None = None  # None: every symbol was there once
 
 
 def days_of(
@@ -63,9 +63,9 @@ def days_of(
             continue
         own = [part for part in parts if ds_of(part.key, prefix) == ds]
         whole = _joined([_whole(part.key, body) for part, body in zip(own, store.get_many(own), strict=True)])
-        once, settled = _once(ds, whole, rule, intervals.get(ds, ""))
+        once, resolved = _once(ds, whole, rule, intervals.get(ds, ""))
         wanted = [name for name in _WANTED if name in once.column_names]
-        sessions.append(SessionRows(date.fromisoformat(ds), once.select(wanted), settled))
+        sessions.append(SessionRows(date.fromisoformat(ds), once.select(wanted), resolved))
     return tuple(sessions)
 
 
@@ -82,16 +82,16 @@ def _repeats(table: pa.Table) -> bool:
     return bool(len(column) - column.null_count > pc.count_distinct(column, mode="only_valid").as_py())
 
 
-def _once(ds: str, table: pa.Table, rule: str, interval: str) -> tuple[pa.Table, Settled]:
+def _once(ds: str, table: pa.Table, rule: str, interval: str) -> tuple[pa.Table, Resolved]:
     """Each symbol once; records of different times are several bars, unless bars are known to be daily."""
     keys = duplicates.key_columns(table.column_names, interval)
-    once, settled = duplicates.settled_table(table, keys, rule)
-    if _repeats(once) and not (settled.conflicting and rule == duplicates.FAIL):
+    once, resolved = duplicates.resolved_table(table, keys, rule)
+    if _repeats(once) and not (resolved.conflicting and rule == duplicates.FAIL):
         raise SeveralBars(
             f"the prices of {ds} have more than one bar of a symbol.",
             hint="Indicators are of daily bars: transform that day from an interval of a day or more.",
         )
-    return once, settled
+    return once, resolved
 
 
 def _whole(key: str, body: bytes) -> pa.Table:
@@ -132,7 +132,9 @@ def _readable(key: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as cause:
-        raise CorruptObject(f"{key} cannot be read as Parquet: {cause}.") from cause
+        raise CorruptObject(
+            f"{key} cannot be read as Parquet: {cause}.", hint="Transform that day again, with --force."
+        ) from cause
 
 
 def schema_of(store: Store, part: RawObject) -> Schema:
@@ -143,4 +145,4 @@ def schema_of(store: Store, part: RawObject) -> Schema:
     body = next(store.get_many((part,)))
     with _readable(part.key):
         found = pq.read_schema(pa.BufferReader(body))
-    return Schema(tuple(Field(f.name, str(type_word(f.type) or "string"), f.nullable) for f in found))
+    return Schema(tuple(Field(f.name, str(column_type_of(f.type) or "string"), f.nullable) for f in found))

@@ -226,7 +226,7 @@ class _Day:
             return False, f"what lies under {output} is not of this run"
         problems = verify_dataset(store, output, read_parts=False)
         if problems:
-            raise VerificationFailed(problems[0], hint="Run it again; compaction mends the dataset.")
+            raise VerificationFailed(problems[0], hint="Run it again; compaction repairs the dataset.")
         what = f"{_count(manifest.rows, 'row')} in {_count(len(manifest.files), 'part')}"
         return manifest.rows > 0, f"{what}, all there and of this run"
 

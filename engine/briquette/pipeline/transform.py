@@ -47,7 +47,7 @@ from briquette.planning.place_overlap import check_apart
 from briquette.planning.plan import plan_partition
 from briquette.planning.target import resolve_target
 from briquette.prices import adjust, duplicates, quality
-from briquette.prices.duplicates import Settled
+from briquette.prices.duplicates import Resolved
 from briquette.prices.quality import Quality, Thresholds
 from briquette.storage.opening import open_store
 
@@ -110,7 +110,7 @@ class TransformSplits:
     quarantine: Location
     options: RunOptions
     on_quality: Callable[[Quality], None]
-    on_duplicates: Callable[[Settled], None]
+    on_duplicates: Callable[[Resolved], None]
     duplicates_rule: str
     stage: str = STAGE
     reuses: bool = False  # a manifest does not hold the findings of a split
@@ -130,10 +130,10 @@ class TransformSplits:
         keys = duplicates.key_columns([f.name for f in self.source.schema.fields], plan.partition.interval)
         kernel = partial(change_split, source=self.source, change=partial(adjusted_rows, keys=keys))
         read = map_splits(plan, executor, kept, progress, kernel, on_split)
-        results, settled = without_duplicates(
+        results, resolved = without_duplicates(
             plan, executor, read, self.source, keys, self.duplicates_rule, kernel
         )
-        self.on_duplicates(settled)
+        self.on_duplicates(resolved)
         store = open_store(plan.output.url)
         totals = total(results)
         keep_rejects = partial(write_rejects, store, plan.output, plan.plan_id, reject_lines(results))
@@ -146,13 +146,13 @@ class TransformSplits:
             )
         found = quality.judge((unframed(r.findings)[0] for r in read), self.thresholds)
         self.on_quality(found)
-        if settled.conflicting and self.duplicates_rule == duplicates.FAIL:
+        if resolved.conflicting and self.duplicates_rule == duplicates.FAIL:
             self._set_aside(plan, executor)
             raise DataQualityFailed(
-                f"{settled.conflicting} records of {', '.join(settled.examples)} contradict another of their "
-                f"{' and '.join(keys)}. The rows as they were read are in {self.quarantine}; "
+                f"{resolved.conflicting} records of {', '.join(resolved.examples)} contradict another of "
+                f"their {' and '.join(keys)}. The rows as they were read are in {self.quarantine}; "
                 f"nothing changed under {plan.output}.",
-                hint="Mend the source, or set duplicates to keep_last or reject.",
+                hint="Fix the source, or set duplicates to keep_last or reject.",
             )
         if not found.passed:
             aside = f"The rows as they were read are in {self.quarantine};"
@@ -162,7 +162,7 @@ class TransformSplits:
                 aside = f"The rows could not be set aside: {occupied.message}"
             raise DataQualityFailed(
                 f"{found.sentence()}. {aside} nothing changed under {plan.output}.",
-                hint="Mend the source and compact again, or raise --max-critical-error-rate.",
+                hint="Fix the source and compact again, or raise --max-critical-error-rate.",
             )
         return results
 
@@ -194,7 +194,7 @@ class TransformResult:
     source: str  # compacted, parquet or raw
     read_from: Location
     schema_changed: bool | None = None  # None: no place to record the schema was given
-    duplicates: Settled | None = None  # likewise None when nothing had to be read
+    duplicates: Resolved | None = None  # likewise None when nothing had to be read
 
     @property
     def status(self) -> Status:
@@ -294,14 +294,14 @@ def transform_day(
         _log.warning("%s", source.note)
     plan = plan_transform(places, source, options.thresholds, options.duplicates_rule)
     found: list[Quality] = []
-    settled: list[Settled] = []
+    resolved: list[Resolved] = []
     work = TransformSplits(
         source.spec,
         options.thresholds,
         places.quarantine,
         options.run,
         found.append,
-        settled.append,
+        resolved.append,
         options.duplicates_rule,
     )
     result = run_plan(plan, options.run, executor=executor, progress=progress, started=started, work=work)
@@ -315,13 +315,18 @@ def transform_day(
         source.kind,
         source.place,
         changed,
-        settled[-1] if settled else None,
+        resolved[-1] if resolved else None,
     )
 
 
 def check_thresholds(thresholds: Thresholds) -> None:
     """Refuse thresholds that mean nothing; raises ``UsageError``."""
     if thresholds.expected_min_records < 0:
-        raise UsageError(f"expected_min_records is {thresholds.expected_min_records}, below 0.")
+        raise UsageError(
+            f"expected_min_records is {thresholds.expected_min_records}, below 0.", hint="Pass 0 or more."
+        )
     if not thresholds.max_critical_error_rate >= 0:  # NaN is refused too
-        raise UsageError(f"max_critical_error_rate is {thresholds.max_critical_error_rate}, not 0 or more.")
+        raise UsageError(
+            f"max_critical_error_rate is {thresholds.max_critical_error_rate}, not 0 or more.",
+            hint="Pass per cent, such as 5.",
+        )

@@ -16,7 +16,7 @@ from briquette.compaction.map_splits import task_for
 from briquette.compaction.split import SplitRow, rows_of_split
 from briquette.model import CompactionSpec, Plan, Reject, SplitResult, SplitTask
 from briquette.prices import duplicates
-from briquette.prices.duplicates import Hashes, Settled
+from briquette.prices.duplicates import Hashes, Resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +50,7 @@ def without_duplicates(
     keys: Sequence[str],
     rule: str,
     kernel: Callable[[SplitTask], SplitResult],
-) -> tuple[tuple[SplitResult, ...], Settled]:
+) -> tuple[tuple[SplitResult, ...], Resolved]:
     """The results without the records that the rule takes out; the splits that hold some are done again.
 
     ``kernel`` made the results, framed. With the rule ``fail`` and a conflict nothing is done again: it is
@@ -68,7 +68,7 @@ def without_duplicates(
         ]
         executor.map(partial(rows_of_split, choose=choose), concerned, rows.extend)
         rows.sort(key=lambda row: (row.split_index, row.number))
-    found = duplicates.settle([row.values for row in rows], keys, rule)
+    found = duplicates.resolve([row.values for row in rows], keys, rule)
     if not found.found or (rule == duplicates.FAIL and found.conflicting):
         return tuple(results), found
     out = {number: rows[number] for number in (*found.dropped, *found.rejected)}
@@ -93,10 +93,10 @@ def without_duplicates(
         )
         for r in again
     }
-    settled = tuple(changed.get(result.split_index, result) for result in results)
+    resolved = tuple(changed.get(result.split_index, result) for result in results)
     for result in changed.values():
         check_conservation(result)
-    return settled, found
+    return resolved, found
 
 
 def _choose(table: pa.Table, keys: Sequence[str], wanted: Hashes) -> Sequence[int]:

@@ -63,7 +63,10 @@ def places_of(target: Target, compacted_subdir: str = "compacted") -> Places:
     if part.table:
         root = output.prefix.removesuffix(f"{compacted_subdir}/ds={part.ds}/")
         if root == output.prefix:
-            raise UsageError(f"{output} is not below a folder {compacted_subdir!r}.")
+            raise UsageError(
+                f"the table of {output} is unknown: it is not below a folder {compacted_subdir!r}.",
+                hint="Pass the --compacted-subdir that the day was compacted with.",
+            )
         return Places(part, target.raw, output, Location(output.url, root))
     folder, last = above(output)
     if part.ds or not last.startswith("ds="):
@@ -142,7 +145,7 @@ def find_source(
         where = f"{places.compacted} nor raw objects under {places.raw}"
         raise NoRawData(
             f"there is no compacted data under {where}; nothing was written.",
-            hint="Check the ingestion of that day and the words of the target.",
+            hint="Check the ingestion of that day, and --domain, --table, --interval and --data-source.",
         )
     spec = _without_key(resolve_spec(target, schema, dict(overrides or {})), place)
     listing = list_partition(

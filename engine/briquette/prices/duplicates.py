@@ -31,8 +31,8 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What becomes of the records of repeated keys; rows are numbers into whatever was settled."""
+class Resolved:
+    """What becomes of the records of repeated keys; rows are numbers into whatever was given."""
 
     dropped: tuple[int, ...]  # exact duplicates, and conflicting ones that a later one replaces
     rejected: tuple[int, ...]
@@ -92,7 +92,7 @@ def rows_of(table: pa.Table, keys: Sequence[str], wanted: Hashes) -> npt.NDArray
     return valid[np.isin(key_hashes(table, keys), wanted)]
 
 
-def settle(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], rule: str) -> Settled:
+def resolve(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], rule: str) -> Resolved:
     """Decide about rows, given in (key, position) order; numbers in the answer are positions in ``rows``."""
     places: dict[tuple[Any, ...], list[int]] = {}
     for number, row in enumerate(rows):
@@ -115,13 +115,13 @@ def settle(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], rule: str) ->
         conflicting += len(states) - 1
         if len(states) > 1 and len(examples) < _SHOWN:
             examples.append(" ".join(str(part) for part in key))
-    return Settled(tuple(sorted(dropped)), tuple(sorted(rejected)), exact, conflicting, tuple(examples))
+    return Resolved(tuple(sorted(dropped)), tuple(sorted(rejected)), exact, conflicting, tuple(examples))
 
 
-def settled_table(table: pa.Table, keys: Sequence[str], rule: str) -> tuple[pa.Table, Settled]:
+def resolved_table(table: pa.Table, keys: Sequence[str], rule: str) -> tuple[pa.Table, Resolved]:
     """The table without the records that the rule takes out of it."""
     numbers = rows_of(table, keys, repeated([key_hashes(table, keys)]))
-    found = settle(table.take(pa.array(numbers)).to_pylist(), keys, rule)
+    found = resolve(table.take(pa.array(numbers)).to_pylist(), keys, rule)
     out = numbers[[*found.dropped, *found.rejected]] if found.dropped or found.rejected else numbers[:0]
     stays = np.ones(table.num_rows, dtype=bool)
     stays[out] = False

@@ -11,7 +11,7 @@ import json
 
 from briquette.errors import SchemaError
 from briquette.model import Schema
-from briquette.schemas.types import Decimal, ListOf, Plain, Struct, Timestamp, TypeWord, parse_type
+from briquette.schemas.types import ColumnType, Decimal, ListOf, Plain, Struct, Timestamp, parse_type
 
 PARTITION_COLUMN = "ds"
 
@@ -35,17 +35,17 @@ _SPARK = {
 }
 
 
-def simple_string(word: str) -> str:
-    """What Spark's ``simpleString`` says of a column that was declared with this type word.
+def simple_string(declared: str) -> str:
+    """What Spark's ``simpleString`` says of a column that was declared with this type.
 
     >>> simple_string("timestamp[us, UTC]"), simple_string("list<struct<a: int64, b: decimal(10, 2)>>")
     ('timestamp', 'array<struct<a:bigint,b:decimal(10,2)>>')
     """
-    return _spark(parse_type(word))
+    return _spark(parse_type(declared))
 
 
-def _spark(word: TypeWord) -> str:
-    match word:
+def _spark(column_type: ColumnType) -> str:
+    match column_type:
         case Timestamp("ns", _):
             return "bigint"  # Spark reads nanoseconds only as a number (spark.sql.legacy.parquet.nanosAsLong)
         case Timestamp(_, utc):
@@ -58,7 +58,9 @@ def _spark(word: TypeWord) -> str:
             return "struct<" + ",".join(f"{name}:{_spark(kind)}" for name, kind in fields) + ">"
         case Plain(name) if name in _SPARK:
             return _SPARK[name]
-    raise SchemaError(f"Spark has no type for {word}.")
+    raise SchemaError(
+        f"Spark has no type for {column_type}.", hint="Declare the column with a type that Spark has."
+    )
 
 
 def columns_of(schema: Schema) -> list[dict[str, str]]:

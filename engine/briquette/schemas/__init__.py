@@ -1,1 +1,1 @@
-"""Declared schemas, their type words and their limits."""
+"""Declared schemas, their column types and their limits."""

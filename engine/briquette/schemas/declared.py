@@ -20,12 +20,12 @@ from briquette.model import ExtraFields, Field, Limits, Schema
 from briquette.schemas.limits import NAMES, changed_limits
 from briquette.schemas.types import (
     JSON,
+    ColumnType,
     Decimal,
     ListOf,
     Plain,
     Struct,
     Timestamp,
-    TypeWord,
     parse_type,
     promote,
 )
@@ -42,6 +42,7 @@ __all__ = [
     "arrow_schema",
     "arrow_type",
     "check_schema",
+    "column_type_of",
     "dump_schema",
     "load_schema",
     "load_table",
@@ -50,7 +51,6 @@ __all__ = [
     "promote",
     "schema_fingerprint",
     "table_names",
-    "type_word",
 ]
 
 RESCUED = "_rescued"  # the column that holds unknown fields with extra_fields = "rescue"
@@ -84,15 +84,15 @@ class TableSpec:
 # -- Arrow -------------------------------------------------------------------------------------
 
 
-def arrow_type(word: str) -> pa.DataType:
-    """The Arrow type of a type word: ``json`` becomes string, list elements are named ``element``."""
-    return _to_arrow(parse_type(word))
+def arrow_type(declared: str) -> pa.DataType:
+    """The Arrow type of a declared type: ``json`` becomes string, list elements are named ``element``."""
+    return _to_arrow(parse_type(declared))
 
 
-def _to_arrow(word: TypeWord) -> pa.DataType:
+def _to_arrow(column_type: ColumnType) -> pa.DataType:
     import pyarrow as pa
 
-    match word:
+    match column_type:
         case Timestamp(unit, utc):
             return pa.timestamp(unit, "UTC" if utc else None)
         case Decimal(precision, scale):
@@ -116,24 +116,24 @@ def arrow_schema(schema: Schema, *, rescued: bool = False) -> pa.Schema:
     return pa.schema(fields)
 
 
-def type_word(kind: pa.DataType) -> TypeWord | None:
-    """The narrowest type word that holds an Arrow type, or None where the engine has no word for it.
+def column_type_of(kind: pa.DataType) -> ColumnType | None:
+    """The narrowest column type that holds an Arrow type, or None where the engine has none for it.
 
-    What has no word inside of a list or a struct is ``json`` there; Arrow's null type is ``null``.
+    What has none inside of a list or a struct is ``json`` there; Arrow's null type is ``null``.
     """
     import pyarrow as pa
 
     types = pa.types
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return type_word(kind.value_type)
+        return column_type_of(kind.value_type)
     if types.is_timestamp(kind):
         return Timestamp(kind.unit, kind.tz is not None)
     if types.is_decimal(kind) and 0 <= kind.scale <= kind.precision <= 38:
         return Decimal(kind.precision, kind.scale)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return ListOf(type_word(kind.value_type) or JSON)
+        return ListOf(column_type_of(kind.value_type) or JSON)
     if types.is_struct(kind):
-        inner = tuple((child.name, type_word(child.type) or JSON) for child in kind)
+        inner = tuple((child.name, column_type_of(child.type) or JSON) for child in kind)
         names = {name for name, _ in inner}
         return Struct(inner) if names and "" not in names and len(names) == len(inner) else None
     if types.is_floating(kind):
@@ -153,25 +153,30 @@ def type_word(kind: pa.DataType) -> TypeWord | None:
 
 
 def check_schema(schema: Schema, *, where: str = "the schema") -> Schema:
-    """The schema with canonical type words; SchemaError where it cannot be used."""
+    """The schema with canonical types; SchemaError where it cannot be used."""
     if not schema.fields:
         raise SchemaError(f"{where} has no columns.", hint="Name at least one under [columns].")
     seen: set[str] = set()
     fields = []
     for field in schema.fields:
         if not field.name or not _is_unicode(field.name):
-            raise SchemaError(f"{where}: column name {field.name!r} is empty or not valid Unicode.")
+            raise SchemaError(
+                f"{where}: column name {field.name!r} is empty or not valid Unicode.",
+                hint="Give the column a name that is UTF-8 text.",
+            )
         if field.name == RESCUED:
             hint = 'It holds the unknown fields when extra_fields = "rescue".'
-            raise SchemaError(f"{where}: {RESCUED} is the engine's own column.", hint=hint)
+            raise SchemaError(f"{where}: {RESCUED} is briquette's own column.", hint=hint)
         if field.name in seen:
-            raise SchemaError(f"{where}: column {field.name!r} is declared twice.")
+            raise SchemaError(
+                f"{where}: column {field.name!r} is declared twice.", hint="Remove one of the two."
+            )
         seen.add(field.name)
         try:
-            word = str(parse_type(field.type))
+            declared = str(parse_type(field.type))
         except SchemaError as error:
             raise SchemaError(f"{where}, column {field.name!r}: {error.message}", hint=error.hint) from error
-        fields.append(dataclasses.replace(field, type=word))
+        fields.append(dataclasses.replace(field, type=declared))
     return dataclasses.replace(schema, fields=tuple(fields))
 
 
@@ -201,9 +206,9 @@ def _is_unicode(text: str) -> bool:
 
 
 def load_schema(path_or_name: str | Path, *, tables: Path | None = None) -> Schema:
-    """Returns the declared schema of a ``.toml`` file, or of a table's name such as ``market.prices``.
+    """Read the declared schema of a ``.toml`` file or of a table's name; returns it as ``Schema``.
 
-    Raises ``SchemaError`` where there is no such table, or its file cannot be read or says what no schema may.
+    Raises ``SchemaError`` where there is no such table, or its file cannot be read or is no schema.
     """
     return load_table(path_or_name, tables=tables).schema
 
@@ -261,7 +266,10 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SchemaError(f"{where} is not TOML: {error}.") from error
+        raise SchemaError(
+            f"{where} is not TOML: {error}.",
+            hint="Correct that line; briquette infer --out writes such a file from the data.",
+        ) from error
     for key in document:
         if key not in _KEYS:
             hint = _did_you_mean(key, _KEYS) or f"Known keys: {', '.join(_KEYS)}."
@@ -270,18 +278,23 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     def get(key: str, kinds: type | tuple[type, ...], expected: str, default: Any) -> Any:
         value = document.get(key, default)
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise SchemaError(f"{where}: {key} must be {expected}, not {value!r}.")
+            raise SchemaError(
+                f"{where}: {key} must be {expected}, not {value!r}.",
+                hint=f"Correct {key} in the table's file.",
+            )
         return value
 
     def texts(key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         values = get(key, (list, tuple), "a list of strings", default)
         if not all(isinstance(value, str) for value in values):
-            raise SchemaError(f"{where}: {key} must be a list of strings, not {values!r}.")
+            raise SchemaError(
+                f"{where}: {key} must be a list of strings, not {values!r}.", hint=f'Write: {key} = ["…"].'
+            )
         return tuple(values)
 
     columns = get("columns", dict, "a table", {})
     schema = Schema(
-        fields=tuple(_parse_column(name, word, where) for name, word in columns.items()),
+        fields=tuple(_parse_column(name, declared, where) for name, declared in columns.items()),
         null_values=texts("null_values", Schema(()).null_values),
         name=get("name", str, "a string", ""),
     )
@@ -290,11 +303,11 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     for column in unique_key:
         if column not in columns:
             hint = _did_you_mean(column, tuple(columns))
-            raise SchemaError(f"{where}: unique_key names {column!r}, which is no column.", hint=hint)
+            raise SchemaError(f"{where}: unique_key names {column!r}, which is not a column.", hint=hint)
     policy = get("extra_fields", str, "a string", ExtraFields.IGNORE.value)
     if policy not in list(ExtraFields):
         hint = f"Use one of {', '.join(ExtraFields)}."
-        raise SchemaError(f"{where}: extra_fields = {policy!r} is no policy.", hint=hint)
+        raise SchemaError(f"{where}: extra_fields = {policy!r} is not known.", hint=hint)
     ratio = get("max_reject_ratio", (int, float), "a number", TableSpec(schema).max_reject_ratio)
     if not 0 <= ratio <= 1:
         hint = "It is a share of the records: 0.05 means 5 %."
@@ -302,18 +315,21 @@ def parse_table(text: str, *, where: str = "the table's file") -> TableSpec:
     try:
         limits = changed_limits(get("limits", dict, "a table", {}), Limits())
     except ValueError as error:
-        raise SchemaError(f"{where}: under [limits], {error}.") from error
+        raise SchemaError(f"{where}: under [limits], {error}.", hint="Correct that limit.") from error
     return TableSpec(schema, unique_key, ExtraFields(policy), float(ratio), limits)
 
 
-def _parse_column(name: str, word: object, where: str) -> Field:
-    if isinstance(word, dict):
+def _parse_column(name: str, declared: object, where: str) -> Field:
+    if isinstance(declared, dict):
         hint = 'Write: name = "type", or name = "type not null"; quote a name that has a dot.'
-        raise SchemaError(f"{where}: column {name!r} is a TOML table, not a type word.", hint=hint)
-    if not isinstance(word, str):
-        raise SchemaError(f"{where}: the type of column {name!r} must be a string, not {word!r}.")
-    required = _NOT_NULL.search(word)
-    return Field(name, word[: required.start()] if required else word, nullable=required is None)
+        raise SchemaError(f"{where}: column {name!r} is a TOML table, not a type.", hint=hint)
+    if not isinstance(declared, str):
+        raise SchemaError(
+            f"{where}: the type of column {name!r} must be a string, not {declared!r}.",
+            hint='Write: name = "type", such as id = "int64".',
+        )
+    required = _NOT_NULL.search(declared)
+    return Field(name, declared[: required.start()] if required else declared, nullable=required is None)
 
 
 def dump_schema(table: TableSpec | Schema, *, comments: Mapping[str, str] | None = None) -> str:
@@ -342,8 +358,8 @@ def dump_schema(table: TableSpec | Schema, *, comments: Mapping[str, str] | None
     for key, field in zip(keys, schema.fields, strict=True):
         text = (comments or {}).get(field.name, "")
         comment = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        word = field.type if field.nullable else f"{field.type} not null"
-        lines.append(f"{key:<{width}} = {_toml(word)}" + (f"  # {comment}" if comment else ""))
+        declared = field.type if field.nullable else f"{field.type} not null"
+        lines.append(f"{key:<{width}} = {_toml(declared)}" + (f"  # {comment}" if comment else ""))
     return "\n".join(lines) + "\n"
 
 

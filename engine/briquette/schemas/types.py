@@ -1,6 +1,6 @@
-"""The type words of a schema as a small tree: parse, print, and the lattice that joins two of them.
+"""The column types of a schema as a small tree: parse, print, and the lattice that joins two of them.
 
-Nothing here needs pyarrow, so a plan, a Lambda or ``--help`` can check a schema cheaply. One word per type:
+Nothing here needs pyarrow, so a plan, a Lambda or ``--help`` can check a schema cheaply. One name per type:
 a synonym such as ``double`` is an error with a hint, never a second spelling of the same schema.
 """
 
@@ -71,7 +71,7 @@ class Decimal:
 class ListOf:
     """A list; its elements are nullable."""
 
-    element: TypeWord
+    element: ColumnType
 
     def __str__(self) -> str:
         return f"list<{self.element}>"
@@ -81,13 +81,13 @@ class ListOf:
 class Struct:
     """Named, ordered, nullable fields: ``((name, type), ...)``, at least one."""
 
-    fields: tuple[tuple[str, TypeWord], ...]
+    fields: tuple[tuple[str, ColumnType], ...]
 
     def __str__(self) -> str:
         return "struct<" + ", ".join(f"{_print_name(name)}: {kind}" for name, kind in self.fields) + ">"
 
 
-TypeWord = Plain | Timestamp | Decimal | ListOf | Struct
+ColumnType = Plain | Timestamp | Decimal | ListOf | Struct
 
 NULL = Plain("null")
 STRING = Plain("string")
@@ -108,36 +108,36 @@ _ZONE, _WORD, _NUMBER, _QUOTED = 1, 2, 3, 4
 
 
 @lru_cache(maxsize=1024)
-def parse_type(word: str) -> TypeWord:
-    """The tree of a type word; ``str()`` of it is the canonical spelling.
+def parse_type(text: str) -> ColumnType:
+    """The tree of a declared type; ``str()`` of it is the canonical spelling.
 
     >>> str(parse_type("struct<a:int64,b:list<timestamp[us,UTC]>>"))
     'struct<a: int64, b: list<timestamp[us, UTC]>>'
 
     Raises SchemaError, with what was probably meant.
     """
-    parser = _Parser(word)
+    parser = _Parser(text)
     parsed = parser.type(0)
     parser.end()
     return parsed
 
 
 class _Parser:
-    def __init__(self, word: str) -> None:
-        self.word = word
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.tokens: list[tuple[int, str]] = []
         at = 0
-        while at < len(word.rstrip()):
-            found = _TOKEN.match(word, at)
+        while at < len(text.rstrip()):
+            found = _TOKEN.match(text, at)
             if not found:
-                raise self.error(f"unexpected {word[at:].strip()[0]!r}")
+                raise self.error(f"unexpected {text[at:].strip()[0]!r}")
             self.tokens.append((found.lastindex or 0, found.group(found.lastindex or 0)))
             at = found.end()
         self.at = 0
 
     def error(self, what: str, hint: str = "") -> SchemaError:
         known = ", ".join(PLAIN) + ", timestamp[us, UTC], decimal(p, s), list<T>, struct<name: T>"
-        return SchemaError(f"Type {self.word!r} is not understood: {what}.", hint=hint or f"Types: {known}.")
+        return SchemaError(f"Type {self.text!r} is not understood: {what}.", hint=hint or f"Types: {known}.")
 
     def peek(self) -> str:
         return self.tokens[self.at][1] if self.at < len(self.tokens) else ""
@@ -160,7 +160,7 @@ class _Parser:
         if self.at < len(self.tokens):
             raise self.error(f"unexpected {self.peek()!r}")
 
-    def type(self, depth: int) -> TypeWord:
+    def type(self, depth: int) -> ColumnType:
         if depth > MAX_NESTING:
             raise self.error(f"it nests deeper than {MAX_NESTING}", "Declare the inner part as json.")
         name = self.take(_WORD)
@@ -209,7 +209,7 @@ class _Parser:
 
     def struct(self, depth: int) -> Struct:
         self.expect("<")
-        fields: dict[str, TypeWord] = {}
+        fields: dict[str, ColumnType] = {}
         while True:
             text = self.take(_WORD, _QUOTED)
             name = self.unquote(text) if text.startswith('"') else text
@@ -235,7 +235,7 @@ class _Parser:
 # -- the lattice -------------------------------------------------------------------------------
 
 
-def promote(a: TypeWord, b: TypeWord) -> TypeWord:
+def promote(a: ColumnType, b: ColumnType) -> ColumnType:
     """The narrowest type that holds the values of both: a join, so the order of merging does not matter.
 
     null < everything; date < timestamp (coarser < finer, without zone < UTC) < string;
@@ -262,8 +262,8 @@ def promote(a: TypeWord, b: TypeWord) -> TypeWord:
     return STRING if families <= {"number", "time", "text"} else JSON
 
 
-def _family(word: TypeWord) -> str:
-    match word:
+def _family(column_type: ColumnType) -> str:
+    match column_type:
         case Decimal():
             return "number"
         case Timestamp():
@@ -275,27 +275,27 @@ def _family(word: TypeWord) -> str:
     return "nested"
 
 
-def _promote_times(a: TypeWord, b: TypeWord) -> TypeWord:
-    stamps = [word for word in (a, b) if isinstance(word, Timestamp)]
+def _promote_times(a: ColumnType, b: ColumnType) -> ColumnType:
+    stamps = [one for one in (a, b) if isinstance(one, Timestamp)]
     unit = max((stamp.unit for stamp in stamps), key=UNITS.index)
     return Timestamp(unit, any(stamp.utc for stamp in stamps))
 
 
-def _promote_numbers(a: TypeWord, b: TypeWord) -> TypeWord:
+def _promote_numbers(a: ColumnType, b: ColumnType) -> ColumnType:
     if isinstance(a, Plain) and isinstance(b, Plain):
         if a.name in INTEGERS and b.name in INTEGERS:
             return _promote_integers(a.name, b.name)
         return FLOAT64
-    if any(isinstance(word, Plain) and word.name in FLOATS for word in (a, b)):
+    if any(isinstance(one, Plain) and one.name in FLOATS for one in (a, b)):
         return FLOAT64
     # Every integer type counts as 20 digits beside a decimal: with each width's own digit count the
     # least upper bound of (int8, uint8, decimal(3, 0)) would depend on the order of merging.
-    whole = max(word.precision - word.scale if isinstance(word, Decimal) else 20 for word in (a, b))
-    scale = max(word.scale if isinstance(word, Decimal) else 0 for word in (a, b))
+    whole = max(one.precision - one.scale if isinstance(one, Decimal) else 20 for one in (a, b))
+    scale = max(one.scale if isinstance(one, Decimal) else 0 for one in (a, b))
     return Decimal(whole + scale, scale) if whole + scale <= MAX_PRECISION else FLOAT64
 
 
-def _promote_integers(a: str, b: str) -> TypeWord:
+def _promote_integers(a: str, b: str) -> ColumnType:
     for chain in (SIGNED, UNSIGNED):
         if a in chain and b in chain:
             return Plain(max(a, b, key=chain.index))

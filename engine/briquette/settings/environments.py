@@ -79,7 +79,7 @@ class Settings:
     )
 
     existing_buckets: tuple[str, ...] = key(
-        "buckets that are there already, and are used and not made: raw, curated, artifacts",
+        "existing buckets, which are used and not made: raw, curated, artifacts",
         default=(),
         members=("raw", "curated", "artifacts"),
     )
@@ -104,7 +104,7 @@ class Settings:
     # Compaction on Dask: one container, as many worker processes as it has vCPUs
     dask_task_vcpus: int = key("vCPUs of the container", at_least=1)
     dask_task_memory_gb: int = key("memory of the container, in GiB", at_least=2)
-    dask_task_spot: bool = key("whether spare capacity is used, which may be taken back")
+    dask_task_spot: bool = key("whether the container runs on FARGATE_SPOT, cheaper, which AWS may take back")
 
     # Flow
     sfn_max_concurrency: int = key("partitions compacted at once by one execution", at_least=1)
@@ -124,7 +124,7 @@ class Settings:
 
     # Operations
     alert_topic_arn: str = key(
-        "topic that is there already, to be told instead of one of our own",
+        "existing topic that is notified, instead of one that the stacks make",
         default="",
         form=(r"|arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+", "It is the ARN of an SNS topic."),
     )
@@ -270,7 +270,9 @@ def _file_layer(name: str, directory: Path | None, env: Mapping[str, str]) -> li
         try:
             document = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{origin} cannot be read: {error}.") from error
+            raise ConfigError(
+                f"{origin} cannot be read: {error}.", hint="Correct that line, or check the file's rights."
+            ) from error
         return [(origin, k, value) for k, value in document.items()]
     names = environment_names(directory=directory, env=env)
     hint = f"Environments: {', '.join(names) or 'none'}."
@@ -341,7 +343,7 @@ def _checked(origin: str, setting: Field[Any], value: Any) -> object:
         raise ConfigError(f"{origin}: {setting.name} is empty.", hint=f"It is {rules['meaning']}.")
     form, why = rules["form"]
     if kind is str and not re.fullmatch(form, str(value)):
-        raise ConfigError(f"{origin}: {setting.name} = {value!r} cannot be.", hint=why)
+        raise ConfigError(f"{origin}: {setting.name} = {value!r} is not allowed.", hint=why)
     if kind == tuple[str, ...]:
         strange = sorted(set(value) - set(rules["members"])) if rules["members"] else []
         if strange:

@@ -38,12 +38,12 @@ def parse_url(url: str) -> Location:
             raise UsageError(f"{url} has no bucket.", hint="Write s3://bucket/prefix.")
         if "@" in root or ":" in root:  # never repeated: it may hold a credential
             raise UsageError(
-                f"a {scheme}:// URL names no bucket but perhaps a credential.",
+                f"a {scheme}:// URL does not name a bucket and may hold a credential.",
                 hint="Write s3://bucket/prefix, and give credentials by the AWS environment.",
             )
         if scheme != "memory" and not _BUCKET.fullmatch(root):  # a client would panic at some of them
             raise UsageError(
-                f"{url!r}: {root!r} is no name of a bucket.",
+                f"{url!r}: {root!r} is not a bucket's name.",
                 hint="A bucket has letters, digits, '.', '_' and '-' only.",
             )
         if prefix:

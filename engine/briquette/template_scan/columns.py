@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from briquette.model import Schema
 from briquette.schemas.declared import arrow_type
-from briquette.schemas.types import ListOf, Plain, Struct, Timestamp, TypeWord, parse_type
+from briquette.schemas.types import ColumnType, ListOf, Plain, Struct, Timestamp, parse_type
 from briquette.template_scan import abi as at
 
 _INTEGER_BITS = {f"{sign}int{bits}": (sign, bits) for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -59,12 +59,19 @@ class _Tree:
         self.texts = self.lists = 0
 
     def add(
-        self, name: str, word: TypeWord, arrow: Any, parent: int, counts: int, *, nullable: bool = True
+        self,
+        name: str,
+        column_type: ColumnType,
+        arrow: Any,
+        parent: int,
+        counts: int,
+        *,
+        nullable: bool = True,
     ) -> int | None:
         """The index of a column that is now there, with all that belongs to it."""
         slot = low = high = units = 0
         narrow = False
-        match word:
+        match column_type:
             case Plain("string"):
                 kind, slot = at.STRING, self.texts
                 self.texts += 1
@@ -91,7 +98,7 @@ class _Tree:
                 return None
         index = len(self.columns)
         self.columns.append(None)
-        children = self._inner(word, arrow, index, slot if kind == at.LIST else counts)
+        children = self._inner(column_type, arrow, index, slot if kind == at.LIST else counts)
         if children is None:
             return None
         self.columns[index] = Column(
@@ -99,11 +106,11 @@ class _Tree:
         )
         return index
 
-    def _inner(self, word: TypeWord, arrow: Any, parent: int, counts: int) -> tuple[int, ...] | None:
+    def _inner(self, column_type: ColumnType, arrow: Any, parent: int, counts: int) -> tuple[int, ...] | None:
         found: list[int | None] = []
-        if isinstance(word, ListOf):
-            found.append(self.add("element", word.element, arrow.value_type, parent, counts))
-        elif isinstance(word, Struct):
-            for place, (name, kind) in enumerate(word.fields):
+        if isinstance(column_type, ListOf):
+            found.append(self.add("element", column_type.element, arrow.value_type, parent, counts))
+        elif isinstance(column_type, Struct):
+            for place, (name, kind) in enumerate(column_type.fields):
                 found.append(self.add(name, kind, arrow.field(place).type, parent, counts))
         return None if None in found else tuple(index for index in found if index is not None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from briquette.template_scan import abi as at
 from briquette.template_scan.columns import Column
-from briquette.template_scan.output_buffers import Areas
+from briquette.template_scan.output_buffers import OutputBuffers
 from briquette.template_scan.template import LINE_BYTES, Program, Template, assemble, learn
 
 TEMPLATES: Final = 16  # kept for one buffer
@@ -78,11 +78,11 @@ class Run:
         self.max_deviating_ratio = max_deviating_ratio
         self.program = program
         self.block = np.zeros(at.BLOCK_LENGTH, np.int64)
-        self.areas = Areas(columns)
+        self.output = OutputBuffers(columns)
         self.taken_bytes = self.taken_rows = 0
         self.over = False
         if not max_deviating_ratio:
-            self.areas.deviating = self.areas.deviating[:0]
+            self.output.deviating = self.output.deviating[:0]
 
     def take(self, memory: Any, longest_line: int) -> bool:
         """Scan one more buffer, after which it may go; ``total_bytes`` is what they are expected to be.
@@ -96,7 +96,7 @@ class Run:
         fine = self._buffer(memory, self.taken_bytes) and not self.block[at.S_DEVIATING]
         end = self.taken_bytes + memory.size + 1
         rows = int(self.block[at.S_ROWS])
-        starts = self.areas.row_starts[self.taken_rows : rows]
+        starts = self.output.row_starts[self.taken_rows : rows]
         if not fine or int(np.diff(starts, append=end).max(initial=0)) > longest_line:
             self.over = True
             return False
@@ -107,8 +107,8 @@ class Run:
         """The rows of the buffers that were taken."""
         rows = self.taken_rows
         return Scan(
-            columns=self.areas.arrow(rows),
-            row_starts=self.areas.row_starts[:rows],
+            columns=self.output.arrow(rows),
+            row_starts=self.output.row_starts[:rows],
             deviating=np.empty((0, 2), np.int64),
             rows_before=np.empty(0, np.int64),
             lines=rows,
@@ -149,26 +149,26 @@ class Run:
             if status == at.UNKNOWN_LINE:
                 self._lesson(memory, int(block[at.S_POSITION]), end)
             elif status == at.ROWS_FULL:
-                self.areas.grow_rows(int(self._enough(np.int64(rows), origin)), rows)
+                self.output.grow_rows(int(self._enough(np.int64(rows), origin)), rows)
             elif status == at.CHARS_FULL:
-                self.areas.grow_chars(rows, self._enough_chars(detail, rows, origin))
+                self.output.grow_chars(rows, self._enough_chars(detail, rows, origin))
             elif status == at.DICTIONARY_FULL:
-                self.areas.make_plain(detail, rows, self._enough_chars(detail, rows, origin))
+                self.output.make_plain(detail, rows, self._enough_chars(detail, rows, origin))
             elif status == at.ELEMENTS_FULL:
-                self.areas.grow_elements(detail, self._enough_elements(detail, origin), rows)
+                self.output.grow_elements(detail, self._enough_elements(detail, origin), rows)
             else:
                 if not self.max_deviating_ratio or self._too_many():
                     return False
-                self.areas.grow_deviating()
+                self.output.grow_deviating()
 
     def result(self) -> Scan | None:
         if self._too_many():
             return None
         rows, strays = int(self.block[at.S_ROWS]), int(self.block[at.S_DEVIATING])
-        deviating = self.areas.deviating[:strays]
+        deviating = self.output.deviating[:strays]
         return Scan(
-            columns=self.areas.arrow(rows),
-            row_starts=self.areas.row_starts[:rows],
+            columns=self.output.arrow(rows),
+            row_starts=self.output.row_starts[:rows],
             deviating=deviating[:, :2].copy(),
             rows_before=deviating[:, 2].copy(),
             lines=int(self.block[at.S_LINES]),
@@ -187,43 +187,43 @@ class Run:
 
     def _enough_chars(self, text: int, rows: int, origin: int) -> Any:
         """Room for the characters of all texts, because that of ``text`` does not suffice."""
-        areas = self.areas
-        wanted = self._enough(areas.chars_used(rows), origin)
+        output = self.output
+        wanted = self._enough(output.chars_used(rows), origin)
         # At first a share of the buffer, so that not each of many columns asks for itself.
-        np.maximum(wanted, self.total_bytes // (8 * areas.texts_count), out=wanted)
+        np.maximum(wanted, self.total_bytes // (8 * output.texts_count), out=wanted)
         # A single text may be larger than everything before it; the buffer is the bound.
-        wanted[text] = max(wanted[text], 2 * int(areas.texts[text, at.TEXT_CAPACITY]))
+        wanted[text] = max(wanted[text], 2 * int(output.texts[text, at.TEXT_CAPACITY]))
         return np.minimum(wanted, self.total_bytes)
 
     def _enough_elements(self, number: int, origin: int) -> int:
         """A single list may be longer than all before it; an element and what follows it are two bytes."""
-        there = self.areas.lists[number]
+        there = self.output.lists[number]
         wanted = max(int(self._enough(there[at.LIST_USED], origin)), 2 * int(there[at.LIST_CAPACITY]))
         return int(min(wanted, self.total_bytes // 2 + 1))
 
     def _point(self) -> None:
         """Tell the kernel where everything lies now."""
-        block, areas, program = self.block, self.areas, self.program
+        block, output, program = self.block, self.output, self.program
         if program.columns.size:
-            program.ops[:, at.OP_PLACE] = areas.places[program.columns]
-            program.ops[:, at.OP_VALID] = areas.valid_places[program.columns]
+            program.ops[:, at.OP_PLACE] = output.places[program.columns]
+            program.ops[:, at.OP_VALID] = output.valid_places[program.columns]
         block[at.B_OPS], block[at.B_OPS_LENGTH] = program.ops.ctypes.data, program.ops.size
         block[at.B_WORDS], block[at.B_MASKS] = program.words.ctypes.data, program.masks.ctypes.data
         block[at.B_WORDS_LENGTH] = program.words.size
         block[at.B_TEMPLATES], block[at.B_TEMPLATE_COUNT] = program.starts.ctypes.data, program.starts.size
-        block[at.B_VALUES], block[at.B_VALUES_LENGTH] = areas.values.ctypes.data, areas.values.size
-        block[at.B_VALID], block[at.B_VALID_LENGTH] = areas.valid.ctypes.data, areas.valid.size
-        block[at.B_CODES], block[at.B_CODES_LENGTH] = areas.codes.ctypes.data, areas.codes.size
-        block[at.B_CHARS], block[at.B_CHARS_LENGTH] = areas.chars.ctypes.data, areas.chars.size
-        block[at.B_TEXTS], block[at.B_TEXT_COUNT] = areas.texts.ctypes.data, areas.texts_count
-        block[at.B_DICT_CHARS] = areas.dict_chars.ctypes.data
-        block[at.B_DICT_OFFSETS] = areas.dict_offsets.ctypes.data
-        block[at.B_DICT_TABLE] = areas.dict_table.ctypes.data
-        block[at.B_ROW_STARTS] = areas.row_starts.ctypes.data
-        block[at.B_DEVIATING] = areas.deviating.ctypes.data
-        block[at.B_DEVIATING_CAPACITY] = len(areas.deviating)
-        block[at.B_CAPACITY] = areas.capacity
-        block[at.B_LISTS], block[at.B_LIST_COUNT] = areas.lists.ctypes.data, len(areas.lists)
+        block[at.B_VALUES], block[at.B_VALUES_LENGTH] = output.values.ctypes.data, output.values.size
+        block[at.B_VALID], block[at.B_VALID_LENGTH] = output.valid.ctypes.data, output.valid.size
+        block[at.B_CODES], block[at.B_CODES_LENGTH] = output.codes.ctypes.data, output.codes.size
+        block[at.B_CHARS], block[at.B_CHARS_LENGTH] = output.chars.ctypes.data, output.chars.size
+        block[at.B_TEXTS], block[at.B_TEXT_COUNT] = output.texts.ctypes.data, output.texts_count
+        block[at.B_DICT_CHARS] = output.dict_chars.ctypes.data
+        block[at.B_DICT_OFFSETS] = output.dict_offsets.ctypes.data
+        block[at.B_DICT_TABLE] = output.dict_table.ctypes.data
+        block[at.B_ROW_STARTS] = output.row_starts.ctypes.data
+        block[at.B_DEVIATING] = output.deviating.ctypes.data
+        block[at.B_DEVIATING_CAPACITY] = len(output.deviating)
+        block[at.B_CAPACITY] = output.capacity
+        block[at.B_LISTS], block[at.B_LIST_COUNT] = output.lists.ctypes.data, len(output.lists)
 
 
 class LinesRun(Run):
@@ -257,11 +257,11 @@ class LinesRun(Run):
             return
         self.templates.append(template)
         if len(self.templates) == 1:
-            self.areas.lists[:, at.LIST_CAPACITY] = 64
+            self.output.lists[:, at.LIST_CAPACITY] = 64
             # Lines like the first, or what a sample says; never more than memory for twice as many.
             most = 2 * self.total_bytes // max(len(line), 32)
             rows = min(int(_line_share(memory[:end]) * self.total_bytes * 1.03), most)
-            self.areas.grow_rows(rows + 64, int(self.block[at.S_ROWS]))
+            self.output.grow_rows(rows + 64, int(self.block[at.S_ROWS]))
         self._assemble()
 
     def _assemble(self) -> None:
@@ -287,5 +287,5 @@ class CellsRun(Run):
 
     def whole(self, *memories: Any) -> Scan | None:
         """See ``Run.whole``; how long the rows are is seen before the first one."""
-        self.areas.grow_rows(int(self.total_bytes * _line_share(memories[0]) * 1.03) + 64, 0)
+        self.output.grow_rows(int(self.total_bytes * _line_share(memories[0]) * 1.03) + 64, 0)
         return super().whole(*memories)

@@ -14,7 +14,7 @@ from briquette.template_scan.columns import ROWS, Column
 MOST_DICTIONARIES = 64  # each takes a quarter of a megabyte, and more as it fills
 
 
-class Areas:
+class OutputBuffers:
     """Output of one scan. The values of a column lie together, with room for its rows or its list's elements.
 
     ``capacity`` is that of rows; ``lists`` holds that of elements, and how many there are.
@@ -45,7 +45,7 @@ class Areas:
         self.deviating = np.empty((256, 3), np.int64)
 
     def _new_areas(self) -> tuple[Any, Any, Any]:
-        """Areas of validity, values and codes as the capacities say; notes where columns lie there."""
+        """Buffers of validity, values and codes as the capacities say; notes where columns lie there."""
         room = self._per_column(self.capacity, at.LIST_CAPACITY)
         in_values = np.where(self._stores == at.STORE_VALUES, room, 0)
         in_codes = np.where((self._stores == at.STORE_TEXT) | (self._stores == at.STORE_ENDS), room + 1, 0)

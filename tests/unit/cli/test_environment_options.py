@@ -8,7 +8,7 @@ import os
 import pytest
 
 from briquette import compact
-from briquette.cli.options import TargetOptions, settings_of
+from briquette.cli.options import TargetFlags, settings_of
 from briquette.compaction.options import RunOptions
 from briquette.errors import BatchManifestMismatch
 from briquette.model import Status
@@ -56,5 +56,5 @@ def test_without_an_environment_nothing_is_set(monkeypatch):
 def test_a_target_without_an_environment_has_the_pipelines_manifest(monkeypatch):
     monkeypatch.setenv("BRIQUETTE_RAW_MANIFEST_BASENAME", "_done")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    assert TargetOptions().batch_manifest() == "_batch.manifest.json"
-    assert TargetOptions(env="dev").batch_manifest() == "_done.manifest.json"
+    assert TargetFlags().batch_manifest() == "_batch.manifest.json"
+    assert TargetFlags(env="dev").batch_manifest() == "_done.manifest.json"

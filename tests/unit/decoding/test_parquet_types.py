@@ -23,7 +23,7 @@ from briquette.decoding.decode import decode_objects, decode_records_only
 from briquette.decoding.parquet.file import InMemory
 from briquette.decoding.parquet.rows import parquet_blocks
 from briquette.model import CompactionSpec, ExtraFields, Field, Schema
-from briquette.schemas.declared import type_word
+from briquette.schemas.declared import column_type_of
 from briquette.schemas.types import INTEGERS, PLAIN, UNITS
 
 from .test_lanes_agree import facts, together
@@ -338,7 +338,7 @@ def test_whole_columns_and_single_rows_say_the_same_of_any_table(data: st.DataOb
         one = st.one_of(st.none(), st.integers(0, min(len(array), 2) - 1), st.integers(0, len(array) - 1))
         columns[f"c{i}"] = rows_of(array, data.draw(st.lists(one, min_size=count, max_size=count)))
         if data.draw(st.integers(0, 5)):  # else it is unknown
-            likely = type_word(array.type)
+            likely = column_type_of(array.type)
             word = data.draw(st.sampled_from(WORDS if likely is None else [*WORDS, *[str(likely)] * 40]))
             fields.append(Field(f"c{i}", "string" if word == "null" else word, data.draw(st.booleans())))
     extra = data.draw(st.sampled_from(ExtraFields))

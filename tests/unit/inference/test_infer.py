@@ -141,7 +141,7 @@ def test_a_column_gets_the_narrowest_type_that_holds_its_values(tokens, word):
     [
         (["null"], "every value is null"),
         (["NaN", '"x"'], "rejects"),
-        (["1", '"x"'], "numbers beside text"),
+        (["1", '"x"'], "numbers as well as text"),
         (["true", "1"], "several types"),
         (['{"x": null}'], "x: every value is null"),
         (["[true, NaN]"], "rejects"),

@@ -9,7 +9,7 @@ import pytest
 
 from briquette.decoding.strict.json_records import JsonReader
 from briquette.inference import column_profile, known_lines
-from briquette.inference.column_profile import Evidence
+from briquette.inference.column_profile import ColumnProfile
 from briquette.inference.infer import infer_schema
 from briquette.model import Limits
 
@@ -62,7 +62,7 @@ def json_case(draw):
         )
         return "{" + draw.choice([",", ", "]).join(members) + "}" + draw.choice(["\n", "\n", "\r\n"])
 
-    columns = {key: Evidence() for key in keys}
+    columns = {key: ColumnProfile() for key in keys}
     pool = [line() for _ in range(draw.randint(1, 4))]
     text = "".join(draw.choice(pool) if draw.random() < 0.8 else line() for _ in range(draw.randint(1, 12)))
     seen = "".join(draw.choice(pool) for _ in range(draw.randint(0, 3))).encode()
@@ -80,7 +80,7 @@ def json_case(draw):
 
 def csv_case(draw):
     names = tuple("abc"[: draw.randint(1, 3)])
-    columns = {name: Evidence() for name in names}
+    columns = {name: ColumnProfile() for name in names}
     for _ in range(draw.randint(0, 4)):
         for column in columns.values():
             column.add_cell(draw.choice(CELLS.split()).strip('"').replace('""', '"') or "x")

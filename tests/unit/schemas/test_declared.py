@@ -18,13 +18,13 @@ from briquette.schemas.declared import (
     arrow_schema,
     arrow_type,
     check_schema,
+    column_type_of,
     dump_schema,
     load_schema,
     load_table,
     parse_table,
     schema_fingerprint,
     table_names,
-    type_word,
 )
 from briquette.schemas.types import (
     JSON,
@@ -33,12 +33,12 @@ from briquette.schemas.types import (
     PLAIN,
     STRING,
     UNITS,
+    ColumnType,
     Decimal,
     ListOf,
     Plain,
     Struct,
     Timestamp,
-    TypeWord,
     parse_type,
     promote,
 )
@@ -80,7 +80,7 @@ schemas = st.builds(
 )
 
 
-def sorted_fields(word: TypeWord) -> TypeWord:
+def sorted_fields(word: ColumnType) -> ColumnType:
     match word:
         case ListOf(element):
             return ListOf(sorted_fields(element))
@@ -226,7 +226,7 @@ def test_promoted_integers_hold_the_extremes_of_both(signed, other):
 @settings(deadline=None)
 @given(words)
 def test_arrow_types_turn_back_into_their_words(word):
-    def without_json(w: TypeWord) -> TypeWord:
+    def without_json(w: ColumnType) -> ColumnType:
         match w:
             case ListOf(element):
                 return ListOf(without_json(element))
@@ -234,7 +234,7 @@ def test_arrow_types_turn_back_into_their_words(word):
                 return Struct(tuple((name, without_json(kind)) for name, kind in fields))
         return STRING if w == JSON else w
 
-    assert type_word(arrow_type(str(word))) == without_json(word)
+    assert column_type_of(arrow_type(str(word))) == without_json(word)
 
 
 def test_arrow_schema_keeps_order_nullability_and_puts_rescued_last():
@@ -261,11 +261,14 @@ def test_parquet_gives_the_arrow_schema_back_but_for_seconds_which_it_lacks(sche
 
 
 def test_types_without_a_word_are_none():
-    assert type_word(pa.map_(pa.string(), pa.int8())) is None
-    assert str(type_word(pa.list_(pa.duration("s")))) == "list<json>"
-    assert str(type_word(pa.struct([("a", pa.int8()), ("b", pa.time32("s"))]))) == "struct<a: int8, b: json>"
-    assert type_word(pa.struct([])) is None
-    assert type_word(pa.dictionary(pa.int32(), pa.string())) == STRING
+    assert column_type_of(pa.map_(pa.string(), pa.int8())) is None
+    assert str(column_type_of(pa.list_(pa.duration("s")))) == "list<json>"
+    assert (
+        str(column_type_of(pa.struct([("a", pa.int8()), ("b", pa.time32("s"))])))
+        == "struct<a: int8, b: json>"
+    )
+    assert column_type_of(pa.struct([])) is None
+    assert column_type_of(pa.dictionary(pa.int32(), pa.string())) == STRING
 
 
 # -- table files -------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The commands of ``briquette``, and how they speak."""
+"""The commands of ``briquette``."""

@@ -22,7 +22,9 @@ def bench(
     rounds: Annotated[int, option(RUN, "Alternating rounds; slow peers take part in fewer.", min=1)] = 5,
     scale: Annotated[float, option(RUN, "Multiplies the number of raw files.", min=0.0001)] = 1.0,
     store: Annotated[str, option(RUN, "disk, s3 (a server on this machine), or both.")] = "both",
-    latency_ms: Annotated[float, option(RUN, "Waited before each answer of the S3 server.", min=0)] = 20.0,
+    latency_ms: Annotated[
+        float, option(RUN, "Milliseconds that the S3 server waits before each answer.", min=0)
+    ] = 20.0,
     probes: Annotated[bool, option(RUN, "Also memory, cost by size, part sizes, scaling, planning.")] = True,
     huge: Annotated[bool, option(RUN, "Let the probes go up to ten gigabytes.", "--huge")] = False,
     timeout: Annotated[float, option(RUN, "Seconds that one run may take.", min=1)] = 180.0,
@@ -71,7 +73,7 @@ def _find_the_suite() -> None:
     checkout = Path(__file__).resolve().parents[4]
     if not (checkout / "benchmarks" / "suite.py").is_file():
         raise UsageError(
-            "the benchmark suite is no part of an installed briquette.",
+            "the benchmark suite is not part of an installed briquette.",
             hint="Clone the repository, and run make bench there.",
         )
     sys.path.insert(0, str(checkout))

@@ -13,14 +13,14 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    SpecOptions,
-    TargetOptions,
+    RunFlags,
+    SpecFlags,
+    TargetFlags,
     choice,
     expand,
     option,
 )
-from briquette.cli.output import begin, elapsed, say, speak
+from briquette.cli.output import begin, configure_output, elapsed, say
 from briquette.cli.process_setup import hide_pandas_from_pyarrow
 from briquette.errors import EXIT_EMPTY, UsageError
 
@@ -34,25 +34,29 @@ BatchManifest = Annotated[str, option(RUN, "check or ignore the ingestion's _bat
 
 @expand
 def compact(
-    target: TargetOptions,
-    spec: SpecOptions,
-    run: RunChoices,
+    target: TargetFlags,
+    spec: SpecFlags,
+    run: RunFlags,
     common: Common,
     *,
     plan: Annotated[Path | None, option(RUN, "Execute this stored plan instead of making one.")] = None,
     force: Annotated[
         bool,
-        option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force"),
+        option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force"),
     ] = False,
-    on_empty: Annotated[str, option(RUN, "With nothing to compact: keep, remove or fail.")] = "keep",
+    on_empty: Annotated[
+        str, option(RUN, "If there is nothing to compact, the published dataset: keep, remove or fail.")
+    ] = "keep",
     batch_manifest: BatchManifest = "check",
-    unsafe_store: Annotated[bool, option(RUN, "Allow a store without conditions.", "--unsafe-store")] = False,
+    unsafe_store: Annotated[
+        bool, option(RUN, "Publish to a store without conditional writes, with care.", "--unsafe-store")
+    ] = False,
 ) -> None:
-    """Compact a target and publish it.
+    """Compact raw objects into one Parquet dataset and publish it.
 
     List, plan, decode, verify, and publish in one visible step.
     """
-    speak(common)
+    configure_output(common)
     from briquette.cli.text import Progress, result_text
     from briquette.compaction.new_plan import make_plan
     from briquette.compaction.prefetch import prefetch
@@ -74,10 +78,10 @@ def compact(
             return replace(ended, seconds=elapsed())
 
     if plan:
-        if target != TargetOptions() or spec != SpecOptions():
+        if target != TargetFlags() or spec != SpecFlags():
             raise UsageError(
-                "a stored plan has its own target and spec.",
-                hint="Leave out the options of both.",
+                "a stored plan already says what is read, where it is published and how.",
+                hint="Leave out the options of input, output and schema.",
             )
         hide_pandas_from_pyarrow()
         result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
@@ -96,8 +100,8 @@ def compact(
 
 @expand
 def plan(
-    target: TargetOptions,
-    spec: SpecOptions,
+    target: TargetFlags,
+    spec: SpecFlags,
     common: Common,
     batch_manifest: BatchManifest = "check",
     out: Annotated[Path | None, option(OUTPUT, "Write the plan here, for compact --plan.")] = None,
@@ -114,7 +118,7 @@ def plan(
 
     check = choice("batch-manifest", batch_manifest, ("check", "ignore")) == "check"
     place = target.resolve()
-    options = RunChoices().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
+    options = RunFlags().resolve(check_batch_manifest=check, batch_manifest=target.batch_manifest())
     if out:
         check_writable(out)
     work = make_plan(place, spec.resolve(place, target.settings()), options)

@@ -14,9 +14,9 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    SpecOptions,
-    TargetOptions,
+    RunFlags,
+    SpecFlags,
+    TargetFlags,
     choice,
     expand,
     option,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from briquette.planning.target import Target
 
 FORCE = Annotated[
-    bool, option(RUN, "Write again though nothing changed, or over a damaged manifest of ours.", "--force")
+    bool, option(RUN, "Write again even if nothing changed, or over a damaged manifest.", "--force")
 ]
 SET = Annotated[str, option(OUTPUT, "Which indicators: A (27 columns) or B (60).", "--set")]
 REPAIR_STALE = Annotated[
@@ -52,9 +52,9 @@ MARKS = {"DONE": "done", "SKIPPED": "skip", "FAILED": "FAIL"}
 
 @expand
 def run(
-    target: TargetOptions,
-    spec: SpecOptions,
-    choices: RunChoices,
+    target: TargetFlags,
+    spec: SpecFlags,
+    choices: RunFlags,
     common: Common,
     *,
     set_name: SET = "A",
@@ -82,9 +82,9 @@ def run(
 
 @expand
 def backfill(
-    target: TargetOptions,
-    spec: SpecOptions,
-    choices: RunChoices,
+    target: TargetFlags,
+    spec: SpecFlags,
+    choices: RunFlags,
     common: Common,
     *,
     start: Annotated[str, option(DAILY, "First day, YYYY-MM-DD.")] = "",
@@ -152,12 +152,12 @@ def _backfilled(
 def _require_daily(place: Target) -> None:
     if not place.partition.table:
         raise UsageError(
-            "the stages need to know the table.",
+            "the table is not named, and the stages need its name.",
             hint="Pass --domain, --table, --interval and --data-source with --raw and --curated, or --env.",
         )
 
 
-def _spec(spec: SpecOptions, target: TargetOptions) -> Callable[[Target], CompactionSpec]:
+def _spec(spec: SpecFlags, target: TargetFlags) -> Callable[[Target], CompactionSpec]:
     settings = target.settings()
     return lambda place: spec.resolve(place, settings)
 
@@ -172,7 +172,7 @@ class _Stages:
     batch_manifest: str
     repair_stale: bool
 
-    def resolve(self, target: TargetOptions, choices: RunChoices) -> FlowOptions:
+    def resolve(self, target: TargetFlags, choices: RunFlags) -> FlowOptions:
         """The options of a day: flags, then the environment, then the defaults."""
         from briquette.pipeline.indicators import LOOKBACK_DAYS, IndicatorsOptions
         from briquette.pipeline.run_day import FlowOptions

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from briquette.cli.files import check_writable, write_file
-from briquette.cli.options import OUTPUT, RUN, Common, TargetOptions, expand, option
+from briquette.cli.options import OUTPUT, RUN, Common, TargetFlags, expand, option
 from briquette.cli.output import begin, say, warn
 from briquette.errors import EXIT_RETRYABLE
 
 
 @expand
 def infer(
-    target: TargetOptions,
+    target: TargetFlags,
     common: Common,
     name: Annotated[str, option(OUTPUT, "Name written into the schema.")] = "",
     out: Annotated[Path | None, option(OUTPUT, "Write the TOML here instead of to stdout.")] = None,
@@ -59,7 +59,7 @@ def demo(
 
 
 @expand
-def doctor(target: TargetOptions, common: Common) -> None:
+def doctor(target: TargetFlags, common: Common) -> None:
     """Examine this machine and the stores.
 
     Versions, credentials, and which conditional writes a store honours.

@@ -12,8 +12,8 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    StageOptions,
+    RunFlags,
+    StageFlags,
     expand,
     option,
     settings_of,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @expand
 def indicators(
-    stage: StageOptions,
-    run: RunChoices,
+    stage: StageFlags,
+    run: RunFlags,
     common: Common,
     *,
     env: Annotated[str, option(DAILY, "Environment whose config/environments file gives the defaults.")] = "",
@@ -116,12 +116,10 @@ def indicators_text(result: IndicatorsResult) -> str:
     from briquette.cli.text import result_text, rows_of
 
     pairs = [("set", f"{result.set_name}, {result.sessions} sessions read")]
-    for name, words in (("impossible_values", "impossible"), ("too_large_values", "too large")):
+    for name, what in (("impossible_values", "impossible"), ("too_large_values", "too large")):
         found = result.findings.get(name)
         if found:
-            pairs.append(
-                (words, ", ".join(f"{column} {count}" for column, count in found.items()) + ": null")
-            )
+            pairs.append((what, ", ".join(f"{column} {count}" for column, count in found.items()) + ": null"))
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
     lines = [f"{result_text(result.run)}\n{rows_of(pairs)}"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from briquette.cli.options import RUN, Common, RunChoices, TargetOptions, expand, option
+from briquette.cli.options import RUN, Common, RunFlags, TargetFlags, expand, option
 from briquette.cli.output import begin, say
 from briquette.errors import VerificationFailed
 
@@ -29,12 +29,14 @@ def inspect(
 
 @expand
 def verify(
-    target: TargetOptions,
-    run: RunChoices,
+    target: TargetFlags,
+    run: RunFlags,
     common: Common,
     *,
-    url: Annotated[str, typer.Argument(help="A published dataset; or name it by the target options.")] = "",
-    deep: Annotated[bool, option(RUN, "Decode the raw again and compare every row.", "--deep")] = False,
+    url: Annotated[str, typer.Argument(help="A published dataset; or name it by the options below.")] = "",
+    deep: Annotated[
+        bool, option(RUN, "Decode the raw objects again and compare every row.", "--deep")
+    ] = False,
 ) -> None:
     """Check a published dataset.
 

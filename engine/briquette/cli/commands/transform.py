@@ -9,9 +9,9 @@ from briquette.cli.options import (
     OUTPUT,
     RUN,
     Common,
-    RunChoices,
-    StageOptions,
-    TargetOptions,
+    RunFlags,
+    StageFlags,
+    TargetFlags,
     choice,
     expand,
     option,
@@ -28,9 +28,9 @@ QUALITY = "Data quality"
 
 @expand
 def transform(
-    target: TargetOptions,
-    stage: StageOptions,
-    run: RunChoices,
+    target: TargetFlags,
+    stage: StageFlags,
+    run: RunFlags,
     common: Common,
     *,
     expected_min_records: Annotated[
@@ -109,16 +109,18 @@ def transform_text(result: TransformResult) -> str:
         warned = [f"{found.duplicate_keys:,} keys occur twice or more"] if found.duplicate_keys else []
         if found.too_few_records:
             warned.append(f"fewer than {found.thresholds.expected_min_records:,} records")
-        warned += [f"{name} is no decimal" for name in found.not_decimal]
+        warned += [f"{name} is not a decimal" for name in found.not_decimal]
         pairs.append(("quality", found.sentence()))
         pairs.append(("warnings", f"{found.warnings:,}" + (f": {', '.join(warned)}" if warned else "")))
     if result.duplicates and result.duplicates.found:
-        settled = result.duplicates
-        words = [f"{settled.exact:,} exact dropped"] if settled.exact else []
-        if settled.conflicting:
-            what = f"{len(settled.rejected):,} rejected" if settled.rejected else "the last stays"
-            words.append(f"{settled.conflicting:,} conflicting ({', '.join(settled.examples)} …): {what}")
-        pairs.append(("duplicates", ", ".join(words)))
+        repeated = result.duplicates
+        sentences = [f"{repeated.exact:,} exact dropped"] if repeated.exact else []
+        if repeated.conflicting:
+            what = f"{len(repeated.rejected):,} rejected" if repeated.rejected else "the last stays"
+            sentences.append(
+                f"{repeated.conflicting:,} conflicting ({', '.join(repeated.examples)} …): {what}"
+            )
+        pairs.append(("duplicates", ", ".join(sentences)))
     if result.schema_changed is not None:
         pairs.append(("schema", "recorded: it is new or changed" if result.schema_changed else "as recorded"))
     return f"{result_text(result.compaction)}\n{rows_of(pairs)}"

@@ -13,7 +13,7 @@ from briquette.decoding.rows.row_builder import output_schema, rescued_text
 from briquette.decoding.rows.values import Convert, converter
 from briquette.decoding.strict.csv_records import Header
 from briquette.model import CompactionSpec, ExtraFields
-from briquette.schemas.types import ListOf, Struct, TypeWord, parse_type
+from briquette.schemas.types import ColumnType, ListOf, Struct, parse_type
 
 
 class CsvLane:
@@ -24,16 +24,16 @@ class CsvLane:
         self._names = header.names
         self._delimiter = delimiter.decode()
         self._schema = output_schema(spec)
-        words = [parse_type(f.type) for f in spec.schema.fields]
+        column_types = [parse_type(f.type) for f in spec.schema.fields]
         digits = spec.limits.number_digits
-        self._columns: list[tuple[str, TypeWord, Convert, bool]] = [
-            (f.name, word, converter(word, digits, [], f.name, text_cells=True), f.nullable)
-            for f, word in zip(spec.schema.fields, words, strict=True)
+        self._columns: list[tuple[str, ColumnType, Convert, bool]] = [
+            (f.name, column_type, converter(column_type, digits, [], f.name, text_cells=True), f.nullable)
+            for f, column_type in zip(spec.schema.fields, column_types, strict=True)
         ]
         known = {f.name for f in spec.schema.fields}
         self._unknown = [name for name in self._names if name not in known]
         # A nested cell may hold unknown fields of its own, which only the record reader counts.
-        nested = any(isinstance(word, ListOf | Struct) for word in words)
+        nested = any(isinstance(column_type, ListOf | Struct) for column_type in column_types)
         self._able = not nested and not (self._unknown and spec.extra_fields is ExtraFields.REJECT)
 
     @property
@@ -68,9 +68,9 @@ class CsvLane:
         unfit: Mask | None = None
         arrays = []
         digits = self._spec.limits.number_digits
-        for (name, word, convert, nullable), field in zip(self._columns, self._schema, strict=False):
+        for (name, column_type, convert, nullable), field in zip(self._columns, self._schema, strict=False):
             cells = one_chunk(read[name]) if name in read else pa.nulls(rows, pa.string())
-            done = convert_text(cells, word, field.type, convert, digits)
+            done = convert_text(cells, column_type, field.type, convert, digits)
             refused = done.unfit
             if not nullable and done.column.null_count:
                 nulls = np.asarray(done.column.is_null())

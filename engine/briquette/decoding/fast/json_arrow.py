@@ -27,7 +27,7 @@ from briquette.decoding.rows.values import Convert, Extras, Number, converter
 from briquette.decoding.strict.json_records import JsonReader
 from briquette.decoding.text.lines import Lines
 from briquette.model import CompactionSpec, ExtraFields
-from briquette.schemas.types import INTEGERS, Decimal, ListOf, Plain, Struct, TypeWord, parse_type
+from briquette.schemas.types import INTEGERS, ColumnType, Decimal, ListOf, Plain, Struct, parse_type
 
 _ROW = re.compile(r"in row ([0-9]+)")
 _SIGNED_NAN = re.compile(rb"[:,\[\s]-NaN")
@@ -60,7 +60,7 @@ def decode_lines(lines: Lines, start: int, stop: int, lane: ArrowLane, scan: Sca
 @dataclass(frozen=True, slots=True)
 class _Column:
     name: str
-    word: TypeWord
+    declared: ColumnType
     kind: pa.DataType
     nullable: bool
     convert: Convert
@@ -77,10 +77,12 @@ class ArrowLane:
         extras: Extras = []
         self._columns = []
         for f in spec.schema.fields:
-            word = parse_type(f.type)
-            convert = converter(word, digits, extras, f.name)
-            self._columns.append(_Column(f.name, word, self._schema.field(f.name).type, f.nullable, convert))
-        self.able = within_limits(spec) and all(_readable(c.word) for c in self._columns)
+            column_type = parse_type(f.type)
+            convert = converter(column_type, digits, extras, f.name)
+            self._columns.append(
+                _Column(f.name, column_type, self._schema.field(f.name).type, f.nullable, convert)
+            )
+        self.able = within_limits(spec) and all(_readable(c.declared) for c in self._columns)
         self._types: list[pa.DataType] = []
         self._infer = False
         self._integers: pa.DataType | None = None  # how integers are read once they are not plainly written
@@ -193,12 +195,12 @@ class ArrowLane:
 
     def _column(self, column: _Column, array: pa.Array, text: pa.Buffer) -> Converted:
         """A column as pyarrow read it, as its declared type."""
-        word, read = column.word, array.type
-        if isinstance(word, ListOf | Struct):
-            return Converted(self._nested(word, column.kind, array, text))
+        column_type, read = column.declared, array.type
+        if isinstance(column_type, ListOf | Struct):
+            return Converted(self._nested(column_type, column.kind, array, text))
         if pa.types.is_string(read):
             digits = self._spec.limits.number_digits
-            return convert_text(array, word, column.kind, column.convert, digits)
+            return convert_text(array, column_type, column.kind, column.convert, digits)
         if pa.types.is_decimal(read):
             if pa.types.is_integer(column.kind):
                 self._doubt_values(column.name, _UNSURE_INTEGER, text)
@@ -229,54 +231,58 @@ class ArrowLane:
         if not plain or re.search(pattern, text) or _ESCAPED_ASCII.search(text):
             raise Doubt
 
-    def _nested(self, word: TypeWord, kind: pa.DataType, array: pa.Array, text: pa.Buffer) -> pa.Array:
+    def _nested(
+        self, column_type: ColumnType, kind: pa.DataType, array: pa.Array, text: pa.Buffer
+    ) -> pa.Array:
         if array.type == kind and not _holds_floats(kind):
             return array
-        if isinstance(word, ListOf):
+        if isinstance(column_type, ListOf):
             if not pa.types.is_list(array.type):
                 raise Doubt
-            inner = self._nested(word.element, kind.value_type, array.values, text)
+            inner = self._nested(column_type.element, kind.value_type, array.values, text)
             validity = array.buffers()[0]
             return pa.Array.from_buffers(
                 kind, len(array), [validity, array.buffers()[1]], offset=array.offset, children=[inner]
             )
-        if isinstance(word, Struct):
-            if not pa.types.is_struct(array.type) or array.type.num_fields != len(word.fields):
+        if isinstance(column_type, Struct):
+            if not pa.types.is_struct(array.type) or array.type.num_fields != len(column_type.fields):
                 raise Doubt
             children = [
                 self._nested(child, kind.field(i).type, array.field(i), text)
-                for i, (_, child) in enumerate(word.fields)
+                for i, (_, child) in enumerate(column_type.fields)
             ]
             return pa.Array.from_buffers(
                 kind, len(array), [array.buffers()[0]], offset=array.offset, children=children
             )
-        leaf = _Column("", word, kind, True, converter(word, self._spec.limits.number_digits, []))
+        leaf = _Column(
+            "", column_type, kind, True, converter(column_type, self._spec.limits.number_digits, [])
+        )
         done = self._column(leaf, array, text)
         if done.unfit is not None and done.unfit.any():
             raise Doubt
         return done.column
 
 
-def _readable(word: TypeWord, *, nested: bool = False) -> bool:
+def _readable(column_type: ColumnType, *, nested: bool = False) -> bool:
     """Whether pyarrow.json can read a type: it keeps no JSON text; decimals in lists cannot be checked."""
-    match word:
+    match column_type:
         case ListOf(element):
             return _readable(element, nested=True)
         case Struct(fields):
             return all(_readable(kind, nested=True) for _, kind in fields)
         case Decimal(_, scale):
             return not nested and scale <= _MOST_SCALE
-    return word != Plain("json")
+    return column_type != Plain("json")
 
 
 def _read_type(
     column: _Column, value: object, before: pa.DataType | None, integers: pa.DataType | None
 ) -> pa.DataType:
-    word = column.word
-    if isinstance(word, ListOf | Struct):
-        return _nested_read_type(word)
+    column_type = column.declared
+    if isinstance(column_type, ListOf | Struct):
+        return _nested_read_type(column_type)
     text = pa.string()
-    match word:
+    match column_type:
         case Plain("bool"):
             direct = pa.bool_()
         case Plain("float64" | "float32"):
@@ -295,8 +301,8 @@ def _read_type(
     return text if type(value) is str else direct
 
 
-def _nested_read_type(word: TypeWord) -> pa.DataType:
-    match word:
+def _nested_read_type(column_type: ColumnType) -> pa.DataType:
+    match column_type:
         case ListOf(element):
             return pa.list_(pa.field("element", _nested_read_type(element)))
         case Struct(fields):

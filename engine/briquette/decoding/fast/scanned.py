@@ -19,7 +19,7 @@ from briquette.decoding.rows.row_builder import output_schema
 from briquette.decoding.strict.csv_records import Header
 from briquette.decoding.text.lines import Lines, Offsets
 from briquette.model import CompactionSpec, ExtraFields, Field
-from briquette.schemas.types import ListOf, Struct, TypeWord, parse_type
+from briquette.schemas.types import ColumnType, ListOf, Struct, parse_type
 from briquette.template_scan import scan
 
 _LARGE_BYTES = 1 << 20  # scanned for itself: one line that deviates costs no other object a second attempt
@@ -308,9 +308,9 @@ def within_limits(spec: CompactionSpec) -> bool:
     return depth <= spec.limits.depth and keys <= spec.limits.columns
 
 
-def _extent(word: TypeWord) -> tuple[int, int]:
+def _extent(column_type: ColumnType) -> tuple[int, int]:
     """How deep its values are nested, and how many keys the largest object in them has."""
-    match word:
+    match column_type:
         case ListOf(element):
             depth, keys = _extent(element)
             return depth + 1, keys

@@ -250,7 +250,9 @@ def _facts(key: str, source: Source, limits: Limits) -> _Facts:
         ) from error
     values = [c.values for group in chunks for c in group]
     if min([rows, *counts, *values]) < 0 or sum(counts) != rows:
-        raise CorruptObject(f"{key} counts its rows in two ways that differ.", hint=HINT)
+        raise CorruptObject(
+            f"{key} has a Parquet footer that gives two different numbers of rows.", hint=HINT
+        )
     columns = max(map(len, chunks), default=0)
     if columns > limits.columns or sum(sizes) > limits.object_bytes:
         raise _too_large(key, f"{sum(sizes)} bytes in {columns} columns, more than the limits")

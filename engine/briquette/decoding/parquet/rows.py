@@ -106,17 +106,17 @@ def _taken_over(piece: Slice, forms: dict[str, Form], spec: CompactionSpec) -> p
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _lossless(column: pa.Array, kind: pa.DataType, word: str, mark: str) -> pa.Array | None:
+def _lossless(column: pa.Array, kind: pa.DataType, column_type: str, mark: str) -> pa.Array | None:
     """A column in another type where every value surely stays the same; None where that is not clear."""
     have = column.type
     if types.is_dictionary(have):
         small = _KEPT * len(column.dictionary) <= len(column)
-        if small and have == _DICTIONARY and types.is_string(kind) and word != "json":
+        if small and have == _DICTIONARY and types.is_string(kind) and column_type != "json":
             column.dictionary.validate(full=True)
             return column
         column = column.dictionary_decode()
         have = column.type
-    if word == "json" or isinstance(have, pa.BaseExtensionType):
+    if column_type == "json" or isinstance(have, pa.BaseExtensionType):
         return None
     try:
         return _converted(column, kind, mark)
@@ -172,7 +172,7 @@ def _row_by_row(file: ParquetObject, piece: Slice, place: int, gather: Gather) -
     builder = RowBuilder(gather.spec)
     tokens = Tokens()
     left_out = gather.spec.extra_fields is ExtraFields.IGNORE
-    read = [n for n in file.names if n in gather.words or not left_out]
+    read = [n for n in file.names if n in gather.column_types or not left_out]
     for position, record in enumerate(_records(file, piece, gather, tokens)):
         if tokens.doubled and any(holds_doubled(record[n]) for n in read):
             gather.duplicate_json_keys += 1
@@ -191,7 +191,7 @@ def _records(file: ParquetObject, piece: Slice, gather: Gather, tokens: Tokens) 
     if not file.names:
         return ({} for _ in range(piece.rows.num_rows))
     columns = [
-        tokens.of(column, file.forms[name], gather.words.get(name), piece.twins.get(name))
+        tokens.of(column, file.forms[name], gather.column_types.get(name), piece.twins.get(name))
         for name, column in zip(file.names, piece.rows.columns, strict=True)
     ]
     return (dict(zip(file.names, row, strict=True)) for row in zip(*columns, strict=True))

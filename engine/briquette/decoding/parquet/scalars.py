@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from briquette.decoding.rows.values import UNIT_DIGITS, NotFinite, Number, Unsayable
-from briquette.schemas.types import Plain, TypeWord
+from briquette.schemas.types import ColumnType, Plain
 
 types = pa.types
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -32,7 +32,7 @@ def first_of(kinds: pa.DataType, tests: tuple[Callable[[pa.DataType], bool], ...
     return any(test(kinds) for test in tests)
 
 
-def scalars(array: pa.Array, mark: str, word: TypeWord | None, twin: pa.Array | None) -> list[Any]:
+def scalars(array: pa.Array, mark: str, column_type: ColumnType | None, twin: pa.Array | None) -> list[Any]:
     """The tokens of an array that is not nested; ``mark`` and ``twin`` as in ``parquet_values.Form``."""
     kind = array.type
     if types.is_timestamp(kind):
@@ -56,7 +56,7 @@ def scalars(array: pa.Array, mark: str, word: TypeWord | None, twin: pa.Array | 
     if first_of(kind, TEXTS):
         return [None if b is None else _text(b, "") for b in _as_bytes(array)]
     if first_of(kind, BYTES):
-        if word == BINARY:
+        if column_type == BINARY:
             return [None if b is None else base64.b64encode(b).decode() for b in _as_bytes(array)]
         said: Callable[[bytes], str] = _interval if mark == "interval" else lambda b: _text(b, mark)
         return [None if b is None else said(b) for b in _as_bytes(array)]

@@ -1,4 +1,4 @@
-"""The types of a Parquet object's columns as type words: from its schema, else from the values.
+"""The types of a Parquet object's columns as column types: from its schema, else from the values.
 
 Bytes without a logical type are text if all of them are; INT96 times are as fine as their range allows.
 """
@@ -13,8 +13,8 @@ from briquette.decoding.parquet.file import InMemory, Meter, ParquetObject, enou
 from briquette.decoding.parquet.scalars import BYTES, exact_nanoseconds, first_of
 from briquette.decoding.parquet.values import Form, elements_of
 from briquette.model import Limits
-from briquette.schemas.declared import type_word
-from briquette.schemas.types import JSON, TypeWord
+from briquette.schemas.declared import column_type_of
+from briquette.schemas.types import JSON, ColumnType
 
 types = pa.types
 
@@ -22,8 +22,8 @@ _SPAN = (types.is_time, types.is_duration)
 _NOT_TEXT, _FAR, _FINE = "not text", "far", "fine"  # what was seen in a leaf
 
 
-def parquet_words(key: str, body: bytes, limits: Limits) -> tuple[int, dict[str, TypeWord]]:
-    """How many rows a Parquet file has, and each column's type word in the file's order.
+def parquet_types(key: str, body: bytes, limits: Limits) -> tuple[int, dict[str, ColumnType]]:
+    """How many rows a Parquet file has, and each column's type in the file's order.
 
     Raises CorruptObject, LimitExceeded and OutOfMemory.
     """
@@ -38,11 +38,13 @@ def parquet_words(key: str, body: bytes, limits: Limits) -> tuple[int, dict[str,
                     leaves = _leaves(array, file.forms[name], piece.twins.get(name))
                     for number, (leaf, mark, twin) in enumerate(leaves):
                         _look(leaf, mark, twin, seen.setdefault((name, number), set()))
-    words = {}
+    column_types = {}
     for name in file.names:
         found = (seen.get((name, number), set()) for number in range(1 << 30))
-        words[name] = type_word(_plain(file.schema.field(name).type, file.forms[name], found)) or JSON
-    return file.rows, words
+        column_types[name] = (
+            column_type_of(_plain(file.schema.field(name).type, file.forms[name], found)) or JSON
+        )
+    return file.rows, column_types
 
 
 def _is_mute(kind: pa.DataType, form: Form) -> bool:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from briquette.decoding.parquet.scalars import BINARY, first_of, scalars
 from briquette.decoding.rows.values import NotFinite, Unfit, Unsayable, compact, parsed_json, quoted
-from briquette.schemas.types import ListOf, Plain, Struct, TypeWord
+from briquette.schemas.types import ColumnType, ListOf, Plain, Struct
 
 types = pa.types
 T = TypeVar("T")
@@ -72,39 +72,43 @@ class Tokens:
         self.doubled = False
 
     def of(
-        self, array: pa.Array, form: Form, word: TypeWord | None = None, twin: pa.Array | None = None
+        self, array: pa.Array, form: Form, column_type: ColumnType | None = None, twin: pa.Array | None = None
     ) -> list[Any]:
-        """The values of one column, or one level of it, for a place that is declared as ``word``.
+        """The values of one column, or one level of it, for a place that is declared as ``column_type``.
 
         A token is what the JSON reader gives: str, Number, NotFinite, bool, None, list, dict; or Unsayable.
         """
         kind = array.type
         if isinstance(kind, pa.BaseExtensionType):
-            return self._extension(array, form, word, twin)
+            return self._extension(array, form, column_type, twin)
         if types.is_dictionary(kind):
-            return self._dictionary(array, form, word)
+            return self._dictionary(array, form, column_type)
         if types.is_run_end_encoded(kind):
-            return self.of(array.dictionary_decode(), form, word, twin)
+            return self.of(array.dictionary_decode(), form, column_type, twin)
         if types.is_map(kind):
-            return self._maps(array, form, word, twin)
+            return self._maps(array, form, column_type, twin)
         if first_of(kind, _VIEWS):
-            return self._views(array, form, word, twin)
+            return self._views(array, form, column_type, twin)
         if first_of(kind, _LISTS):
-            return self._lists(array, form, word, twin)
+            return self._lists(array, form, column_type, twin)
         if types.is_struct(kind):
-            return self._structs(array, form, word, twin)
-        return scalars(array, form.mark, word, twin)
+            return self._structs(array, form, column_type, twin)
+        return scalars(array, form.mark, column_type, twin)
 
     # -- nested --------------------------------------------------------------------------------
 
-    def _lists(self, array: pa.Array, form: Form, word: TypeWord | None, twin: pa.Array | None) -> list[Any]:
+    def _lists(
+        self, array: pa.Array, form: Form, column_type: ColumnType | None, twin: pa.Array | None
+    ) -> list[Any]:
         offsets, elements = elements_of(array, array.values)
         twins = elements_of(twin, twin.values)[1] if twin is not None else None
-        inner = word.element if isinstance(word, ListOf) else None
+        inner = column_type.element if isinstance(column_type, ListOf) else None
         return _per_row(array, offsets, self.of(elements, form.children[0], inner, twins), list)
 
-    def _views(self, array: pa.Array, form: Form, word: TypeWord | None, twin: pa.Array | None) -> list[Any]:
-        inner = word.element if isinstance(word, ListOf) else None
+    def _views(
+        self, array: pa.Array, form: Form, column_type: ColumnType | None, twin: pa.Array | None
+    ) -> list[Any]:
+        inner = column_type.element if isinstance(column_type, ListOf) else None
         elements = self.of(array.values, form.children[0], inner, twin.values if twin is not None else None)
         begins, sizes = array.offsets.to_pylist(), array.sizes.to_pylist()
         return [
@@ -113,15 +117,15 @@ class Tokens:
         ]
 
     def _structs(
-        self, array: pa.Array, form: Form, word: TypeWord | None, twin: pa.Array | None
+        self, array: pa.Array, form: Form, column_type: ColumnType | None, twin: pa.Array | None
     ) -> list[Any]:
-        words = dict(word.fields) if isinstance(word, Struct) else {}
+        column_types = dict(column_type.fields) if isinstance(column_type, Struct) else {}
         names = [array.type.field(i).name for i in range(array.type.num_fields)]
         columns = [
             self.of(
                 array.field(i),
                 form.children[i],
-                words.get(name),
+                column_types.get(name),
                 twin.field(i) if twin is not None else None,
             )
             for i, name in enumerate(names)
@@ -133,7 +137,9 @@ class Tokens:
             for fine, row in zip(valid, rows, strict=True)
         ]
 
-    def _maps(self, array: pa.Array, form: Form, word: TypeWord | None, twin: pa.Array | None) -> list[Any]:
+    def _maps(
+        self, array: pa.Array, form: Form, column_type: ColumnType | None, twin: pa.Array | None
+    ) -> list[Any]:
         offsets, keys = elements_of(array, array.keys)
         items = elements_of(array, array.items)[1]
         key_twins, item_twins = (
@@ -146,15 +152,15 @@ class Tokens:
         )
         told = self.of(keys, form.children[0], None, key_twins)
         names = [_name(key) for key in told]
-        words = dict(word.fields) if isinstance(word, Struct) else {}
+        column_types = dict(column_type.fields) if isinstance(column_type, Struct) else {}
         values = self.of(items, form.children[1], None, item_twins)
         # Where a member is declared, its value is read for that: bytes may be binary in one, text in another.
-        declared = {w: self.of(items, form.children[1], w, item_twins) for w in set(words.values())}
+        declared = {w: self.of(items, form.children[1], w, item_twins) for w in set(column_types.values())}
         for at, name in enumerate(names):
-            if isinstance(name, str) and name in words:
-                values[at] = declared[words[name]][at]
+            if isinstance(name, str) and name in column_types:
+                values[at] = declared[column_types[name]][at]
         made = _per_row(array, offsets, list(zip(names, values, told, strict=True)), self._object)
-        return [None if m is None else _as_text(m) for m in made] if word == _TEXT else made
+        return [None if m is None else _as_text(m) for m in made] if column_type == _TEXT else made
 
     def _object(self, entries: list[tuple[str | None, object, object]]) -> object:
         """A map's entries, each the key as a name, the value, and the key as it is, as an object."""
@@ -167,20 +173,20 @@ class Tokens:
         self.doubled = True
         return Doubled(made)
 
-    def _dictionary(self, array: pa.Array, form: Form, word: TypeWord | None) -> list[Any]:
+    def _dictionary(self, array: pa.Array, form: Form, column_type: ColumnType | None) -> list[Any]:
         if len(array.dictionary) > len(array):
-            return self.of(array.dictionary_decode(), form, word)
-        inner = self.of(array.dictionary, form, word)
+            return self.of(array.dictionary_decode(), form, column_type)
+        inner = self.of(array.dictionary, form, column_type)
         return [None if i is None else inner[i] for i in array.indices.to_pylist()]
 
     def _extension(
-        self, array: pa.Array, form: Form, word: TypeWord | None, twin: pa.Array | None
+        self, array: pa.Array, form: Form, column_type: ColumnType | None, twin: pa.Array | None
     ) -> list[Any]:
         name, storage = array.type.extension_name, array.storage
-        tokens = self.of(storage, form, BINARY if name == "arrow.uuid" else word, twin)
-        if name == "arrow.uuid" and word != BINARY:
+        tokens = self.of(storage, form, BINARY if name == "arrow.uuid" else column_type, twin)
+        if name == "arrow.uuid" and column_type != BINARY:
             return [None if t is None else _uuid_text(base64.b64decode(t)) for t in tokens]
-        if name == "arrow.json" and word not in (_TEXT, BINARY):
+        if name == "arrow.json" and column_type not in (_TEXT, BINARY):
             return [None if t is None else _parsed(t) for t in tokens]
         if name == "arrow.bool8":
             return [None if t is None else t != "0" for t in tokens]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from briquette.decoding.rows.values import UNIT_DIGITS, Convert, Unfit
-from briquette.schemas.types import INTEGERS, Decimal, Plain, Timestamp, TypeWord
+from briquette.schemas.types import INTEGERS, ColumnType, Decimal, Plain, Timestamp
 from briquette.vectors import from_numpy
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -37,10 +37,10 @@ class Converted:
 
 
 def convert_text(
-    column: pa.Array, word: TypeWord, kind: pa.DataType, convert: Convert, max_digits: int
+    column: pa.Array, column_type: ColumnType, kind: pa.DataType, convert: Convert, max_digits: int
 ) -> Converted:
     """A string array (one chunk) as an array of ``kind``; nulls stay null."""
-    match word:
+    match column_type:
         case Plain("string"):
             return Converted(column)
         case _ if column.null_count == len(column):

@@ -61,7 +61,7 @@ class Gather:
     def __init__(self, spec: CompactionSpec, objects: int) -> None:
         self.spec = spec
         self.schema = output_schema(spec)
-        self.words = {f.name: parse_type(f.type) for f in spec.schema.fields}
+        self.column_types = {f.name: parse_type(f.type) for f in spec.schema.fields}
         self.records: Counts = np.zeros(objects, np.int64)
         self.extra_fields: Counter[str] = Counter()
         self.duplicate_json_keys = 0

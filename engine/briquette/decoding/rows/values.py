@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable
 from typing import Self
 
-from briquette.schemas.types import INTEGERS, Decimal, ListOf, Plain, Struct, Timestamp, TypeWord
+from briquette.schemas.types import INTEGERS, ColumnType, Decimal, ListOf, Plain, Struct, Timestamp
 
 Convert = Callable[[object], object]
 Extras = list[tuple[str, object]]  # unknown fields inside structs, as (path, value), met while converting
@@ -240,10 +240,10 @@ def _date(value: object) -> int:
 
 
 def _decimal(precision: int, scale: int, max_digits: int) -> Convert:
-    word = f"decimal({precision}, {scale})"
+    column_type = f"decimal({precision}, {scale})"
 
     def convert(value: object) -> decimal.Decimal:
-        text = _number_text(value, word)
+        text = _number_text(value, column_type)
         found = NUMERIC.match(text) if len(text) <= max_digits or type(value) is Number else None
         if not found:
             raise Unfit(f"{shown(value)} is not a number")
@@ -252,7 +252,7 @@ def _decimal(precision: int, scale: int, max_digits: int) -> Convert:
         significant = digits.rstrip("0")
         power = int(exponent or 0) - len(fraction or "") + len(digits) - len(significant)
         if significant and (power < -scale or len(significant) + power > precision - scale):
-            raise Unfit(f"{shown(value)} does not fit {word} exactly")
+            raise Unfit(f"{shown(value)} does not fit {column_type} exactly")
         unscaled = int(significant + "0" * (power + scale)) if significant else 0
         return decimal.Decimal(-unscaled if sign else unscaled).scaleb(-scale, _WIDE)
 
@@ -284,17 +284,17 @@ _PLAIN: dict[str, Convert] = {
 
 
 def converter(
-    word: TypeWord, max_digits: int, extras: Extras, path: str = "", *, text_cells: bool = False
+    column_type: ColumnType, max_digits: int, extras: Extras, path: str = "", *, text_cells: bool = False
 ) -> Convert:
     """The function that turns a value (never None) into what ``pyarrow.array`` takes; it raises Unfit.
 
     ``extras`` receives the unknown fields that structs hold, by dotted path. With ``text_cells`` all values
     are text, and the text of a list, a struct or json is JSON.
     """
-    if text_cells and (isinstance(word, ListOf | Struct) or word == Plain("json")):
-        inner = converter(word, max_digits, extras, path)
+    if text_cells and (isinstance(column_type, ListOf | Struct) or column_type == Plain("json")):
+        inner = converter(column_type, max_digits, extras, path)
         return lambda value: _maybe(inner, parsed_json(value, max_digits))
-    match word:
+    match column_type:
         case Timestamp(unit, _):
             return _timestamp(unit)
         case Decimal(precision, scale):

@@ -62,12 +62,12 @@ def _well_quoted(
     opens = nth % 2 == 0
     at_edge = np.where(opens, quotes == starts[line], quotes + 1 == stops[line])
     neighbour = np.where(opens, quotes - 1, np.minimum(quotes + 1, len(data) - 1))
-    beside = data[neighbour]
+    adjacent = data[neighbour]
     # A closing quote with another one behind it is doubled: that one opens again.
-    doubled = (beside == _QUOTE) & np.where(opens, nth > 0, True)
+    doubled = (adjacent == _QUOTE) & np.where(opens, nth > 0, True)
     counts = np.diff(np.append(before, len(quotes)))
     fine: Bools = counts % 2 == 0
-    fine[line[~(at_edge | (beside == delimiter) | doubled)]] = False
+    fine[line[~(at_edge | (adjacent == delimiter) | doubled)]] = False
     return fine
 
 

@@ -79,7 +79,7 @@ def file_format(key: str, head: bytes) -> FileFormat | None:
         )
     raise UnsupportedFormat(
         f"{key} is in no format that is read: its name has no known extension and it starts with {first!r}.",
-        hint=f"Read are .{' .'.join(_EXTENSIONS)}, each also under {' '.join(COMPRESSED_SUFFIXES)}.",
+        hint=f"Formats read: .{' .'.join(_EXTENSIONS)}, each also under {' '.join(COMPRESSED_SUFFIXES)}.",
     )
 
 
@@ -135,7 +135,7 @@ def too_large(key: str, limits: Limits) -> LimitExceeded:
     """The error for an object whose text passes the cap."""
     return LimitExceeded(
         f"{key} holds more than {limits.object_bytes} bytes of text.",
-        hint=limit_hint("object_bytes") + " A small object that grows so far is a bomb.",
+        hint=limit_hint("object_bytes") + " A small object that grows that much is a decompression bomb.",
     )
 
 

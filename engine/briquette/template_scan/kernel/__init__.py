@@ -1,1 +1,1 @@
-"""The compiled part of the template scan: the only door to numba."""
+"""The compiled part of the template scan: the only package that imports numba."""

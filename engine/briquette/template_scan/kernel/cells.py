@@ -13,7 +13,7 @@ from briquette.template_scan.kernel.fields import ENTERED, STORED, integer_at, p
 from briquette.template_scan.kernel.instants import FIVE_BYTES, NO_DAY, clock, day_number
 from briquette.template_scan.kernel.intrinsics import HALF, ONES, ZERO, U, aside, byte, pair, word, word_of
 from briquette.template_scan.kernel.nested import forget_nulls
-from briquette.template_scan.kernel.texts import cell_end, forget_fresh, settle, text_end, well_formed
+from briquette.template_scan.kernel.texts import cell_end, forget_fresh, keep_fresh, text_end, well_formed
 
 TRUE_WORD, FALSE_WORD = word_of(b"true"), word_of(b"false")
 PYTHON_TRUE_WORD, PYTHON_FALSE_WORD = word_of(b"True"), word_of(b"False")
@@ -149,7 +149,7 @@ def scan_cells(
             row += 1
             lines += 1
             if fresh:
-                settle(text_count, texts)
+                keep_fresh(text_count, texts)
                 fresh = False
             nulls = False
             continue

@@ -1,4 +1,4 @@
-"""The compiled kernel of the template scan (the only door to numba).
+"""The compiled kernel of the template scan.
 
 ``scan_entry(address)`` takes the address of the driver's block (``layout``), works on the memory named there
 without the interpreter lock, and comes back with a status. It is specialised by nothing: operations are
@@ -28,7 +28,7 @@ from briquette.template_scan.kernel.nested import (
     put_nulls,
     spaces_end,
 )
-from briquette.template_scan.kernel.texts import forget_fresh, settle, text_end, well_formed
+from briquette.template_scan.kernel.texts import forget_fresh, keep_fresh, text_end, well_formed
 
 NULL_WORD, TRUE_WORD, FALSE_WORD = word_of(b"null"), word_of(b"true"), word_of(b"false")
 DAY_SECONDS = 86_400
@@ -202,7 +202,7 @@ def scan_region(
                 row += 1
                 lines += 1
                 if fresh:
-                    settle(text_count, texts)
+                    keep_fresh(text_count, texts)
                     fresh = False
                 if list_count > 0:
                     keep_elements(list_count, lists)

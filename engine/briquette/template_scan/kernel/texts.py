@@ -170,7 +170,7 @@ def dictionary_code(
 
 
 @aside
-def settle(text_count: Any, texts: Any) -> None:
+def keep_fresh(text_count: Any, texts: Any) -> None:
     """Keep what the line at hand entered into dictionaries."""
     for text in range(text_count):
         texts[text * at.TEXT_WIDTH + at.TEXT_FRESH] = 0

@@ -1,8 +1,8 @@
 """An S3 endpoint for measurements: raw objects straight from a folder, every other bucket from a MiniStack.
 
-    python -m benchmarks.s3_door RAW_FOLDER UPSTREAM_PORT LATENCY_MS      prints its port, ends with its input
+    python -m benchmarks.raw_server RAW_FOLDER UPSTREAM_PORT LATENCY_MS   prints its port, ends with its input
 
-Ten thousand GETs of a real server in Python would take longer than the work that is measured. This door
+Ten thousand GETs of a real server in Python would take longer than the work that is measured. This server
 answers GET, HEAD and ListObjectsV2 of the bucket ``raw`` from files, with real ranges and etags, and passes
 the rest on as it is. The latency is waited out before each answer; requests of other connections go on
 meanwhile. Its own CPU time stands beside the results: it takes it from the cores of whoever is measured, so
@@ -31,7 +31,7 @@ END_OF_HEAD = b"\r\n\r\n"
 _RANGE = re.compile(rb"\r\nrange: *bytes=(\d*)-(\d*)", re.IGNORECASE)
 
 
-class Door:
+class RawServer:
     """The raw files of a folder, by key, and what is in front of them."""
 
     def __init__(self, folder: Path, upstream_port: int, latency_seconds: float) -> None:
@@ -146,8 +146,8 @@ class Door:
 class Connection(asyncio.Protocol):
     """One client connection, as long as it asks for raw objects only; then streams take it over."""
 
-    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
-        self.door, self.loop = door, loop
+    def __init__(self, server: RawServer, loop: asyncio.AbstractEventLoop) -> None:
+        self.server, self.loop = server, loop
         self.received = b""
         self.answering = False
 
@@ -170,15 +170,15 @@ class Connection(asyncio.Protocol):
             self.hand_over()
             return
         self.received, self.answering = rest, True
-        if self.door.latency_seconds:
-            self.loop.call_later(self.door.latency_seconds, self.answer, method, target, key, head)
+        if self.server.latency_seconds:
+            self.loop.call_later(self.server.latency_seconds, self.answer, method, target, key, head)
         else:
             self.answer(method, target, key, head)
 
     def answer(self, method: str, target: str, key: str, head: bytes) -> None:
         if self.transport.is_closing():
             return
-        self.transport.write(self.door.answer(method, target, key, head))
+        self.transport.write(self.server.answer(method, target, key, head))
         self.answering = False
         if self.received:
             self.take()
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         protocol.connection_made(self.transport)
         reader.feed_data(self.received)
         writer = asyncio.StreamWriter(self.transport, protocol, reader, self.loop)
-        task = self.loop.create_task(self.door.serve(reader, writer))
+        task = self.loop.create_task(self.server.serve(reader, writer))
         _SERVED.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(_SERVED.discard)
 
@@ -274,9 +274,9 @@ async def _copy_body(
 
 
 async def _run(folder: Path, upstream_port: int, latency_ms: float) -> None:
-    door = Door(folder, upstream_port, latency_ms / 1_000)
+    raw_server = RawServer(folder, upstream_port, latency_ms / 1_000)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(door, loop), "127.0.0.1", 0, backlog=1_024)
+    server = await loop.create_server(lambda: Connection(raw_server, loop), "127.0.0.1", 0, backlog=1_024)
     print(server.sockets[0].getsockname()[1], flush=True)
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
     await server.serve_forever()

@@ -1,4 +1,4 @@
-"""The S3 door of the benchmarks, spoken to by real clients: listing, ranges, latency, and the way through."""
+"""The benchmarks' server of raw objects, asked by real clients: listing, ranges, latency, other buckets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks import suite
 from benchmarks.corpus import corpus
 from benchmarks.lab import CURATED, Lab, lab
 from benchmarks.peers import PEERS
-from benchmarks.s3_door import RAW_BUCKET
+from benchmarks.raw_server import RAW_BUCKET
 
 FILES = 2_100  # three pages
 
