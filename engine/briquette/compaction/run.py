@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from briquette import cancellation, serialization
+from briquette import accelerators, cancellation, serialization
 from briquette.compaction import assembly
 from briquette.compaction.prefetch import Early, look_ahead
 from briquette.compaction.result import CompactionResult as CompactionResult  # noqa: PLC0414 - also named from here
@@ -219,7 +219,7 @@ def default_threads() -> int:
 
 
 def executor_for(plan: Plan, options: RunOptions) -> Executor:
-    """The executor of a run; memory bounds its threads, never the plan. Those beyond the splits are lent."""
+    """The executor of a run; memory bounds its threads, never the plan."""
     threads = options.threads or default_threads()
     return open_executor(
         options.executor,
@@ -233,6 +233,7 @@ def executor_for(plan: Plan, options: RunOptions) -> Executor:
 
 def check_options(options: RunOptions) -> None:
     """Refuse what no run could keep to, before anything is read; raises ``UsageError``."""
+    accelerators.check()
     check_executor(options.executor, scheduler=options.scheduler, ray_address=options.ray_address)
     limit, least = options.memory_limit_bytes, max(options.workers, 1) * LEAST_MEMORY_BYTES
     if limit is not None and limit < least:

@@ -14,7 +14,6 @@ from typing import Any
 from briquette.errors import UsageError, WorkerLost
 from briquette.executors import Result, Task
 from briquette.executors.dask_contact import knock
-from briquette.idle_threads import Lender
 
 # Importing Dask takes as long as one or two splits, and holds the interpreter meanwhile. Splits do not depend
 # on each other: up to so many, the threads take them from a queue, and a scheduler would do no more.
@@ -53,20 +52,10 @@ class DaskThreads:
         on_result: Callable[[Result], None],
     ) -> None:
         """See ``Executor.map``."""
-        lender = Lender(self.threads, len(tasks))
-
-        def work(task: Task) -> Result:
-            with lender.task():
-                return function(task)
-
-        try:
-            if len(tasks) <= 1:
-                for task in tasks:
-                    on_result(work(task))
-            else:
-                self._map(work, tasks, on_result)
-        finally:
-            lender.close()
+        if len(tasks) > 1:
+            self._map(function, tasks, on_result)
+        elif tasks:
+            on_result(function(tasks[0]))
 
     def _map(
         self,

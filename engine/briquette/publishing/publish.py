@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from briquette import cancellation
+from briquette.accelerators import Accelerator, allowed
 from briquette.errors import NotFound, PartitionConflict, PreconditionFailed, StoreError, UnsafePath
 from briquette.model import Location, Manifest, PublishedFile, PublishMode
 from briquette.parquet.splice import SplicedPart
@@ -164,6 +165,8 @@ def drafting(
     from briquette.storage.local.store import LocalStore
 
     if mode is PublishMode.VERSIONED or not isinstance(store, LocalStore):
+        return nullcontext()
+    if not allowed(Accelerator.EARLY_PARTS):
         return nullcontext()
     from briquette.publishing import directory_swap
 

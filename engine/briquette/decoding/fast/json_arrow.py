@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.decoding.fast.blocks import Doubt, Parsed, Run, decode_blocks
 from briquette.decoding.fast.scanned import ScanLane, within_limits
 from briquette.decoding.rows.columns import Converted, Mask, convert_text, narrowed
@@ -80,7 +81,8 @@ class ArrowLane:
             word = parse_type(f.type)
             convert = converter(word, digits, extras, f.name)
             self._columns.append(_Column(f.name, word, self._schema.field(f.name).type, f.nullable, convert))
-        self.able = within_limits(spec) and all(_readable(c.word) for c in self._columns)
+        readable = all(_readable(c.word) for c in self._columns)
+        self.able = allowed(Accelerator.ARROW_LANES) and within_limits(spec) and readable
         self._types: list[pa.DataType] = []
         self._infer = False
         self._integers: pa.DataType | None = None  # how integers are read once they are not plainly written
