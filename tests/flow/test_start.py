@@ -16,9 +16,7 @@ UNNEEDED = (
     "numba",
     "dask",
     "rich",
-    "pyarrow.compute",
     "pyarrow.csv",
-    "pyarrow.json",
     "pyarrow.dataset",
 )
 PROGRAM = f"""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from briquette import accelerators
 from briquette.errors import UsageError
 from briquette.executors import check_executor
 from briquette.model import OnEmpty
@@ -35,6 +36,7 @@ class RunOptions:
 
 def check_options(options: RunOptions) -> None:
     """Refuse what no run could keep to, before anything is read; raises ``UsageError``."""
+    accelerators.check()
     check_executor(options.executor, scheduler=options.scheduler, ray_address=options.ray_address)
     limit, least = options.memory_limit_bytes, max(options.workers, 1) * LEAST_MEMORY_BYTES
     if limit is not None and limit < least:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.model import CompactionSpec
 from briquette.planning.plan import COMPRESSION_FACTOR, is_input, why_refused
 from briquette.planning.target import Target
@@ -38,6 +39,9 @@ def prefetch(target: Target, spec: CompactionSpec, options: RunOptions) -> Itera
 
     A run that fails leaves nothing behind: the block's end waits for the requests that are on their way.
     """
+    if not allowed(Accelerator.PREFETCH):
+        yield None
+        return
     raw = target.raw
 
     def wanted(stored: Stored) -> bool:  # a huge object is streamed

@@ -22,6 +22,7 @@ from briquette.compaction.prefetch import Prefetched
 from briquette.compaction.result import CompactionResult
 from briquette.compaction.reuse import reusable_splits
 from briquette.compaction.unchanged import Found, compare_with_published
+from briquette.compaction.undeclared_schema import infer_target as infer_target  # noqa: PLC0414 - likewise
 from briquette.errors import EmptyInput, PlanError
 from briquette.executors import Executor, open_executor
 from briquette.model import (

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from briquette.compaction import unique_keys as unique
@@ -164,10 +163,9 @@ class _RowGroupSink:
         self._staged: list[RowGroup] = []
 
     def add_rows(self, table: pa.Table) -> str:
-        """Encode rows; their digest, made beside that where a thread is idle."""
-        rows_digest = cache(lambda: row_digest.rows_digest(table))
-        self.add(encode(table, self.task.spec, meanwhile=rows_digest))
-        return rows_digest()
+        """Encode rows; returns their digest."""
+        self.add(encode(table, self.task.spec))
+        return row_digest.rows_digest(table)
 
     def add(self, row_groups: Iterable[RowGroup]) -> None:
         self._inline.extend(row_groups)

@@ -22,14 +22,12 @@ def _losers(keys: pa.Table) -> np.ndarray[Any, Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from briquette.vectors import from_numpy
-
     names = keys.column_names
     plain = pa.table({str(i): _comparable(keys.column(i)) for i in range(len(names))})
-    valid = from_numpy(np.ones(plain.num_rows, dtype=bool))
+    valid = pa.array(np.ones(plain.num_rows, dtype=bool))
     for column in plain.columns:
         valid = pc.and_(valid, pc.is_valid(column))
-    numbered = plain.append_column("row", from_numpy(np.arange(plain.num_rows, dtype=np.int64)))
+    numbered = plain.append_column("row", pa.array(np.arange(plain.num_rows, dtype=np.int64)))
     with_keys = numbered.filter(valid)
     last = with_keys.group_by(plain.column_names, use_threads=False).aggregate([("row", "max")])
     stays = pc.invert(valid).to_numpy(zero_copy_only=False).copy()
@@ -65,14 +63,13 @@ def _plain_field(field: Any) -> Any:
 def without_rows(table: pa.Table, rows: Sequence[int] | np.ndarray[Any, Any]) -> pa.Table:
     """``table`` without the rows of those numbers."""
     import numpy as np
-
-    from briquette.vectors import from_numpy
+    import pyarrow as pa
 
     if len(rows) == 0:
         return table
     stays = np.ones(table.num_rows, dtype=bool)
     stays[np.asarray(rows, dtype=np.int64)] = False
-    return table.filter(from_numpy(stays)).combine_chunks()
+    return table.filter(pa.array(stays)).combine_chunks()
 
 
 def keys_to_bytes(table: pa.Table, spec: CompactionSpec) -> bytes:

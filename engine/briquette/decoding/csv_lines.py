@@ -20,7 +20,6 @@ from briquette.decoding.strict.csv_records import CsvReader, Header, RawRecord, 
 from briquette.decoding.text.csv_sound import sound_lines
 from briquette.decoding.text.lines import Bools, Lines, Offsets, find_lines
 from briquette.model import Limits, Reject
-from briquette.vectors import from_numpy
 
 _FEW_LINES = 64  # the record reader is quicker than a parser's attempt
 _CR = ord("\r")
@@ -170,7 +169,7 @@ class CsvObjects:
         self, table: pa.Table, numbers: Offsets, kept: Bools, extra: Sequence[tuple[str, pa.Array]]
     ) -> None:
         """The kept rows of a table, whose lines these are; ``extra`` holds their unknown fields."""
-        mask = None if kept.all() else from_numpy(kept)
+        mask = None if kept.all() else pa.array(kept)
         if mask is not None:
             table, numbers = table.filter(mask), numbers[kept]
         for name, column in extra:
@@ -207,7 +206,7 @@ class CsvObjects:
     def _table(self, order: Offsets) -> pa.Table:
         tables = [*self._tables, self._builder.table()] if self._read_rows else self._tables
         whole = concatenated(tables)
-        return whole if (np.diff(order) == 1).all() else whole.take(from_numpy(order))
+        return whole if (np.diff(order) == 1).all() else whole.take(pa.array(order))
 
 
 def _joined(bodies: Sequence[bytes]) -> tuple[bytes, Offsets]:

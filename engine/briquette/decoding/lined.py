@@ -14,7 +14,6 @@ from briquette.decoding.rows.row_builder import RowBuilder
 from briquette.decoding.strict.json_records import Record
 from briquette.decoding.text.lines import Bools, Lines, Offsets, find_lines, runs
 from briquette.model import Reject
-from briquette.vectors import from_numpy
 
 
 class Dialect(Protocol):
@@ -137,7 +136,7 @@ class LinedObjects:
         picked = np.repeat(np.array(firsts) - _begins(counts), counts) + np.arange(sum(counts))
         if len(picked) == whole.num_rows and np.array_equal(picked, np.arange(len(picked))):
             return whole
-        return whole.take(from_numpy(picked))
+        return whole.take(pa.array(picked))
 
     def _hand_in(self) -> None:
         gather, objects = self._gather, self._lines.objects

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
-
-from briquette.vectors import cast, compute, from_numpy
 
 DICTIONARY_LIMIT_BYTES = 1 << 20  # a larger dictionary outgrows caches, the readers' and ours
 SAMPLE_ROWS = 4_096
@@ -98,7 +97,7 @@ def joined(column: pa.ChunkedArray) -> pa.Array:
     kind = plain_type(column.type)
     if kind in (pa.string(), pa.binary()) and column.nbytes > _TEXT_BYTES_LIMIT:
         kind = pa.large_string() if kind == pa.string() else pa.large_binary()
-    column = cast(column, kind)
+    column = column.cast(kind)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
@@ -109,7 +108,7 @@ def _text(column: pa.ChunkedArray) -> pa.Array:
         return array if _is_worth_a_dictionary(array) else joined(pa.chunked_array([array]))
     array = joined(column)
     if _repeats(array):
-        encoded = compute("dictionary_encode", array)
+        encoded = pc.dictionary_encode(array)
         if _is_worth_a_dictionary(encoded):
             return encoded
     return array
@@ -118,36 +117,36 @@ def _text(column: pa.ChunkedArray) -> pa.Array:
 def _in_order(array: pa.DictionaryArray) -> pa.DictionaryArray:
     """The dictionary in order of first appearance, without unused, repeated or null values."""
     dictionary, indices = array.dictionary, array.indices
-    if dictionary.null_count or len(compute("unique", dictionary)) != len(dictionary):
-        return compute("dictionary_encode", cast(array, plain_type(array.type)))
-    used = compute("drop_null", compute("unique", indices)).to_numpy().astype(np.int64, copy=False)
+    if dictionary.null_count or len(pc.unique(dictionary)) != len(dictionary):
+        return pc.dictionary_encode(array.cast(plain_type(array.type)))
+    used = pc.drop_null(pc.unique(indices)).to_numpy().astype(np.int64, copy=False)
     if len(used) != len(dictionary) or not np.array_equal(used, np.arange(len(used))):
         places = np.zeros(len(dictionary), dtype=np.int32)
         places[used] = np.arange(len(used), dtype=np.int32)
-        indices = compute("take", from_numpy(places), indices)
-        dictionary = compute("take", dictionary, from_numpy(used))
+        indices = pc.take(pa.array(places), indices)
+        dictionary = pc.take(dictionary, pa.array(used))
     plain = plain_type(array.type)
-    return pa.DictionaryArray.from_arrays(cast(indices, pa.int32()), cast(dictionary, plain))
+    return pa.DictionaryArray.from_arrays(indices.cast(pa.int32()), dictionary.cast(plain))
 
 
 def _is_worth_a_dictionary(array: pa.DictionaryArray) -> bool:
     """By the values alone, whether they arrived plain or not."""
     distinct, rows = len(array.dictionary), len(array) - array.null_count
-    size = 4 * distinct + (compute("sum", compute("binary_length", array.dictionary)).as_py() or 0)
+    size = 4 * distinct + (pc.sum(pc.binary_length(array.dictionary)).as_py() or 0)
     return 0 < 2 * distinct <= rows and size < DICTIONARY_LIMIT_BYTES and _repeats(array.indices)
 
 
 def _repeats(array: pa.Array) -> bool:
     """Whether at most half of a spread sample's values are new: a look before the whole is hashed."""
     sample = _spread(array)
-    return bool(2 * compute("count_distinct", sample).as_py() <= len(sample) - sample.null_count)
+    return bool(2 * pc.count_distinct(sample).as_py() <= len(sample) - sample.null_count)
 
 
 def _spread(array: pa.Array) -> pa.Array:
     step = _step(array)
     if step == 1:
         return array
-    return compute("take", array, from_numpy(np.arange(0, len(array), step)[:SAMPLE_ROWS]))
+    return pc.take(array, pa.array(np.arange(0, len(array), step)[:SAMPLE_ROWS]))
 
 
 def _step(array: pa.Array) -> int:
@@ -243,7 +242,7 @@ def _drawn_and_distinct(array: pa.Array) -> tuple[int, int]:
     """How many values a spread sample has, and how many of them are distinct."""
     if array.null_count or array.type.bit_width not in (32, 64):
         sample = _spread(array)
-        return len(sample) - sample.null_count, compute("count_distinct", sample).as_py()
+        return len(sample) - sample.null_count, pc.count_distinct(sample).as_py()
     # Every column of numbers comes by here: sorting their words takes a tenth of the time of hashing them.
     words = np.frombuffer(array.buffers()[1], np.dtype(f"u{array.type.bit_width // 8}"))
     sample = words[array.offset : array.offset + len(array)][:: _step(array)][:SAMPLE_ROWS]

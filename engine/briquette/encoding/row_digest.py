@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from briquette.encoding.column_encodings import is_text, joined, plain_type
 from briquette.errors import SchemaError
 from briquette.schemas.declared import column_type_of
-from briquette.vectors import compute
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -61,7 +61,7 @@ def _update(digest: _Hash, array: pa.Array) -> None:
         return
     valid: Bools | None = None
     if array.null_count:
-        valid = compute("is_valid", array).to_numpy(zero_copy_only=False)
+        valid = pc.is_valid(array).to_numpy(zero_copy_only=False)
         digest.update(b"\1")
         digest.update(np.packbits(valid, bitorder="little").data)
     else:
@@ -72,13 +72,13 @@ def _update(digest: _Hash, array: pa.Array) -> None:
             _update(digest, child)
     elif types.is_list(kind):
         digest.update(_lengths(array, np.int32, valid).data)
-        elements = compute("list_flatten", array)  # without what lies under nulls
+        elements = pc.list_flatten(array)  # without what lies under nulls
         digest.update(b"%d elements\n" % len(elements))
         _update(digest, elements)
     elif is_text(kind):
         _update_text(digest, array, valid)
     elif types.is_boolean(kind):
-        values = compute("coalesce", array, pa.scalar(False)).to_numpy(zero_copy_only=False)
+        values = pc.coalesce(array, pa.scalar(False)).to_numpy(zero_copy_only=False)
         digest.update(np.packbits(values, bitorder="little").data)
     elif not types.is_null(kind):
         digest.update(_numbers(array, valid).data)

@@ -6,13 +6,11 @@ joined, and dictionaries put in order of first appearance, before anything is wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from briquette import idle_threads
 from briquette.encoding.column_encodings import (
     DICTIONARY_LIMIT_BYTES,
     Encodings,
@@ -22,7 +20,6 @@ from briquette.encoding.column_encodings import (
 )
 from briquette.errors import ConfigError
 from briquette.model import CompactionSpec, RowGroup
-from briquette.parquet.column_join import beside
 from briquette.parquet.splice import added_bytes, cut, most_added_bytes
 
 CODECS = {"zstd": "ZSTD", "snappy": "SNAPPY", "gzip": "GZIP", "lz4": "LZ4_RAW", "none": "NONE"}
@@ -37,23 +34,19 @@ LEVELS = {"zstd": 2, "gzip": 4}  # gzip: level 6 takes twice the time for 0.5 % 
 ROW_GROUPS_PER_PART = 12
 SMALLEST_LIMIT_BYTES = 4 << 10  # smaller row groups would be mostly footer
 MOST_ROWS = 1 << 24  # of a row group, however small they are; the writer itself would cut at 2**26
-HALVED_BYTES = 4 << 20  # in memory; a smaller row group is not worth a second thread
 _FILL_PERCENT = 90  # of the limit is aimed at where rows are cut: neighbours differ in size
 
 
-def encode(
-    table: pa.Table, spec: CompactionSpec, *, meanwhile: Callable[[], object] = lambda: None
-) -> tuple[RowGroup, ...]:
+def encode(table: pa.Table, spec: CompactionSpec) -> tuple[RowGroup, ...]:
     """The rows as one row group, or several where one would pass a twelfth of the target size.
 
-    ``meanwhile`` is other work on the rows: an idle thread that helps to write them does it too, perhaps
-    more than once. No rows give no row group. Raises ``ConfigError`` for a codec that is none of ``CODECS``.
+    No rows give no row group. Raises ``ConfigError`` for a codec that is none of ``CODECS``.
     """
     if spec.codec not in CODECS:
         raise ConfigError(f"codec {spec.codec!r} is unknown.", hint=f"Choose one of {', '.join(CODECS)}.")
     if table.num_rows == 0:
         return ()
-    writer = _Writer(spec.codec, meanwhile)
+    writer = _Writer(spec.codec)
     rows = canonical(table)
     encodings = choose_encodings(rows, writer.measure)
     limit = max(spec.target_part_bytes // ROW_GROUPS_PER_PART, SMALLEST_LIMIT_BYTES)
@@ -63,24 +56,11 @@ def encode(
 class _Writer:
     """The options that every row group shares."""
 
-    def __init__(self, codec: str, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, codec: str) -> None:
         self._codec = codec
-        self._meanwhile = meanwhile
 
     def write(self, table: pa.Table, encodings: Encodings) -> memoryview:
-        """A Parquet file of one row group; where a thread is idle, it writes half of the columns."""
-        sizes = [column.nbytes for column in table.columns]
-        if len(sizes) > 1 and sum(sizes) >= HALVED_BYTES and idle_threads.idle():
-            columns = range(len(sizes))
-            middle = _middle(sizes)
-            left, right = idle_threads.both(
-                lambda: self._write(table.select(columns[:middle]), encodings),
-                lambda: (self._write(table.select(columns[middle:]), encodings), self._meanwhile())[0],
-            )
-            return memoryview(beside(memoryview(left), memoryview(right)))
-        return memoryview(self._write(table, encodings))
-
-    def _write(self, table: pa.Table, encodings: Encodings) -> pa.Buffer:
+        """A Parquet file of one row group."""
         out = pa.BufferOutputStream()
         pq.write_table(
             table,
@@ -97,23 +77,13 @@ class _Writer:
             write_page_index=True,
             max_rows_per_page=ROWS_PER_PAGE,
         )
-        return out.getvalue()
+        return memoryview(out.getvalue())
 
     def measure(self, table: pa.Table, encodings: Encodings) -> dict[str, int]:
         """Encoded bytes of each leaf column."""
-        group = pq.read_metadata(pa.BufferReader(self._write(table, encodings))).row_group(0)
+        group = pq.read_metadata(pa.BufferReader(self.write(table, encodings))).row_group(0)
         columns = (group.column(i) for i in range(group.num_columns))
         return {c.path_in_schema: c.total_compressed_size for c in columns}
-
-
-def _middle(sizes: Sequence[int]) -> int:
-    """How many of some sizes come nearest to half of them, leaving one at least on both sides.
-
-    >>> _middle([1, 1, 6, 2]), _middle([9, 1]), _middle([1, 9])
-    (2, 1, 1)
-    """
-    ends = list(accumulate(sizes))
-    return min(range(1, len(sizes)), key=lambda n: abs(2 * ends[n - 1] - ends[-1]))
 
 
 def _row_groups(rows: pa.Table, encodings: Encodings, writer: _Writer, limit: int) -> Iterator[RowGroup]:

@@ -13,7 +13,6 @@ from typing import Any
 from briquette.errors import UsageError, WorkerLost
 from briquette.executors import Result, Task
 from briquette.executors.dask_contact import knock
-from briquette.executors.threads import lending
 
 _HERE = ("localhost", "127.", "[::1]", "::1")
 log = logging.getLogger(__name__)
@@ -52,9 +51,9 @@ class DaskThreads:
             on_result(result)
 
         last = len(tasks) - 1
-        with lending(function, self.threads, len(tasks)) as work, ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             # Dask begins with the last of equal keys: as numbers of one length, in the order of the plan.
-            graph = {f"split-{last - i:09d}": (work, task) for i, task in enumerate(tasks)}
+            graph = {f"split-{last - i:09d}": (function, task) for i, task in enumerate(tasks)}
             with Callback(posttask=after):
                 get(graph, list(graph), pool=pool)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from briquette.executors import Result, Task
-from briquette.idle_threads import Lender
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +23,14 @@ class Threads:
         on_result: Callable[[Result], None],
     ) -> None:
         """See ``Executor.map``."""
-        with lending(function, self.threads, len(tasks)) as work:
-            if len(tasks) <= 1:
-                for task in tasks:
-                    on_result(work(task))
-                return
-            with ThreadPoolExecutor(self.threads) as pool:
-                futures = [pool.submit(work, task) for task in tasks]
-                try:
-                    for future in as_completed(futures):
-                        on_result(future.result())
-                finally:
-                    pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def lending(
-    function: Callable[[Task], Result], threads: int, tasks: int
-) -> Iterator[Callable[[Task], Result]]:
-    """``function`` for the threads of a run, which lends those that have no task left (``idle_threads``)."""
-    lender = Lender(threads, tasks)
-
-    def work(task: Task) -> Result:
-        with lender.task():
-            return function(task)
-
-    try:
-        yield work
-    finally:
-        lender.close()
+        if len(tasks) <= 1:
+            for task in tasks:
+                on_result(function(task))
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            futures = [pool.submit(function, task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    on_result(future.result())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)

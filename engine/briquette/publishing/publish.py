@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from briquette import cancellation
+from briquette.accelerators import Accelerator, allowed
 from briquette.errors import NotFound, StoreError, UnsafePath
 from briquette.model import Location, Manifest, PublishedFile, PublishMode
 from briquette.parquet.splice import SplicedPart
@@ -148,6 +149,8 @@ def drafting(
 ) -> AbstractContextManager[Drafts | None]:
     """While the block makes the splits of ``order``, write parts of those done, where a store can."""
     if mode is PublishMode.VERSIONED or store.directories is None:
+        return nullcontext()
+    if not allowed(Accelerator.EARLY_PARTS):
         return nullcontext()
     from briquette.publishing import directory_swap
 

@@ -10,12 +10,12 @@ guessed at: its byte range is reported, and the strict reader decides. What is a
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, Final
 
 import numpy as np
 
+from briquette import accelerators
 from briquette.model import Schema
 from briquette.template_scan.columns import columns_of
 from briquette.template_scan.compiler import native
@@ -37,11 +37,10 @@ Buffer = bytes | memoryview | Any
 Buffers = Buffer | list[Buffer]
 NUMBER_CHARS: Final = 128  # no number that the scan takes is longer
 
-# What the scan saves against pyarrow.json (110 MB/s a core, and its import with that of pyarrow.compute), and
-# what it costs to have the kernel. pyarrow.csv and its conversions are no faster.
+# What the scan saves against pyarrow.json (110 MB/s a core), and what it costs to have the kernel, mostly the
+# import of llvmlite. pyarrow.csv and its conversions are no faster.
 _SAVED_SECONDS_PER_BYTE: Final = 1 / 110e6 - 1 / 900e6
-_PARSER_SECONDS: Final = 0.04
-_LOAD_SECONDS: Final = 0.005 if native.IMAGES else 0.15
+_LOAD_SECONDS: Final = 0.05
 _COMPILE_SECONDS: Final = 12.0
 
 
@@ -55,14 +54,13 @@ def worthwhile(total_bytes: int) -> bool:
 
     ``BRIQUETTE_SCAN=on|off`` decides instead (``auto`` is the default).
     """
-    wish = os.environ.get("BRIQUETTE_SCAN", "auto")
+    wish = accelerators.wish(accelerators.Accelerator.SCAN)
     if wish == "off" or not available():
         return False
     if wish == "on" or native.is_loaded():
         return True
     cost_seconds = _LOAD_SECONDS if native.is_compiled() else _COMPILE_SECONDS
-    saved_seconds = 0.0 if "pyarrow.json" in sys.modules else _PARSER_SECONDS
-    return saved_seconds + total_bytes * _SAVED_SECONDS_PER_BYTE > cost_seconds
+    return total_bytes * _SAVED_SECONDS_PER_BYTE > cost_seconds
 
 
 def warm() -> None:

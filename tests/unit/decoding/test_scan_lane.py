@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from briquette import idle_threads
 from briquette.decoding.csv_lines import CsvObjects
 from briquette.decoding.decode import decode_in_turn, decode_objects, decode_records_only
 from briquette.decoding.fast import scanned
@@ -423,12 +422,3 @@ def test_a_large_object_with_an_odd_line_and_those_behind_it_are_decoded_otherwi
 
         assert g.outcome(fast) == g.outcome(lambda spec=spec: facts(decode_records_only(objects, spec)))
         assert seen[: dirty + 1] == [0] * (dirty + 1)
-
-
-def test_a_text_of_which_a_thread_could_take_half_is_not_decoded_alone(monkeypatch):
-    monkeypatch.setattr(idle_threads, "idle", lambda: True)
-    monkeypatch.setattr(scan, "json_lines_in_turn", None)
-    rng = random.Random(10)
-    bodies = [b"\n".join(clean_line(rng) for _ in range(90)) for _ in range(2)]
-    (decoded,) = decode_in_turn(come(bodies, []), 2, sum(map(len, bodies)), CompactionSpec(PRICES))
-    assert decoded.object_records == (90, 90)

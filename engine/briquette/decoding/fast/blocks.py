@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from briquette.decoding.text.lines import Lines, Offsets, runs
-from briquette.vectors import from_numpy
 
 if TYPE_CHECKING:
     from briquette.decoding.rows.columns import Mask
@@ -146,9 +145,9 @@ class _Block:
                 fine[n[p.unfit] - first] = False
         kept = fine[numbers - first]
         if not kept.all():  # a refused row may hold a null where none may be
-            table, numbers = table.filter(from_numpy(kept)), numbers[kept]
+            table, numbers = table.filter(pa.array(kept)), numbers[kept]
         if len(self._found) > 1:
-            table = table.take(from_numpy(np.argsort(numbers)))
+            table = table.take(pa.array(np.argsort(numbers)))
         row_of = np.cumsum(np.bincount(numbers - first, minlength=behind - first)) - 1
         for a, b, sound in [(0, len(fine), True)] if fine.all() else runs(fine):
             start, stop = first + a, first + b

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.decoding.fast.blocks import Doubt, Parsed
 from briquette.decoding.fast.json_arrow import one_chunk
 from briquette.decoding.rows.columns import Mask, convert_text
@@ -34,7 +35,8 @@ class CsvLane:
         self._unknown = [name for name in self._names if name not in known]
         # A nested cell may hold unknown fields of its own, which only the record reader counts.
         nested = any(isinstance(column_type, ListOf | Struct) for column_type in column_types)
-        self._able = not nested and not (self._unknown and spec.extra_fields is ExtraFields.REJECT)
+        rejects = self._unknown and spec.extra_fields is ExtraFields.REJECT
+        self._able = allowed(Accelerator.ARROW_LANES) and not (nested or rejects)
 
     @property
     def able(self) -> bool:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.decoding.fast.blocks import Doubt, Parsed, Run, decode_blocks
 from briquette.decoding.fast.scanned import ScanLane, within_limits
 from briquette.decoding.rows.columns import Converted, Mask, convert_text, narrowed
@@ -82,7 +83,8 @@ class ArrowLane:
             self._columns.append(
                 _Column(f.name, column_type, self._schema.field(f.name).type, f.nullable, convert)
             )
-        self.able = within_limits(spec) and all(_readable(c.declared) for c in self._columns)
+        readable = all(_readable(c.declared) for c in self._columns)
+        self.able = allowed(Accelerator.ARROW_LANES) and within_limits(spec) and readable
         self._types: list[pa.DataType] = []
         self._infer = False
         self._integers: pa.DataType | None = None  # how integers are read once they are not plainly written

@@ -6,13 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
 
-from briquette import idle_threads
 from briquette.decoding.fast.blocks import Lane, Ranges, Run, decode_blocks
 from briquette.decoding.rows.result import Gather, Text
 from briquette.decoding.rows.row_builder import output_schema
@@ -25,7 +23,6 @@ from briquette.template_scan import scan
 _LARGE_BYTES = 1 << 20  # scanned for itself: one line that deviates costs no other object a second attempt
 _SMALL_BYTES = 1 << 18  # copied together with its neighbours: less work than a buffer of its own for the scan
 _JOINED_BYTES = 1 << 20  # of texts that are scanned in turn; so many are still in the cache
-_HALVED_BYTES = 8 << 20  # worth a second thread
 # Of the lines; above that the other lanes do all. pyarrow.csv and its conversions bear what is oddly written.
 _MOST_DEVIATING_JSON = 0.25
 _MOST_DEVIATING_CSV = 0.02
@@ -103,20 +100,15 @@ class ScanLane:
             (t, memoryview(t.body)[begin:] if begin else t.body)
             for t, begin in zip(texts, begins, strict=True)
         ]
-        groups = [part for part in _halves([p for p in parts if len(p[1]) < _LARGE_BYTES]) if part]
+        small = [part for part in parts if len(part[1]) < _LARGE_BYTES]
+        groups = [small] if small else []
         groups += [[part] for part in parts if len(part[1]) >= _LARGE_BYTES]
-        if len(groups) % 2:
-            groups.append([])
         taken: set[int] = set()
-        for one, other in zip(groups[::2], groups[1::2], strict=True):
-            found = idle_threads.both(partial(self._attempt, one), partial(self._attempt, other))
-            for group, answer in zip((one, other), found, strict=True):
-                if answer and self._take(group, answer, gather, limit_bytes):
-                    taken.update(t.place for t, _ in group)
+        for group in groups:
+            found = self._scan(_buffers([body for _, body in group]), 0.0)
+            if found is not None and self._take(group, found, gather, limit_bytes):
+                taken.update(t.place for t, _ in group)
         return taken
-
-    def _attempt(self, group: _Group) -> scan.Scan | None:
-        return self._scan(_buffers([body for _, body in group]), 0.0) if group else None
 
     def _take(self, group: _Group, found: scan.Scan, gather: Gather, limit_bytes: int) -> bool:
         lengths = np.fromiter((len(body) + 1 for _, body in group), np.int64, len(group))
@@ -275,8 +267,7 @@ class InTurn:
     def _begin(self) -> None:
         spec = self._gather.spec
         self._lane = json_scan(spec)
-        # Where a thread is idle, two take half of the texts each, which must be there for that.
-        if not idle_threads.idle() and within_limits(spec) and scan.worthwhile(self._total_bytes):
+        if within_limits(spec) and scan.worthwhile(self._total_bytes):
             self._run = scan.json_lines_in_turn(self._total_bytes, spec.schema)
 
     def _scan(self) -> list[Text]:
@@ -318,15 +309,6 @@ def _extent(column_type: ColumnType) -> tuple[int, int]:
             inner = [_extent(kind) for _, kind in fields]
             return 1 + max((d for d, _ in inner), default=0), max([len(fields), *(k for _, k in inner)])
     return 0, 0
-
-
-def _halves(parts: _Group) -> list[_Group]:
-    """Two groups of about as many bytes where another thread has time for one of them, else one group."""
-    ends = np.cumsum([len(body) for _, body in parts])
-    if not parts or ends[-1] < _HALVED_BYTES or not idle_threads.idle():
-        return [parts]
-    middle = int(np.searchsorted(ends, ends[-1] // 2)) + 1
-    return [parts[:middle], parts[middle:]]
 
 
 def _buffers(bodies: Sequence[Buffer]) -> list[Buffer]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.decoding.parquet.file import Meter, ParquetObject, Slice, Source, enough_memory
 from briquette.decoding.parquet.scalars import BYTES, TEXTS, first_of, unwrapped
 from briquette.decoding.parquet.values import Form, Tokens, holds_doubled
@@ -54,7 +55,8 @@ def add_slice(file: ParquetObject, piece: Slice, place: int, gather: Gather, *, 
     with enough_memory(file.key):
         rows = np.zeros_like(gather.records)
         gather.records[place] += piece.rows.num_rows
-        taken = None if strict else _taken_over(piece, file.forms, gather.spec)
+        by_value = strict or not allowed(Accelerator.ARROW_LANES)
+        taken = None if by_value else _taken_over(piece, file.forms, gather.spec)
         if taken is not None:
             rows[place] = taken.num_rows
             known = set(gather.schema.names)

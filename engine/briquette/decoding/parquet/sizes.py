@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from briquette.decoding.parquet.values import elements_of
-from briquette.vectors import compute
 
 Sizes = np.ndarray[Any, np.dtype[np.int64]]
 types = pa.types
@@ -64,12 +64,12 @@ def total(rows: int, columns: list[pa.Array]) -> Sizes:
 
 
 def _lengths(array: pa.Array) -> Sizes:
-    return np.asarray(_without_nulls(compute("binary_length", array), 0), np.int64) + LENGTH
+    return np.asarray(_without_nulls(pc.binary_length(array), 0), np.int64) + LENGTH
 
 
 def _without_nulls(array: pa.Array, instead: int) -> Any:
     if array.null_count:
-        array = compute("coalesce", array, pa.scalar(instead, array.type))
+        array = pc.coalesce(array, pa.scalar(instead, array.type))
     return array.to_numpy(zero_copy_only=False)
 
 

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from briquette.decoding.rows.values import UNIT_DIGITS, Convert, Unfit
 from briquette.schemas.types import INTEGERS, ColumnType, Decimal, Plain, Timestamp
-from briquette.vectors import from_numpy
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -137,7 +136,7 @@ def _matching(column: pa.Array) -> Mask:
 
 
 def _only(column: pa.Array, mask: Mask) -> pa.Array:
-    return pc.if_else(from_numpy(mask), column, pa.scalar(None, column.type))
+    return pc.if_else(pa.array(mask), column, pa.scalar(None, column.type))
 
 
 # -- integers ----------------------------------------------------------------------------------
@@ -241,7 +240,7 @@ def _patched(column: pa.Array, out: pa.Array, doubtful: Mask, convert: Convert) 
         doubtful = doubtful & np.asarray(column.is_valid())
     if not doubtful.any():
         return Converted(out)
-    mask = from_numpy(doubtful)
+    mask = pa.array(doubtful)
     some = _each_text(column.filter(mask), out.type, convert)
     out = pc.replace_with_mask(out, mask, some.column)
     if some.unfit is None:

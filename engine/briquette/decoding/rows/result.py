@@ -15,7 +15,6 @@ from briquette.errors import LimitExceeded
 from briquette.model import CompactionSpec, Reject
 from briquette.schemas.limits import limit_hint
 from briquette.schemas.types import parse_type
-from briquette.vectors import from_numpy
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -105,7 +104,7 @@ class Gather:
             numbers = np.arange(len(self.records))
             owners = np.concatenate([np.repeat(numbers, rows) for _, rows in self._parts])
             if (np.diff(owners) < 0).any():
-                return whole.take(from_numpy(np.argsort(owners, kind="stable"))).combine_chunks()
+                return whole.take(pa.array(np.argsort(owners, kind="stable"))).combine_chunks()
         return whole.combine_chunks()
 
 

@@ -14,14 +14,16 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from briquette.errors import PreconditionFailed, VerificationFailed
 from briquette.model import Piece
 from briquette.storage.interface import Stored, SwapUnavailable, check_writable
 from briquette.storage.local.directory_lock import locked_directory, try_lock
-from briquette.storage.local.files import file_etag, make_folders, sync_folder
-from briquette.storage.local.store import TEMPORARY, LocalStore
+from briquette.storage.local.files import TEMPORARY, file_etag, make_folders, sync_folder
+
+if TYPE_CHECKING:
+    from briquette.storage.local.store import LocalStore
 
 _ATTEMPTS = 20
 _EXCHANGE = 2

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 
+TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
 _ATTRIBUTE = "user.briquette"  # where metadata lies, on file systems that keep extended attributes
 _COPY_BYTES = 1 << 30
 FRESH_NS = 2_000_000_000  # the coarsest clock of a file system: FAT counts in steps of two seconds

@@ -30,6 +30,7 @@ from briquette.storage.interface import (
 )
 from briquette.storage.local.directory_lock import locked_directory
 from briquette.storage.local.files import (
+    TEMPORARY,
     copy_range,
     file_etag,
     is_fresh,
@@ -42,7 +43,6 @@ from briquette.storage.local.files import (
 from briquette.storage.local.staged_file import LocalStaged
 
 SMALL_BYTES = 16 << 10  # reading so many takes the kernel no longer than opening the file
-TEMPORARY = ".briquette-"  # files under this name are never listed: nobody has committed them
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _TURN, _WAITED_SECONDS = 1_024, 150e-6  # small files a thread reads in a row; for one that is not cached
 _BROKEN_NAME = "its name is not UTF-8"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.errors import NotFound, PreconditionFailed, StoreError
 from briquette.model import Piece, RawObject
 from briquette.storage.interface import ANY, NO_METADATA, Condition, Staged, Store, Stored, check_writable
@@ -241,6 +242,8 @@ class S3Store(Store):
         return get_threads.submit(self.get_pinned, item, failed)
 
     def _small_gets(self) -> SmallGets | None:
+        if not allowed(Accelerator.S3_CURL):
+            return None
         if self._small is None:
             self._small = SmallGets(self.connection, self.etags, self.requests)
         return self._small if self._small.usable else None

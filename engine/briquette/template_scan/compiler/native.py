@@ -1,9 +1,9 @@
 """From the kernel's source to a function that can be called: compiled once for a machine, then loaded.
 
-numba takes seconds to import and to compile, so its result is kept: linked where ``image`` can do that, which
-loads in a millisecond, else as an object file that llvmlite links at each start. The file's name is a hash of
-the kernel's source, the compiler's version and the kind of machine. It is compiled for the common part of all
-processors of that kind (a loss of about 5 %): a container runs where it was not built.
+numba takes seconds to import and to compile, so its result is kept: an object file, which llvmlite links in
+each process. The file's name is a hash of the kernel's source, the compiler's version and the kind of
+machine. It is compiled for the common part of all processors of that kind (a loss of about 5 %): a container
+runs where it was not built.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from briquette.template_scan.compiler import image
-
 _SYMBOL: Final = "briquette_scan"
 _SCAN: Final = Path(__file__).parent.parent
 _SOURCES: Final = (
@@ -37,7 +35,6 @@ _PROTOTYPE: Final = ctypes.CFUNCTYPE(
 )
 _WRAPPER: Final = re.compile(r"^define [^\n]*@cfunc\..*?^}\n", re.MULTILINE | re.DOTALL)
 _DECLARATION: Final = re.compile(r"^declare [^\n]*@(?!llvm\.)([\w.$]+)\([^\n]*\n", re.MULTILINE)
-IMAGES: Final = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
 _lock = threading.Lock()
 _loaded: list[tuple[Any, Callable[[int], int]]] = []
 _failed: list[Exception] = []
@@ -117,16 +114,16 @@ def _compile() -> bytes:
             function.name = _SYMBOL
         elif not function.is_declaration:
             function.linkage = "internal"  # called directly, not through a table
-    if IMAGES:
-        flat = image.linked(bytes(_target_machine(llvm, "small").emit_object(module)), _SYMBOL)
-        if flat is not None:
-            return flat
-    return bytes(_target_machine(llvm, "jitdefault").emit_object(module))
+    return bytes(_target_machine(llvm).emit_object(module))
 
 
 def _link(code: bytes) -> tuple[Any, Callable[[int], int]]:
-    keep, address = image.load(code) if code.startswith(image.MAGIC) else _link_object(code)
-    function = _PROTOTYPE(address)
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(llvm))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    function = _PROTOTYPE(engine.get_function_address(_SYMBOL))
 
     def call(address: int) -> int:
         status, raised = ctypes.c_int64(), ctypes.c_void_p()
@@ -134,26 +131,15 @@ def _link(code: bytes) -> tuple[Any, Callable[[int], int]]:
             raise IndexError("the scan would have left its memory")  # only the checked build can say so
         return status.value
 
-    return keep, call
+    return engine, call
 
 
-def _link_object(code: bytes) -> tuple[Any, int]:
-    import llvmlite.binding as llvm
-
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(llvm, "jitdefault"))
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return engine, engine.get_function_address(_SYMBOL)
-
-
-def _target_machine(llvm: Any, code_model: str) -> Any:
+def _target_machine(llvm: Any) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     cpu = {"x86_64": "x86-64", "AMD64": "x86-64"}.get(platform.machine(), "generic")
-    return target.create_target_machine(
-        cpu=cpu, opt=3, reloc="pic", codemodel=code_model, jit=code_model == "jitdefault"
-    )
+    return target.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="jitdefault", jit=True)
 
 
 # -- the cached object -----------------------------------------------------------------------------
@@ -224,7 +210,7 @@ def _store(code: bytes) -> None:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(hashlib.sha256(code).digest() + code)
-                os.chmod(temporary, 0o644)  # an image is built by one user and run by another
+                os.chmod(temporary, 0o644)  # a container is built by one user and run by another
                 os.replace(temporary, folder / _name())
             except OSError:
                 os.unlink(temporary)
