@@ -107,7 +107,6 @@ def compact(
     ``max_reject_ratio``, ``unique_key``, ``publish``, ``limits`` (a ``Limits`` or some of its values) and the
     other fields of ``CompactionSpec``.
 
-    Returns how the run ended, also where nothing had to be done (UNCHANGED) or there was nothing (EMPTY).
     Raises the errors of ``briquette.errors``; a bad record never raises, it becomes a reject.
     """
     target = resolve_target(

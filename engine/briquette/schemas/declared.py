@@ -201,9 +201,9 @@ def _is_unicode(text: str) -> bool:
 
 
 def load_schema(path_or_name: str | Path, *, tables: Path | None = None) -> Schema:
-    """Returns the declared schema of a ``.toml`` file, or of a table's name such as ``market.prices``.
+    """Read the declared schema of a ``.toml`` file or of a table's name; returns it as ``Schema``.
 
-    Raises ``SchemaError`` where there is no such table, or its file cannot be read or says what is no schema.
+    Raises ``SchemaError`` where there is no such table, or its file cannot be read or is no schema.
     """
     return load_table(path_or_name, tables=tables).schema
 
