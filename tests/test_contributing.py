@@ -67,7 +67,14 @@ def test_what_contributing_names_is_there(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["engine/nothing.py", "make nonsense", "no_such_function", "NoSuchClass", "briquette.no.where"]
+    "code",
+    [
+        "docs" + "/nothing.md",
+        "make nonsense",
+        "function_that_nobody_wrote",
+        "ClassThatNobodyWrote",
+        "briquette.no.where",
+    ],
 )
 def test_what_is_not_there_is_noticed(code: str) -> None:
     assert not is_named_rightly(code)
