@@ -24,6 +24,7 @@ PLANNED_OBJECTS = 1_000_000
 CURVE = (("large", 0.03), ("large", 0.1), ("large", 0.3), ("large", 1.0), ("1gb", 1.0))
 # Plans a listing that is made on the fly: the work of `briquette plan` without a store.
 _PLAN = """
+import sys
 from briquette.model import Location, Partition, RawObject
 from briquette.planning.plan import plan_partition
 from briquette.schemas.declared import load_table

@@ -20,6 +20,7 @@ UNNEEDED = (
     "pyarrow.dataset",
 )
 PROGRAM = f"""
+import sys
 from briquette.cli.main import main
 try:
     main()

@@ -245,7 +245,9 @@ def test_a_copy_of_a_published_file_is_an_input_like_any_other(root: Path) -> No
 
 MOUNTED = """
 import subprocess, sys
+from pathlib import Path
 from briquette.planning.place_overlap import check_apart
+from briquette.errors import PlacesOverlap
 from briquette.model import Location
 
 root = Path(sys.argv[1])
