@@ -112,6 +112,7 @@ def test_a_split_that_passes_the_workers_memory_limit_is_one_clear_error(tmp_pat
 
 
 SCHEDULER = """
+import sys
 from distributed import LocalCluster
 if __name__ == "__main__":
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
