@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,17 +113,19 @@ class TestThreads(ExecutorTests):
         return DaskThreads(3)
 
 
-class TestDaskCluster(ExecutorTests):
-    """A scheduler and two workers in processes of their own, which every test connects to anew."""
+@pytest.fixture(scope="module")
+def cluster_address() -> Iterator[str]:
+    """A scheduler and two workers in processes of their own."""
+    with dask_cluster(workers=2) as address:
+        yield address
 
-    @pytest.fixture(scope="class")
-    def address(self) -> Iterator[str]:
-        with dask_cluster(workers=2) as address:
-            yield address
+
+class TestDaskCluster(ExecutorTests):
+    """Every test connects to the cluster anew."""
 
     @pytest.fixture
-    def executor(self, address: str) -> DaskCluster:
-        return DaskCluster(address)
+    def executor(self, cluster_address: str) -> DaskCluster:
+        return DaskCluster(cluster_address)
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error_worth_a_retry(raw_day, tmp_path):
@@ -134,11 +138,14 @@ def test_a_scheduler_that_is_not_there_is_a_clear_error_worth_a_retry(raw_day, t
     assert caught.value.exit_code == 1
 
 
+_CLUSTERS = itertools.count()
+
+
 @contextmanager
 def dask_cluster(workers: int):
     """`dask scheduler` and `dask worker` as a person starts them, on loopback and free ports."""
     environment = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "error"}
-    file = Path(os.environ.get("TMPDIR", "/tmp")) / f"briquette-scheduler-{os.getpid()}.json"
+    file = Path(tempfile.gettempdir()) / f"briquette-scheduler-{os.getpid()}-{next(_CLUSTERS)}.json"
     file.unlink(missing_ok=True)
     dask = str(BINARIES / "dask")
     common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
@@ -166,11 +173,11 @@ def dask_cluster(workers: int):
 def _address(file: Path, workers: int) -> str:
     from distributed import Client
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # a busy machine takes a minute for the imports
     while not file.exists() or not file.read_text():
         assert time.monotonic() < deadline, "the scheduler did not start"
         time.sleep(0.1)
     address = json.loads(file.read_text())["address"]
-    with Client(address, timeout=30, set_as_default=False) as client:
-        client.wait_for_workers(workers, timeout=60)
+    with Client(address, timeout=120, set_as_default=False) as client:
+        client.wait_for_workers(workers, timeout=240)
     return address
