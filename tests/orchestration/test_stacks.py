@@ -7,11 +7,11 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
+from briquette import __version__
 from briquette.settings.environments import load_environment
 from orchestration import alarms
 from tests.needs import needs_node
@@ -404,8 +404,7 @@ def test_the_glue_arguments_are_those_of_make_glue(assembly):
     modules = {job["Properties"]["DefaultArguments"]["--additional-python-modules"] for job in jobs}
     [listed] = modules
     wheel, *pins = listed.split(",")
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert wheel == f"s3://dev-data-platform-artifacts/glue/briquette-{version}-py3-none-any.whl"
+    assert wheel == f"s3://dev-data-platform-artifacts/glue/briquette-{__version__}-py3-none-any.whl"
     lock = (ROOT / "requirements.lock").read_text()
     assert pins
     assert [pin for pin in pins if pin not in lock] == []
