@@ -50,7 +50,7 @@ GROUPS = {
         ("hypothesis", "numpy", "pyarrow.parquet"),
     ),
     "publish": Group(
-        ("engine/briquette/publishing/publish.py", "engine/briquette/publishing"),
+        ("engine/briquette/publishing",),
         # Without a server: it would have to be started anew for each mutant.
         (
             "tests/unit/publishing/test_publish_mutants.py",
