@@ -297,7 +297,9 @@ def test_failing_again_rewrites_no_quarantine(tmp_path):
 def test_a_crash_after_the_quarantine_is_made_good_by_running_again(tmp_path, monkeypatch):
     where = compacted(str(tmp_path), bad_day())
     with monkeypatch.context() as patch:
-        patch.setattr("briquette.pipeline.transform.DataQualityFailed", lambda *_, **__: StoreError("died"))
+        patch.setattr(
+            "briquette.pipeline.transform_splits.DataQualityFailed", lambda *_, **__: StoreError("died")
+        )
         with pytest.raises(StoreError, match="died"):
             transform(**where)
     before = snapshot(tmp_path)

@@ -145,7 +145,7 @@ def test_file_urls_and_other_prefixes_work_too(job, raw_day, tmp_path, expected)
 def test_a_schema_is_never_inferred_in_silence(job, raw_day, tmp_path):
     code, document, said = job(raw=raw_day, curated=tmp_path, table_name="bars", domain="odd")
     assert code == 0
-    assert "no schema is declared for 'odd.bars': it is inferred from all records" in said.out
+    assert "no schema is declared for 'odd.bars': it is inferred from all records" in said.err
     assert document["partition"]["table"] == "bars"
 
 

@@ -251,7 +251,7 @@ def test_as_many_inputs_of_as_many_bytes_need_not_be_the_same_ones():
     there = Published(input_objects=len(plan.listing), input_bytes=plan.raw_bytes)
     assert planning.is_of_the_size_of(there, plan)
     assert not planning.is_made_of(there, plan)
-    assert not planning.is_of_the_size_of(replace(there, input_objects=1), plan)
+    assert not planning.is_of_the_size_of(replace(there, input_objects=2), plan)
     assert not planning.is_of_the_size_of(replace(there, input_bytes=plan.raw_bytes + 1), plan)
 
 
