@@ -321,6 +321,20 @@ def test_credentials_that_rotate_are_asked_for_again(
         require_signed(request, f"AKID{number}", f"secret{number}", token)
 
 
+def test_credentials_that_would_break_a_header_are_not_sent(
+    point_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Script(lambda n: [GOOD + BODY])) as script:
+        point_at(f"http://127.0.0.1:{script.port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"):
+            with monkeypatch.context() as changed:
+                changed.setenv(name, "a\r\nx-other: b")
+                bodies, strict = ask(items(3))
+            assert bodies == [b"strictly"] * 3
+            assert strict.asked == [(f"k{i}", None) for i in range(3)]
+        assert script.requests == []
+
+
 # -- answers ---------------------------------------------------------------------------------------
 
 

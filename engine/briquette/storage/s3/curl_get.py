@@ -77,6 +77,8 @@ class CurlGet:
         if credentials.token:
             headers.append(f"x-amz-security-token: {credentials.token}")
         if credentials != self._signs:
+            if not all(part.isascii() and part.isprintable() for part in credentials):
+                raise ValueError("a credential that no header can hold")
             self.curl.setopt(pycurl.USERNAME, credentials.key_id)
             self.curl.setopt(pycurl.PASSWORD, credentials.secret)
             self._signs = credentials
