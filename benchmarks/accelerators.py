@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target-file-mb", default="", help="for parts that are written early: small ones")
     parser.add_argument("--other", default="", help="the program of another version, in the same rounds")
     parser.add_argument("--cache", type=Path, default=None, help=f"where raw days lie [{default_cache()}]")
-    parser.add_argument("--name", default="", help="put behind the names of the results files")
+    parser.add_argument("--name", default="accelerators", help="at the end of the names of the results files")
     parser.add_argument("--out", type=Path, default=RESULTS, help="for the results")
     given = list(sys.argv[1:] if arguments is None else arguments)
     told = parser.parse_args(given)
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rounds": told.rounds,
         "days": [],
     }
-    place = told.out / f"{document['date']}-{document['machine']['name']}-accelerators{told.name}.json"
+    place = told.out / f"{document['date']}-{document['machine']['name']}-{told.name}.json"
     for name, scale in map(_day, names.split(",")):
         made = corpus(name, scale, told.cache)
         with _servers(made, told.latency_ms) as servers:

@@ -1,7 +1,6 @@
 """Raw bytes of whole objects to rows. Pure; bad records are data, not errors.
 
-One huge object is cut by ``decoding.stream``. Readers of formats that are not there
-are not imported: that is 0.03 s of the start of a day of JSON.
+One huge object is cut by ``decoding.stream``. Readers of formats that are not there are not imported.
 """
 
 from __future__ import annotations

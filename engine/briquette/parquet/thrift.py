@@ -57,16 +57,6 @@ def scan(data: bytes, wanted: Wanted, start: int = 0) -> Struct:
         raise ThriftError("a value reaches past the end") from None
 
 
-def structs_of(data: bytes, field: Field) -> tuple[Struct, ...]:
-    """The elements of a field that is a list of structs, where ``scan`` was not asked to open it."""
-    if field.type != LIST:
-        raise ThriftError(f"field {field.id} is no list")
-    try:
-        return _scan_list(data, field.start, {}, 0)[0]
-    except IndexError:
-        raise ThriftError("a value reaches past the end") from None
-
-
 def _scan(data: bytes, pos: int, wanted: Wanted, depth: int) -> Struct:
     if depth > MAX_DEPTH:
         raise ThriftError(f"structs nest deeper than {MAX_DEPTH}")

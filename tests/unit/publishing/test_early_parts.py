@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from briquette.accelerators import Accelerator
 from briquette.compaction.new_plan import make_plan, resolve_spec
 from briquette.compaction.options import RunOptions
 from briquette.compaction.run import run_plan
@@ -98,6 +99,15 @@ def until(true: Any) -> None:
     while not true():
         assert time.monotonic() < deadline, "nothing came"
         time.sleep(0.002)
+
+
+def test_nothing_is_begun_where_it_is_switched_off(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(Accelerator.EARLY_PARTS, "off")
+    place = Location(store.url, OUTPUT)
+    with drafting(store, place, PLAN_ID, 1, range(SPLITS), PublishMode.IN_PLACE) as drafts:
+        assert drafts is None
 
 
 @pytest.mark.parametrize("per_part", [1, 3, 4, 100])
