@@ -16,24 +16,6 @@ from briquette.storage.interface import Store, open_store
 from tests.faults import FaultyWire, faulty_wire
 from tests.servers import Bucket, environment, ministack, new_bucket
 
-LONG_SECONDS = 30.0  # set-up, call and teardown of a test that is not marked slow
-TOOK: Counter[str] = Counter()  # seconds by test
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up what each test took, on the process that hears all workers."""
-    if "slow" not in report.keywords:
-        TOOK[report.nodeid] += report.duration
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that took long. It fails nothing: how long a test takes is the machine's doing, too."""
-    found = [(seconds, name) for name, seconds in TOOK.items() if seconds > LONG_SECONDS]
-    if found:
-        terminalreporter.section(f"over {LONG_SECONDS:.0f} s: make them smaller, or mark them slow")
-        for seconds, name in sorted(found, reverse=True):
-            terminalreporter.line(f"{seconds:6.1f} s  {name}")
-
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -106,3 +88,24 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         session.sparkContext.setLogLevel("OFF")  # tasks fail on purpose
         yield session
         session.stop()
+
+
+# -- what took long --------------------------------------------------------------------------------
+
+LONG_SECONDS = 30.0  # set-up, call and teardown of a test that is not marked slow
+TOOK: Counter[str] = Counter()  # seconds by test
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up what each test took, on the process that hears all workers."""
+    if "slow" not in report.keywords:
+        TOOK[report.nodeid] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that took long. It fails nothing: how long a test takes is the machine's doing, too."""
+    found = [(seconds, name) for name, seconds in TOOK.items() if seconds > LONG_SECONDS]
+    if found:
+        terminalreporter.section(f"over {LONG_SECONDS:.0f} s: make them smaller, or mark them slow")
+        for seconds, name in sorted(found, reverse=True):
+            terminalreporter.line(f"{seconds:6.1f} s  {name}")
