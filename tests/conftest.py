@@ -1,8 +1,12 @@
-"""Fixtures that more than one test file wants: stores of every kind, on real servers where it has one."""
+"""Fixtures that more than one test file wants, and the report of what took long.
+
+Stores of every kind, on real servers where it has one; the one Spark session of a run.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +93,24 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         session.sparkContext.setLogLevel("OFF")  # tasks fail on purpose
         yield session
         session.stop()
+
+
+# -- what took long --------------------------------------------------------------------------------
+
+LONG_SECONDS = 30.0  # set-up, call and teardown of a test that is not marked slow
+TOOK: Counter[str] = Counter()  # seconds by test
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up what each test took, on the process that hears all workers."""
+    if "slow" not in report.keywords:
+        TOOK[report.nodeid] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that took long. It fails nothing: how long a test takes is the machine's doing, too."""
+    found = [(seconds, name) for name, seconds in TOOK.items() if seconds > LONG_SECONDS]
+    if found:
+        terminalreporter.section(f"over {LONG_SECONDS:.0f} s: make them smaller, or mark them slow")
+        for seconds, name in sorted(found, reverse=True):
+            terminalreporter.line(f"{seconds:6.1f} s  {name}")

@@ -66,3 +66,7 @@ def test_an_environment_is_made_once_and_again_when_the_lock_changes(tmp_path, m
     assert pythons.passes((3, 12, 1), python, run)
     assert len(commands) == 7
     assert not pythons.passes((3, 12, 1), python, lambda *_, **__: 1)
+
+
+def test_the_tests_that_run_on_the_other_pythons_are_there() -> None:
+    assert [name for name in (*pythons.TESTS, *pythons.NOT_THESE) if not (pythons.ROOT / name).exists()] == []

@@ -27,6 +27,7 @@ from tests.conformance.runs import Ending, Runs
 from tests.invariants import assert_conserves, assert_only_parts_are_visible, snapshot, visible_files
 
 CASES = Path(__file__).parent / "cases"
+EVERY_EXECUTOR = "every-executor-writes-the-same-bytes"  # starts clusters, and not once more for each lane
 COUNTS = ("duplicates", "duplicate_json_keys")  # 0 where a case does not say otherwise
 
 
@@ -39,7 +40,13 @@ def test_case(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not scan.available(), reason="numba is not installed (the [fast] extra)")
-@pytest.mark.parametrize("name", sorted({p.parts[len(CASES.parts)] for p in CASES.rglob("raw*/**/*.[ct]sv")}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == EVERY_EXECUTOR else ())
+        for name in sorted({p.parts[len(CASES.parts)] for p in CASES.rglob("raw*/**/*.[ct]sv")})
+    ],
+)
 def test_case_of_csv_with_the_template_scan(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

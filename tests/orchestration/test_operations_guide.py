@@ -8,7 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tests.servers import environment, ministack
 from tests.spark.installs import uv
 
 GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
+AWS_CLI = Path(__file__).with_name("aws_cli.py")
 
 
 def blocks(kind: str) -> list[str]:
@@ -67,7 +70,7 @@ def test_every_command_for_aws_names_only_what_the_stacks_create():
 _SHELL = """
 aws() {
   if [ "$1 $2" = "logs tail" ]; then set -- logs filter-log-events --log-group-name "$3"; fi
-  "$AWS_PYTHON" -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "$@"
+  "$AWS_PYTHON" -S "$AWS_CLI" ask "$AWS_CLI_SOCKET" --endpoint-url "$AWS_ENDPOINT_URL" "$@"
 }
 """
 _WAITING = {
@@ -103,6 +106,22 @@ def _command_line() -> Path:
     return folder
 
 
+@pytest.fixture
+def command_line(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The variables with which the blocks' `aws` finds AWS's command line, which is loaded once."""
+    path = str(tmp_path / "aws.socket")
+    server = subprocess.Popen(
+        [sys.executable, str(AWS_CLI), "serve", path],
+        env={**os.environ, "PYTHONPATH": str(_command_line())},
+    )
+    until = time.monotonic() + 60
+    while not os.path.exists(path) and server.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    yield {"AWS_PYTHON": sys.executable, "AWS_CLI": str(AWS_CLI), "AWS_CLI_SOCKET": path}
+    server.terminate()
+    server.wait(20)
+
+
 def _deploy(endpoint: str, raw_key: str) -> None:
     """What the blocks name, as small as can be: a machine that fails, buckets, log groups, a letter."""
     client = partial(boto3.client, endpoint_url=endpoint)
@@ -135,8 +154,8 @@ def _deploy(endpoint: str, raw_key: str) -> None:
     )
 
 
-@pytest.mark.timeout(400)  # some thirty starts of a slow program
-def test_the_commands_for_aws_run_as_written(tmp_path, monkeypatch):
+@pytest.mark.timeout(400)
+def test_the_commands_for_aws_run_as_written(tmp_path, monkeypatch, command_line):
     key = "market/prices/interval=1d/data_source=yahoo_finance/year=2025/month=09/day=09/MSFT.json"
     with ministack(tmp_path) as endpoint:
         for name, value in environment(endpoint).items():
@@ -151,8 +170,7 @@ def test_the_commands_for_aws_run_as_written(tmp_path, monkeypatch):
             env={
                 **os.environ,
                 **environment(endpoint),
-                "AWS_PYTHON": sys.executable,
-                "PYTHONPATH": str(_command_line()),
+                **command_line,
                 "AWS_PAGER": "",
             },
             capture_output=True,

@@ -33,6 +33,7 @@ from tests.reliability.stepping import Stepper
 
 SCHEDULES = 10_000
 CHUNKS = 20
+CHUNKS_BY_DEFAULT = 4  # 2,000 schedules; the others are slow
 ON_DISK = 300
 
 
@@ -41,7 +42,10 @@ def stores() -> tuple[MemoryStore, MemoryStore]:
     return MemoryStore("memory://schedules"), ContentEtagStore("memory://schedules-s3")
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize(
+    "chunk",
+    [pytest.param(n, marks=() if n < CHUNKS_BY_DEFAULT else pytest.mark.slow) for n in range(CHUNKS)],
+)
 def test_every_schedule_keeps_the_promises(chunk: int) -> None:
     tally = Tally()
     each = SCHEDULES // CHUNKS // 2

@@ -65,8 +65,10 @@ def glue(runs, tmp_path):
     def run(*arguments: str):
         calls.unlink(missing_ok=True)
         script = shutil.copy(ROOT / "glue_wrappers/compaction_job.py", tmp_path / "script.py")
-        ended = run_python([str(script), *arguments], folder=tmp_path, variables=variables)
-        shared.clear()
+        try:
+            ended = run_python([str(script), *arguments], folder=tmp_path, variables=variables)
+        finally:
+            shared.clear()
         return ended, calls.read_text().splitlines() if calls.exists() else []
 
     return run

@@ -68,7 +68,7 @@ def curated(raw_day, tmp_path):
     return tmp_path / "curated"
 
 
-def test_spark_and_every_other_executor_publish_the_same_bytes(raw_day, s3, tmp_path):
+def test_spark_publishes_the_bytes_of_a_serial_run_and_of_threads(raw_day, s3, tmp_path):
     # On S3 an etag depends on nothing but the bytes, so the manifests can be equal as well.
     root, store = f"{s3.url}/curated", open_store(s3.url)
     compact(raw=raw_day, curated=root, target_file_mb=SMALL, split_bytes=1 << 14, **NAMES)
@@ -93,12 +93,11 @@ def test_spark_and_every_other_executor_publish_the_same_bytes(raw_day, s3, tmp_
     for name, options in {
         "serial": RunOptions(executor="serial"),
         "threads": RunOptions(executor="dask", threads=2),
-        "processes": RunOptions(executor="dask", workers=2),
     }.items():
         transform(raw=raw_day, curated=root, target_file_mb=SMALL, codec="zstd", options=options, **NAMES)
         made[name] = published()
     assert len(made["spark"]) >= 2
-    assert made["spark"] == made["serial"] == made["threads"] == made["processes"]
+    assert made["spark"] == made["serial"] == made["threads"]
 
 
 def test_many_splits_on_spark_give_the_parts_of_a_serial_run(executor, raw_day, tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 KIB = 1 << 10
 MIB = 1 << 20
+SHORT = (64 * KIB, 256 * KIB)  # where that takes far more than what is too short
 QUICK = (256 * KIB, MIB)
 MIDDLE = (512 * KIB, MIB, 2 * MIB)
 FULL = (2 * MIB, 4 * MIB, 8 * MIB)

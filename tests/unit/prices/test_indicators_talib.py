@@ -19,7 +19,8 @@ from briquette.prices.indicators import compute, compute_block, history
 from tests.unit.prices.histories import History, cut, real_histories, real_panel
 
 SYMBOLS = 120
-DAYS = (800, 1000, 1150, 1258)  # rows of the panel: the ds that are compared
+DAYS = (800, 1258)  # rows of the panel: the ds that are compared
+MORE_DAYS = (1000, 1150)
 TOLERANCE = 1e-9
 
 PRICE, PERCENT, RATIO, SHARES = "price", "percent", "ratio", "shares"
@@ -172,7 +173,7 @@ def ours(chosen, day: int) -> dict[str, np.ndarray]:
     return {name: values[wanted] for name, values in compute_block(with_look_back, chosen).items()}
 
 
-@pytest.mark.parametrize("day", DAYS)
+@pytest.mark.parametrize("day", [*DAYS, *(pytest.param(d, marks=pytest.mark.slow) for d in MORE_DAYS)])
 @pytest.mark.parametrize("chosen", [SET_A, SET_B], ids=["A", "B"])
 def test_indicators_of_a_day_agree_with_talib(chosen, day):
     values = ours(chosen, day)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("reliability.md", "threat-model.md", "mutation.md")
 
 # `test_x.py`, `tests/unit/test_*_y.py`, `tests/faults.py`, `test_a_behaviour`, `test_x.py::test_a_behaviour`
