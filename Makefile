@@ -66,7 +66,7 @@ diagram: ## Draw docs/flow.svg from docs/flow.dot (needs Node.js)
 # -- tests --------------------------------------------------------------------------------------
 
 # The list and how it was chosen: tests/quick.txt, CONTRIBUTING.md. Ten examples of each property, the same in every run.
-quick: install ## The tests that tell most, in under a minute: every room, and the whole way by CLI, library, S3 and Dask
+quick: install ## The tests that tell most, in under a minute: every package, and the whole way by CLI, library, S3 and Dask
 	@$(PYTEST) -q --hypothesis-profile=quick -m "not slow and not aws and not spark" @tests/quick.txt
 
 test: install ## Run the tests: all but those marked slow or aws
@@ -94,7 +94,7 @@ format: $(VENV)/.dev ## Fix style and format where that is safe
 types: $(VENV)/.dev ## Check types (mypy --strict)
 	@$(BIN)/mypy $(CODE)
 
-house: $(VENV)/.dev ## Check the house rules: who imports what, module sizes, words
+house: $(VENV)/.dev ## Check the rules of the code: who imports what, sizes of modules, words
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/test_house.py
 

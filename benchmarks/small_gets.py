@@ -2,7 +2,7 @@
 
     python -m benchmarks.small_gets [--scale 1] [--rounds 5] [--latency-ms 20]
 
-The raw day is `tiny`, behind the S3 door of this suite. Each run is a process of its own; seconds are those
+The raw day is `tiny`, behind the S3 servers of the suite. Each run is a process of its own; seconds are those
 from the first request to the last body. Rounds alternate, and the bodies' digests are compared.
 """
 

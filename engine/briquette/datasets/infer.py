@@ -45,5 +45,5 @@ def check_any_good(inferred: Inferred) -> None:
     if 0 < inferred.rejects == inferred.records:
         raise RejectLimitExceeded(
             f"all {inferred.records:,} records are rejects, so nothing says what the columns hold.",
-            hint="Mend the objects, or declare the schema.",
+            hint="Fix the objects, or declare the schema.",
         )

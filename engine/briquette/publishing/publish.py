@@ -1,4 +1,4 @@
-"""Stage, verify, publish: readers see one conditional change, and a crash is mended by running again.
+"""Stage, verify, publish: readers see one conditional change, and a crash is repaired by running again.
 
 ``snapshot.observe`` looks at the output place before the work begins, ``publish`` replaces exactly what was
 seen. Parts and manifest are staged and checked first, and only then made visible: on disk by swapping the

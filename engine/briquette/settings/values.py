@@ -1,7 +1,7 @@
-"""What a text means as a value: one rule for each kind, of every door that takes text.
+"""What a text means as a value: one rule for each kind, wherever text is taken.
 
 The command line, a Glue job's arguments, the container's and environment variables are read by these. The
-functions of a kind raise ``ValueError``, whose text says what the value must be; the door says which it was.
+functions of a kind raise ``ValueError``, whose text says what the value must be; the caller says of what.
 """
 
 from __future__ import annotations

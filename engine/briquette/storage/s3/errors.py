@@ -94,7 +94,7 @@ def explain(
 
 
 def _refusal(found: Answer, connection: Connection, where: str) -> StoreError | TransientError:
-    """What the store will say again, unless somebody mends what it names."""
+    """What the store will say again, unless somebody fixes what it names."""
     code = found.code
     if code == "RequestTimeTooSkewed":  # another machine may do better
         return StoreError(f"{where} was denied: {found}.", hint="Set the clock of this machine.")
