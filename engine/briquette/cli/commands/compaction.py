@@ -62,7 +62,6 @@ def compact(
     from briquette.compaction.prefetch import prefetch
     from briquette.compaction.run import run_plan
     from briquette.model import OnEmpty, Status
-    from briquette.serialization import plan_from_bytes
 
     options = run.resolve(
         force=force,
@@ -78,13 +77,7 @@ def compact(
             return replace(ended, seconds=elapsed())
 
     if plan:
-        if target != TargetFlags() or spec != SpecFlags():
-            raise UsageError(
-                "a stored plan already says what is read, where it is published and how.",
-                hint="Leave out the options of input, output and schema.",
-            )
-        hide_pandas_from_pyarrow()
-        result = execute(plan_from_bytes(read_file(plan), where=str(plan)))
+        result = execute(_stored(plan, target, spec))
     else:
         place = target.resolve()
         if not (spec.schema or place.partition.table):
@@ -96,6 +89,19 @@ def compact(
     say(result.to_dict(), result_text(result))
     if result.status is Status.EMPTY:
         raise typer.Exit(EXIT_EMPTY)
+
+
+def _stored(plan: Path, target: TargetFlags, spec: SpecFlags) -> Plan:
+    """The plan in that file; raises ``UsageError`` where the command line says too what it says."""
+    from briquette.serialization import plan_from_bytes
+
+    if target != TargetFlags() or spec != SpecFlags():
+        raise UsageError(
+            "a stored plan already says what is read, where it is published and how.",
+            hint="Leave out the options of input, output and schema.",
+        )
+    hide_pandas_from_pyarrow()
+    return plan_from_bytes(read_file(plan), where=str(plan))
 
 
 @expand

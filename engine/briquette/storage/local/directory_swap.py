@@ -20,7 +20,7 @@ from briquette.errors import PreconditionFailed, VerificationFailed
 from briquette.model import Piece
 from briquette.storage.interface import Stored, SwapUnavailable, check_writable
 from briquette.storage.local.directory_lock import locked_directory, try_lock
-from briquette.storage.local.files import TEMPORARY, file_etag, make_folders, sync_folder
+from briquette.storage.local.files import TEMPORARY, clear_temporary, file_etag, make_folders, sync_folder
 
 if TYPE_CHECKING:
     from briquette.storage.local.store import LocalStore
@@ -57,7 +57,7 @@ class LocalDirectories:
 
     def clear_temporary(self, prefix: str, before_seconds: float) -> int:
         """See ``Directories``."""
-        return self._store.clear_temporary(prefix, before_seconds)
+        return clear_temporary(os.path.join(self.root, prefix), before_seconds)
 
 
 class SwapDirectory:

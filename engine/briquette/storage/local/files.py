@@ -116,3 +116,16 @@ def make_folders(folder: str, root: str) -> None:
         os.mkdir(folder)
     if folder.startswith(root):
         sync_folder(above)
+
+
+def clear_temporary(root: str, before_seconds: float) -> int:
+    """Remove what killed processes were writing below ``root`` before that time; returns how many files."""
+    removed = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if name.startswith(TEMPORARY) and os.lstat(path).st_mtime < before_seconds:
+                    os.unlink(path)
+                    removed += 1
+    return removed

@@ -380,18 +380,6 @@ class LocalStore(Store):
 
         return LocalDirectories(self)
 
-    def clear_temporary(self, prefix: str, before_seconds: float) -> int:
-        """Remove what killed processes were writing below ``prefix`` before that time; returns how many."""
-        removed = 0
-        for folder, _, names in os.walk(os.path.join(self.root, prefix)):
-            for name in names:
-                path = os.path.join(folder, name)
-                with contextlib.suppress(OSError):
-                    if name.startswith(TEMPORARY) and os.lstat(path).st_mtime < before_seconds:
-                        os.unlink(path)
-                        removed += 1
-        return removed
-
     def _drop_empty_staging(self, folder: str) -> None:
         """A store has no folders, so those that staging needed go with its last object."""
         while "/_staging" in folder.removeprefix(self.root):
