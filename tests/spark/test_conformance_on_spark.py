@@ -1,49 +1,24 @@
 """Conformance cases on Spark: the author's expectations, and the bytes of the serial run.
 
-By default each case that is the first to show something; all the others are slow. That Spark is a scheduler
-and no second meaning is the subject of test_spark_executor.py; every meaning itself, of tests/conformance.
+By default each case that is the first to show something (tests/conformance/selection.py); others are slow.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from briquette.model import Manifest
 from briquette.serialization import manifest_from_bytes, manifest_to_bytes
 from tests.conformance.runs import Runs
+from tests.conformance.selection import for_a_scheduler
 from tests.conformance.test_cases import CASES, Case
 
 
-def shown(folder: Path) -> set[str]:
-    """What a case is about: how it ends, clauses, checks, settings, and the endings of its raw objects."""
-    document = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    raw = [*folder.glob("raw*/**/*.*"), *(Path(name) for name in document.get("generated", []))]
-    return {
-        document["expect"]["status"],
-        *(clause.partition(".")[0] for clause in document["clauses"]),
-        *({*document.get("also", {})} - {"executors_agree"}),  # which runs the others, not this one
-        *(f"spec {name}" for name in document.get("spec", {})),
-        *("".join(path.suffixes) for path in raw),
-    }
-
-
-def cases() -> Iterator[Any]:
-    """Every case; those that show nothing new are slow."""
-    known: set[str] = set()
-    for folder in sorted(CASES.iterdir()):
-        found = shown(folder)
-        yield pytest.param(folder.name, marks=() if found - known else pytest.mark.slow)
-        known |= found
-
-
-@pytest.mark.parametrize("name", list(cases()))
+@pytest.mark.parametrize("name", for_a_scheduler())
 def test_case(name: str, tmp_path: Path, executor) -> None:
     case = Case(CASES / name, tmp_path, executor)
     serial = None

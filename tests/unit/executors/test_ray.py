@@ -1,4 +1,4 @@
-"""Ray gives the bytes of the serial run: for every conformance case, and for a day of many splits."""
+"""Ray gives the bytes of the serial run: for conformance cases (many are slow) and a day of many splits."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from briquette.pipeline.transform import transform
 from briquette.planning.target import resolve_target
 from briquette.testing.executors import ExecutorTests
 from tests.conformance.runs import Ending, Runs
+from tests.conformance.selection import for_a_scheduler
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
 CASES = Path(__file__).parents[2] / "conformance" / "cases"
@@ -97,7 +98,7 @@ def what_came_out(ending: Ending) -> object:
 
 
 @pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("name", REPEATABLE)
+@pytest.mark.parametrize("name", [case for case in for_a_scheduler() if case.values[0] in REPEATABLE])
 def test_a_conformance_case_ends_on_ray_as_it_ends_serially(name: str, tmp_path: Path) -> None:
     runs = Runs(CASES / name, tmp_path)
     serial = runs.run({"options": {"executor": "serial"}}, to="serial")
