@@ -189,7 +189,7 @@ def test_no_directory_no_drafts(store: LocalStore, begin: Any, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise directory_swap.SwapUnavailable("not here")
 
-    monkeypatch.setattr("briquette.publishing.directory_swap.SwapDirectory", refuse)
+    monkeypatch.setattr("briquette.storage.local.directory_swap.SwapDirectory", refuse)
     groups = groups_of(2)
     drafts = begin(1 << 20, range(2))
     for index in range(2):

@@ -814,7 +814,7 @@ def test_objects_are_read_without_boto3(s3: Bucket) -> None:
     program = (
         "import sys\n"
         "from briquette.model import RawObject\n"
-        "from briquette.storage.interface import open_store\n"
+        "from briquette.storage.opening import open_store\n"
         f"found = open_store({s3.url!r}).get_many([RawObject(*o) for o in {asked!r}])\n"
         f"print(list(found) == {bodies!r}, *{{'boto3', 'http.client'}} & {{*sys.modules}})"
     )
