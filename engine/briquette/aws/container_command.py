@@ -54,7 +54,7 @@ class Command:
         if self.plan_uri:
             return plan_from_bytes(read(self.plan_uri), where=self.plan_uri)
         assert self.target is not None
-        spec = resolve_spec(self.target, self.schema or None, self.spec)
+        spec = resolve_spec(self.target, self.schema or None, self.spec, infers_named=True)
         return make_plan(self.target, spec, self.options)
 
 

@@ -130,7 +130,8 @@ def bucket_url(name: str) -> str:
 def new_plan(arguments: Arguments, target: Target, options: RunOptions) -> Plan:
     """List and plan, with the schema of ``--schema``, the declared one, or one inferred from all records."""
     overrides = {n: arguments[n] for n in ("codec", "target_file_mb", "max_reject_ratio")}
-    return make_plan(target, resolve_spec(target, arguments["schema"] or None, overrides), options)
+    spec = resolve_spec(target, arguments["schema"] or None, overrides, infers_named=True)
+    return make_plan(target, spec, options)
 
 
 def stored_plan(arguments: Arguments, target: Target) -> Plan:

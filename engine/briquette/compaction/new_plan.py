@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
 
 def resolve_spec(
-    target: Target, schema: Schema | str | os.PathLike[str] | None, overrides: dict[str, Any]
+    target: Target,
+    schema: Schema | str | os.PathLike[str] | None,
+    overrides: dict[str, Any],
+    *,
+    infers_named: bool = False,
 ) -> CompactionSpec:
     """A run's spec: the table's defaults, then ``overrides``.
 
-    ``schema`` is a schema, a declared table's name or a TOML file; None: see ``declared_or_inferred``.
+    ``schema`` is a schema, a declared table's name or a TOML file; None: see ``declared_or_inferred``, which
+    ``infers_named`` is for.
     """
     checked_overrides(overrides)  # before all is read for a schema
     if isinstance(schema, Schema):
@@ -34,7 +39,8 @@ def resolve_spec(
         declared = load_table(os.fspath(schema))
     else:
         try:
-            declared = declared_or_inferred(target, limits_of(overrides.get("limits"), Limits()))
+            limits = limits_of(overrides.get("limits"), Limits())
+            declared = declared_or_inferred(target, limits, infers_named=infers_named)
         except EmptyInput:  # C15.1: nothing to do is no error; there is no column to ask of nothing either
             return CompactionSpec(Schema(()), **checked_overrides({**overrides, "unique_key": None}))
     return spec_of(declared, overrides)

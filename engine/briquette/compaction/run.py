@@ -100,7 +100,7 @@ def run_plan(
 
 
 def executor_for(plan: Plan, options: RunOptions) -> Executor:
-    """The executor of a run; memory bounds its threads, never the plan. Those beyond the splits are lent."""
+    """The executor of a run; memory bounds its threads, never the plan."""
     threads = options.threads or default_threads()
     return open_executor(
         options.executor,

@@ -13,7 +13,7 @@ from briquette.planning.listing import list_partition
 from briquette.planning.plan import warnings_of
 from briquette.planning.spec import declared_table
 from briquette.planning.target import Target
-from briquette.schemas.declared import TableSpec
+from briquette.schemas.declared import TableSpec, load_table
 from briquette.storage.opening import open_store
 
 if TYPE_CHECKING:
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def declared_or_inferred(target: Target, limits: Limits) -> TableSpec:
+def declared_or_inferred(target: Target, limits: Limits, *, infers_named: bool = False) -> TableSpec:
     """What is declared for the target's table, or a schema inferred from all of its records.
 
-    That it is inferred, and what a person should know about it, is logged. Raises ``EmptyInput`` where there
-    is no record to infer it from.
+    A table that is named but not declared is a ``SchemaError``, as its name may be mistyped, unless
+    ``infers_named``: scheduled jobs get their names from a trigger, and a new table must not wait. That it is
+    inferred, and what a person should know about it, is logged. Raises ``EmptyInput`` where there is no
+    record to infer it from.
     """
     part = target.partition
     declared = declared_table(part)
     if declared is not None:
         return declared
+    if part.table and not infers_named:
+        return load_table(f"{part.domain}.{part.table}")  # which says what is declared
     level = logging.INFO if part == Partition() else logging.WARNING  # any data at all has no declared table
     log.log(
         level,

@@ -11,7 +11,7 @@ from briquette.aws.container_command import parse
 from briquette.compaction.api import compact, plan
 from briquette.compaction.new_plan import resolve_spec
 from briquette.compaction.undeclared_schema import declared_or_inferred
-from briquette.errors import EmptyInput
+from briquette.errors import EmptyInput, SchemaError
 from briquette.model import Field, Limits, Partition, Schema, Status
 from briquette.planning.spec import declared_table
 from briquette.planning.target import Target, resolve_target
@@ -51,20 +51,27 @@ def test_a_declared_table_is_taken_and_nothing_is_read_or_said(tmp_path: Path, s
 def test_an_undeclared_table_is_inferred_from_its_records_and_that_is_said(tmp_path: Path, said) -> None:
     target = land(tmp_path, "quotes")
     assert declared_table(target.partition) is None
-    assert set(declared_or_inferred(target, Limits()).schema.fields) == set(INFERRED)
+    assert set(declared_or_inferred(target, Limits(), infers_named=True).schema.fields) == set(INFERRED)
     assert sentences(said) == [("WARNING", SENTENCE.format("market.quotes"))]
 
 
-def test_the_library_and_the_container_have_the_same_schema_and_say_the_same(tmp_path: Path, said) -> None:
+def test_a_name_that_a_person_may_have_mistyped_is_refused(tmp_path: Path, said) -> None:
+    land(tmp_path, "price")
+    words = {"domain": "market", "table": "price", **DAY}
+    with pytest.raises(SchemaError, match=r"There is no table 'market\.price'") as caught:
+        plan(raw=tmp_path / "raw", curated=tmp_path / "curated", **words)
+    assert "Did you mean market.prices?" in caught.value.hint
+    assert sentences(said) == []
+
+
+def test_the_container_infers_the_schema_of_a_table_that_nobody_declared(tmp_path: Path, said) -> None:
     target = land(tmp_path, "quotes")
     words = {"domain": "market", "table": "quotes", **DAY}
     places = {"raw": tmp_path / "raw", "curated": tmp_path / "curated"}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in {**words, **places}.items()]
     by_container = parse(["compact", *options]).plan()
-    by_library = plan(**places, **words)
-    assert by_container == by_library
-    assert by_library.spec == resolve_spec(target, None, {})
-    assert sentences(said) == [("WARNING", SENTENCE.format("market.quotes"))] * 3
+    assert by_container.spec == resolve_spec(target, None, {}, infers_named=True)
+    assert sentences(said) == [("WARNING", SENTENCE.format("market.quotes"))] * 2
 
 
 def test_of_any_data_at_all_it_is_no_warning(tmp_path: Path, said) -> None:
@@ -80,6 +87,6 @@ def test_where_there_is_no_record_nothing_is_asked_of_a_schema(tmp_path: Path) -
     for file in (tmp_path / "raw").rglob("*.json"):
         file.unlink()
     with pytest.raises(EmptyInput):
-        declared_or_inferred(target, Limits())
-    spec = resolve_spec(target, None, {"codec": "snappy", "unique_key": ["who"]})
+        declared_or_inferred(target, Limits(), infers_named=True)
+    spec = resolve_spec(target, None, {"codec": "snappy", "unique_key": ["who"]}, infers_named=True)
     assert (spec.schema, spec.codec, spec.unique_key) == (Schema(()), "snappy", ())
