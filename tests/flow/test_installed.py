@@ -136,7 +136,7 @@ def test_commands_that_read_settings_and_data_work_there_too(project: Project) -
 
 def test_the_suite_of_a_user_is_not_taken_for_ours(project: Project) -> None:
     told = project.command("bench", code=2)
-    assert "the benchmark suite is no part of an installed briquette" in told.stderr
+    assert "the benchmark suite is not part of an installed briquette" in told.stderr
 
 
 SCRIPT = """

@@ -132,7 +132,7 @@ def test_a_stored_plan_is_executed_and_its_result_left_where_it_was_asked_for(da
     assert (ended.code, ended.errors) == (0, "")
     result = day.result
     assert (result["status"], result["engine"], result["error"]) == ("PUBLISHED", "dask", None)
-    assert (result["plan_id"], result["executor"]) == (plan.plan_id, "threads")
+    assert (result["plan_id"], result["executor"]) == (plan.plan_id, "dask")
     (file,) = result["outputs"]["files"]
     assert hashlib.sha256(day.store.get(file["key"])).hexdigest() == file["sha256"]
 

@@ -90,7 +90,7 @@ def test_other_objects_start_nothing(key):
 
 @pytest.mark.parametrize("broken", [{}, {"detail": {}}, {"detail": {"bucket": {"name": "b"}, "object": {}}}])
 def test_an_event_of_no_object_is_a_value_error(broken):
-    with pytest.raises(ValueError, match="no event of an S3 object"):
+    with pytest.raises(ValueError, match="not an event of an S3 object"):
         start_of(broken, DEV)
 
 

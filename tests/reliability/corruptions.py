@@ -78,10 +78,10 @@ def damaged_once_written(name: str, kind: str, draw: random.Random, *, quietly: 
 
     ``quietly`` keeps the file's times, as a disk does that loses bits.
     """
-    from briquette.storage.local import directory_swap
+    from briquette.storage.local.store import LocalStore
 
     hit: list[str] = []
-    write_file = directory_swap.LocalStore.write_file
+    write_file = LocalStore.write_file
 
     def write(self: Any, path: str, pieces: Any, metadata: Any, *, durable: bool) -> Any:
         def then_damage() -> Any:
@@ -93,7 +93,7 @@ def damaged_once_written(name: str, kind: str, draw: random.Random, *, quietly: 
         return write_file(self, path, pieces, then_damage, durable=durable)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(directory_swap.LocalStore, "write_file", write)
+        patch.setattr(LocalStore, "write_file", write)
         yield hit
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from briquette.errors import EmptyInput
-from briquette.model import CompactionSpec, Limits, Partition, Schema
+from briquette.model import CompactionSpec, Limits, Schema
 from briquette.planning.listing import list_partition
 from briquette.planning.plan import warnings_of
 from briquette.planning.spec import declared_table
@@ -27,21 +27,20 @@ def declared_or_inferred(target: Target, limits: Limits, *, infers_named: bool =
 
     A table that is named but not declared is a ``SchemaError``, as its name may be mistyped, unless
     ``infers_named``: scheduled jobs get their names from a trigger, and a new table must not wait. That it is
-    inferred, and what a person should know about it, is logged. Raises ``EmptyInput`` where there is no
+    inferred is logged, as is what a person should know about it. Raises ``EmptyInput`` where there is no
     record to infer it from.
     """
     part = target.partition
     declared = declared_table(part)
     if declared is not None:
         return declared
-    if part.table and not infers_named:
-        return load_table(f"{part.domain}.{part.table}")  # which says what is declared
-    level = logging.INFO if part == Partition() else logging.WARNING  # any data at all has no declared table
-    log.log(
-        level,
-        "no schema is declared for %r: it is inferred from all records; pass --schema to fix it",
-        f"{part.domain}.{part.table}" if part.table else str(target.raw),
-    )
+    if part.table:
+        name = f"{part.domain}.{part.table}"
+        if not infers_named:
+            return load_table(name)  # which says what is declared
+        log.warning(
+            "no schema is declared for %r: it is inferred from all records; pass --schema to fix it", name
+        )
     inferred, _ = infer_target(target, limits=limits)
     for warning in inferred.warnings:
         log.warning("%s", warning)
