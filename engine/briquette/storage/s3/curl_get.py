@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from briquette.accelerators import Accelerator, allowed
 from briquette.storage.s3.clients import CONNECT_SECONDS, READ_SECONDS, Credentials
 
 OLDEST_LIBCURL = 0x080C01  # 8.12.1, that of the oldest pycurl which is asked for
@@ -17,8 +18,8 @@ RECEIVE_BYTES = 1 << 16
 
 
 def available() -> bool:
-    """Whether libcurl can be used here; ``BRIQUETTE_S3_CURL=off`` says that it is not."""
-    if os.environ.get("BRIQUETTE_S3_CURL") == "off":
+    """Whether libcurl can be used here, and nobody has switched it off."""
+    if not allowed(Accelerator.S3_CURL):
         return False
     try:
         import pycurl
