@@ -78,8 +78,12 @@ def build(scratch: Path, source: Path = ROOT) -> Path:
 
 def rebuilt(folder: Path) -> Path:
     """The wheel that the source distribution of this checkout builds, in a folder of its own."""
-    uv = [str(Path(sys.executable).with_name("uv")), "build", "--quiet", "--python", sys.executable]
-    subprocess.run([*uv, "--sdist", "--out-dir", str(folder), str(ROOT)], check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    tools = folder / "tools"
+    subprocess.run([*pip, "install", "--target", str(tools), "hatchling>=1.27,<2"], check=True)
+    hatchling = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(tools)}
+    subprocess.run(hatchling, cwd=ROOT, env=environment, check=True, capture_output=True)
     (archive,) = folder.glob("*.tar.gz")
     return build(folder, archive)
 
