@@ -5,6 +5,8 @@ Stores of every kind, on real servers where it has one; the one Spark session of
 
 from __future__ import annotations
 
+import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +22,14 @@ from tests.servers import Bucket, environment, ministack, new_bucket
 
 # `make quick`: the same properties on fewer examples, and on the same ones in every run.
 settings.register_profile("quick", max_examples=10, derandomize=True, database=None, deadline=None)
+
+
+# Ray reads these once in a process, whichever test imports it first.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 
 @pytest.fixture(scope="session")

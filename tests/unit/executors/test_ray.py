@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -50,10 +49,7 @@ ray.shutdown()
 
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
-    """A running Ray cluster of two cores."""
-    mine = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = {name: os.environ.get(name) for name in mine}
-    os.environ.update(mine)
+    """A running Ray cluster of two cores, with the token of tests/conftest.py."""
     head = subprocess.Popen(
         [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -65,8 +61,6 @@ def ray_address() -> Iterator[str]:
         head.stdin.close()
         head.wait(60)
         head.stdout.close()
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
 @pytest.fixture(scope="module")
