@@ -17,6 +17,7 @@ disk, and write less than 100 MB.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,13 @@ from briquette.publishing.store_probe import WITHOUT, probe_store
 from briquette.storage.interface import IF_ABSENT, Store, Stored, if_match
 
 MIB = 1 << 20
+
+
+def digest(body: bytes) -> str:
+    """What large bodies are compared by: pytest would work for minutes on their difference."""
+    return hashlib.sha256(body).hexdigest()
+
+
 NAMES = ("a/b", "a-b", "a.b", "a0", "B", "é", "z", "a/ü%20&x=1+ y.json", "\U0001f9f1", "\uff5e")
 UNSAFE_KEYS = (
     *("", "/etc/passwd", "../up", "a/../../b", "a//b", "a/./b", "a/", "..", "a\\..\\b", "a\nb", "a\x00b"),
@@ -110,7 +118,8 @@ class StoreTests:
         objects.append(pinned(store.put("raw/large", bytes(MIB))))
         store.requests.reset()
         bodies = list(store.get_many(objects))
-        assert bodies == [*(b"%d" % i * (i % 50) for i in range(300)), bytes(MIB)]
+        assert bodies[:-1] == [b"%d" % i * (i % 50) for i in range(300)]
+        assert digest(bodies[-1]) == digest(bytes(MIB))
         assert store.requests.as_dict() == {"GET": 301}
 
     @pytest.mark.parametrize("change", ["rewritten", "removed", "other size in the plan"])
@@ -132,10 +141,11 @@ class StoreTests:
         item = pinned(store.put("raw/huge", body))
         store.requests.reset()
         chunks = list(store.open_chunks(item, MIB))
-        assert b"".join(chunks) == body
+        assert digest(b"".join(chunks)) == digest(body)
         assert len(chunks) > 1
         assert store.requests.as_dict() == {"GET": 1}
-        assert b"".join(store.open_chunks(item, MIB, start=MIB, length=MIB + 1)) == body[MIB : 2 * MIB + 1]
+        some = b"".join(store.open_chunks(item, MIB, start=MIB, length=MIB + 1))
+        assert digest(some) == digest(body[MIB : 2 * MIB + 1])
 
     def test_streaming_an_object_that_changed_is_an_error(self, store: Store) -> None:
         item = pinned(store.put("raw/huge", b"old"))
@@ -166,7 +176,7 @@ class StoreTests:
                 found = handle.read(2 * MIB)
             except _ChangedError:
                 return
-            assert found == body[MIB:]
+            assert digest(found) == digest(body[MIB:])
 
     def test_an_object_that_is_not_there_cannot_be_opened_as_a_file(self, store: Store) -> None:
         with pytest.raises(_ChangedError):
@@ -269,7 +279,7 @@ class StoreTests:
         pieces = (Piece(4, b"PAR1"), *ranges, Piece(6, b"footer"))
         made = store.compose("out/part", pieces, IF_ABSENT, {"plan": "p"})
         expected = b"PAR1" + b"".join(b[10:] for b in bodies) + b"footer"
-        assert store.get("out/part", etag=made.etag) == expected
+        assert digest(store.get("out/part", etag=made.etag)) == digest(expected)
         assert made.size_bytes == len(expected)
         found = store.stat("out/part")
         assert found == made
