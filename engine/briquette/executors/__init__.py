@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 EXECUTORS = ("auto", "serial", "threads", "dask", "ray")
 
-# Importing Dask takes 0.1 s: a quarter of the smallest day, under a twentieth of a day of so many splits
+# Importing Dask takes 0.1 s: a tenth of the smallest day, under a twentieth of a day of so many splits
 # (benchmarks/executors.py, docs/decisions/0016).
 FEW_SPLITS = 16
 
