@@ -13,7 +13,17 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+UV = Path(sys.executable).with_name("uv")
 PINS = {"daft": ("daft==0.7.26", "pyarrow==25.0.1")}
+
+
+@cache
+def uv_environment() -> dict[str, str]:
+    """The variables of a process that runs uv: this one's, and the package index that pip is told to use."""
+    told = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    mirror = subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
+    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or mirror
+    return {**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})}
 
 
 def python(name: str) -> Path:
@@ -32,20 +42,15 @@ def version(name: str) -> str | None:
 
 
 def _install(name: str, folder: Path) -> bool:
-    uv = Path(sys.executable).with_name("uv")
-    if not uv.exists():
+    if not UV.exists():
         return False
-    told = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    mirror = subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
-    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or mirror
-    variables = {**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})}
-    options = [str(uv), "--system-certs", "--quiet"]
+    options = [str(UV), "--system-certs", "--quiet"]
     commands = (
         [*options, "venv", "--clear", "--python", sys.executable, str(folder)],
         [*options, "pip", "install", "--python", str(folder / "bin" / "python"), *PINS[name]],
     )
     for command in commands:
-        if subprocess.run(command, env=variables, check=False).returncode:
+        if subprocess.run(command, env=uv_environment(), check=False).returncode:
             return False
     (folder / "bin" / "complete").touch()
     return True

@@ -10,19 +10,15 @@ from pathlib import Path
 
 import pytest
 
-UV = Path(sys.executable).parent / "uv"
+from benchmarks.side import UV, uv_environment
 
 
 def uv(*arguments: str) -> None:
     """Run uv with the index that pip is told to use; a test that cannot install skips, but fails in CI."""
     if not UV.exists():
         _cannot("uv is not in .venv")
-    told = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    mirror = subprocess.run(told, capture_output=True, text=True, check=False).stdout.strip()
-    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or mirror
-    variables = {**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})}
     command = [UV, "--system-certs", "--quiet", *arguments]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=uv_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         _cannot(f"uv {' '.join(arguments[:3])} … failed: {done.stderr.strip()[-500:]}")
 
