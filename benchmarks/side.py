@@ -17,7 +17,6 @@ UV = Path(sys.executable).with_name("uv")
 PINS = {"daft": ("daft==0.7.26", "pyarrow==25.0.1")}
 
 
-@cache
 def uv_environment() -> dict[str, str]:
     """The variables of a process that runs uv: this one's, and the package index that pip is told to use."""
     told = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]

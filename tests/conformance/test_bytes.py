@@ -42,7 +42,7 @@ def _sha256(folder: Path, output: Path, key: str) -> str:
 
 
 def listed() -> dict[str, object]:
-    """The listed cases; with another pyarrow a person's run skips, and CI, which has the locked one, fails."""
+    """The listed cases; with another pyarrow a person's run skips, and CI fails."""
     document = json.loads(LIST.read_text())
     if document["pyarrow"] != pa.__version__:
         why = f"the list is of pyarrow {document['pyarrow']}, this is {pa.__version__}: write it anew"
