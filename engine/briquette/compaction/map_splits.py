@@ -122,7 +122,8 @@ def map_splits(
     missing = [s.index for s in plan.splits if s.index not in found]
     if missing:
         raise VerificationFailed(
-            f"the executor returned no result for split {missing[0]} of {plan.partition}."
+            f"the executor returned no result for split {missing[0]} of {plan.partition}.",
+            hint="Nothing was published. Run it again; if it stays, this is a defect of the executor.",
         )
     results = tuple(_with_object_positions(plan, [found[s.index] for s in plan.splits]))
     for result in results:

@@ -125,7 +125,10 @@ def _check_plan(plan: Plan, work: Work) -> None:
     if plan.stage == COMPACTION:
         check_apart(plan.raw, plan.output)  # a stored plan, or one made by hand
     if work.stage != plan.stage.name:
-        raise PlanError(f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.")
+        raise PlanError(
+            f"this is a plan of the stage {plan.stage.name!r}, not of {work.stage!r}.",
+            hint="Give it to the command of that stage, or make a plan of this one.",
+        )
 
 
 def _compared(plan: Plan, seen: Snapshot, store: Store) -> Found:

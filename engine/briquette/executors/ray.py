@@ -15,7 +15,6 @@ from briquette.executors.dask_contact import knock
 
 # Tasks that wait in Ray's queue cost it memory; so many for each core keep every core busy.
 WAITING_PER_CORE = 4
-SMALLEST_STORE_BYTES = 80 << 20  # Ray refuses less
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,6 @@ def _make_visible(
         return publish_versioned(store, layout, new.parts, hashes, new.plan_id, seen, finish)
     if store.directories is not None:
         from briquette.publishing.directory_swap import clear_dead_directories, publish_on_disk
-        from briquette.storage.interface import SwapUnavailable
 
         clear_dead_directories(store, layout)
         try:

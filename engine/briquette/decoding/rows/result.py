@@ -117,14 +117,6 @@ def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([t.cast(pa.schema(plain)) for t in tables])
 
 
-def by_object(counts: Sequence[tuple[int, int]], objects: int) -> Counts:
-    """(index, count) pairs as one array over all objects."""
-    out = np.zeros(objects, np.int64)
-    for index, count in counts:
-        out[index] += count
-    return out
-
-
 def record_too_long(key: str, limit: int) -> LimitExceeded:
     """The error for a record (or what might be one) longer than the limit."""
     return LimitExceeded(
